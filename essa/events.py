@@ -1,0 +1,154 @@
+"""What a running job reports. One class per kind; the API, the CLI and the log share them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class _EventModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class StageEvent(_EventModel):
+    """The job entered a stage, or moved on inside one."""
+
+    type: Literal["stage"] = "stage"
+    stage: str
+    """prepare_model, start_engines, warm_start, ladder, search, test, export or done."""
+    message: str = ""
+    done: int | None = None
+    """Units finished in this stage, where they can be counted."""
+    total: int | None = None
+
+
+class LadderRung(_EventModel):
+    """One step size tried before the search."""
+
+    sigma: float
+    reliability: float | None
+    """Split-half reliability of candidate fitness; None where undefined (no variance)."""
+    mean_fitness: float
+    best_fitness: float
+    fitness_std: float
+
+
+class LadderEvent(_EventModel):
+    """The step-size probe of `search.sigma_init: auto` and what it chose."""
+
+    type: Literal["ladder"] = "ladder"
+    rungs: list[LadderRung]
+    start_fitness: float
+    """Fitness of the warm start on the same prompts."""
+    chosen_sigma: float
+    rule: str
+    tokens: int
+    seconds: float
+
+
+class GenerationEvent(_EventModel):
+    """One finished generation. Fitness is the mean reward over the generation's prompts."""
+
+    type: Literal["generation"] = "generation"
+    generation: int
+    """Counted from 1."""
+    fitness: list[float | None]
+    """Per candidate; None is a missing candidate."""
+    best: float
+    mean: float
+    worst: float
+    sigma: float
+    axis_ratio: float | None = None
+    step_norm: float
+    distance: float
+    """Euclidean distance of the mean vector from the warm start, in search units."""
+    reliability: float | None
+    missing_scores: int
+    generated_tokens: int
+    tokens_per_s: float
+    """Generated tokens over rollout seconds."""
+    rollout_s: float
+    reward_s: float
+    coordinator_s: float
+    """Everything of the generation but rollouts and reward."""
+    elapsed_s: float
+    eta_s: float | None
+    components: dict[str, float] = Field(default_factory=dict)
+
+
+class ValidationEvent(_EventModel):
+    """The mean vector scored on the validation set."""
+
+    type: Literal["validation"] = "validation"
+    generation: int
+    score: float
+    ci95: tuple[float, float]
+    is_best: bool
+    components: dict[str, float] = Field(default_factory=dict)
+
+
+class WarningEvent(_EventModel):
+    """Something the user should know; the job goes on."""
+
+    type: Literal["warning"] = "warning"
+    code: str
+    message: str
+
+
+class ScoreSummary(_EventModel):
+    """Mean score on a set with a 95 % bootstrap interval over prompts."""
+
+    mean: float
+    ci95: tuple[float, float]
+    prompts: int
+    missing: int = 0
+    components: dict[str, float] = Field(default_factory=dict)
+
+
+class CompletionSample(_EventModel):
+    """One test prompt answered by base, warm start and aligned model."""
+
+    prompt: str
+    base: str
+    warm_start: str
+    aligned: str
+
+
+class ResultEvent(_EventModel):
+    """The end of a job that succeeded."""
+
+    type: Literal["result"] = "result"
+    test: dict[str, ScoreSummary]
+    """Keys base, warm_start, aligned. Scored once; decides nothing."""
+    validation: ScoreSummary | None
+    selected_generation: int
+    generations: int
+    stop_reason: str
+    seconds: float
+    tokens: int
+    adapter: str
+    """Folder of the exported PEFT adapter on the server."""
+    samples: list[CompletionSample]
+
+
+class ErrorEvent(_EventModel):
+    """The end of a job that failed."""
+
+    type: Literal["error"] = "error"
+    code: str
+    message: str
+
+
+Event = Annotated[
+    StageEvent
+    | LadderEvent
+    | GenerationEvent
+    | ValidationEvent
+    | WarningEvent
+    | ResultEvent
+    | ErrorEvent,
+    Field(discriminator="type"),
+]
+
+event_adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,63 @@
+"""What the coordinator needs from the outside world."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from essa.events import Event
+from essa.types import FloatArray, PopulationScores, Row
+
+
+class Evaluator(ABC):
+    """Scores populations of singular-value vectors."""
+
+    @abstractmethod
+    def evaluate(
+        self,
+        vectors_N_D: FloatArray,
+        rows: Sequence[Row],
+        *,
+        with_base: bool = False,
+        label: str = "",
+    ) -> PopulationScores:
+        """Score every vector on every row.
+
+        Blocking. Deterministic for greedy decoding up to the engine's own batch effects.
+        Inputs are not modified.
+
+        Args:
+            vectors_N_D: offsets from the warm start, shape (N, D); zeros are the warm start.
+            rows: the batch; the same for all candidates.
+            with_base: put the model without any adapter first: the result then has N + 1 rows.
+            label: what this evaluation is for, shown in progress.
+        Returns:
+            Scores in the order of the vectors.
+        Raises:
+            EvaluationError: no worker could evaluate; single failures are missing scores instead.
+            JobCancelledError: the user cancelled while it ran.
+        """
+
+
+class EventSink(ABC):
+    """Receives events in order. Must be quick; must not raise for a slow reader."""
+
+    @abstractmethod
+    def emit(self, event: Event) -> None:
+        """Record one event."""
+
+
+class RunControl(ABC):
+    """Tells a running job what the user wants of it."""
+
+    @abstractmethod
+    def is_cancelled(self) -> bool:
+        """True once the user has asked to cancel. Cheap enough to poll a few times a second."""
+
+
+class Clock(ABC):
+    """Time, so that budgets can be tested without waiting."""
+
+    @abstractmethod
+    def now_s(self) -> float:
+        """Seconds on a monotonic clock."""

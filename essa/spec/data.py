@@ -1,0 +1,66 @@
+"""Data sets and how a row becomes a prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from essa.spec.base import SpecModel
+
+
+class DatasetSpec(SpecModel):
+    """One JSONL file: on the server's disk, or uploaded."""
+
+    path: str | None = None
+    file_id: str | None = Field(default=None, pattern=r"^file-[A-Za-z0-9]+$")
+    """Id answered by `POST /v1/files`."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use the first so many rows."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DatasetSpec:
+        if (self.path is None) == (self.file_id is None):
+            raise ValueError("give exactly one of `path` and `file_id`")
+        return self
+
+
+class ChatPrompt(SpecModel):
+    """Wrap the row in the model's own chat template.
+
+    A conversational row (`messages`) is used as it is; a standard row fills `user`.
+    """
+
+    type: Literal["chat"] = "chat"
+    system: str | None = None
+    user: str = "{prompt}"
+    """Python format string over the row's columns."""
+
+
+class TextPrompt(SpecModel):
+    """Use plain text."""
+
+    type: Literal["text"] = "text"
+    template: str = "{prompt}"
+    """Python format string over the row's columns."""
+
+
+PromptSpec = Annotated[ChatPrompt | TextPrompt, Field(discriminator="type")]
+
+
+class DataSpec(SpecModel):
+    """The three sets, which are never mixed.
+
+    Training prompts feed the generations, validation picks and stops, test is scored once at the
+    end and decides nothing. Sets that are not given are cut from `train`, deterministically by
+    the job's seed.
+    """
+
+    train: DatasetSpec
+    validation: DatasetSpec | None = None
+    test: DatasetSpec | None = None
+    validation_fraction: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of `train` cut off for validation where none is given."""
+    test_fraction: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of `train` cut off for test where none is given."""
+    prompt: PromptSpec = ChatPrompt()

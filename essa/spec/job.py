@@ -1,0 +1,65 @@
+"""The specification of one alignment job: the same class for REST, CLI and YAML."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from essa.spec.base import SpecModel
+from essa.spec.data import DataSpec
+from essa.spec.engine import EngineSpec, RolloutSpec, VllmEngineSpec
+from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
+from essa.spec.search import SearchSpec, SepCmaEsSearch
+from reward.spec import RewardSpec
+
+SCHEMA_VERSION = 1
+
+
+class BudgetSpec(SpecModel):
+    """When to stop. Whatever is reached first ends the search; the result is still exported."""
+
+    generations: int = Field(default=50, ge=1)
+    wall_s: float | None = Field(default=None, gt=0)
+    """Seconds from the start of the job, warm start included."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Prompt and generated tokens, warm start and probes included."""
+    target_score: float | None = None
+    """Stop once the validation score of the mean vector reaches this."""
+
+
+class EvaluationSpec(SpecModel):
+    """How the mean vector is judged."""
+
+    every: int = Field(default=2, ge=1)
+    """Score the validation set every so many generations."""
+    samples: int = Field(default=5, ge=0)
+    """Test completions kept side by side in the result."""
+
+
+class AlignmentJobSpec(SpecModel):
+    """Everything one job needs."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(default="alignment", min_length=1, max_length=80)
+    model: ModelSpec
+    warm_start: WarmStartSpec = RejectionSamplingWarmStart()
+    data: DataSpec
+    reward: RewardSpec
+    search: SearchSpec = SepCmaEsSearch()
+    engine: EngineSpec = VllmEngineSpec()
+    rollout: RolloutSpec = RolloutSpec()
+    batch_size: int = Field(default=32, ge=2)
+    """Training prompts per generation, shared by all candidates and drawn afresh each time."""
+    budget: BudgetSpec = BudgetSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _sampling_needs_temperature(self) -> AlignmentJobSpec:
+        if self.rollout.samples_per_prompt > 1 and self.rollout.temperature == 0:
+            raise ValueError(
+                f"rollout.samples_per_prompt is {self.rollout.samples_per_prompt} but "
+                "rollout.temperature is 0: greedy samples are all alike; raise the temperature"
+            )
+        return self

@@ -1,0 +1,91 @@
+"""What is searched, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from essa.spec.base import SpecModel
+
+Sigma = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class LadderSpec(SpecModel):
+    """The probe behind `sigma_init: auto`."""
+
+    sigmas: tuple[Sigma, ...] | None = None
+    """Step sizes to try, ascending. None takes the target's own ladder."""
+    candidates: int = Field(default=12, ge=4)
+    """Candidates per rung."""
+    prompts: int | None = Field(default=None, ge=4)
+    """Training prompts per rung; None takes `batch_size`."""
+    min_reliability: float = Field(default=0.6, gt=0, lt=1)
+    """Split-half reliability a rung must reach to be eligible."""
+
+
+class _SearchModel(SpecModel):
+    population: int = Field(default=16, ge=2)
+    """Candidates per generation (lambda)."""
+    target: Literal["factors", "product"] = "factors"
+    """`factors`: singular values of A and of B, the paper's choice. `product`: of B @ A."""
+    alpha: float = Field(default=1.0, gt=0, le=1)
+    """Search the top floor(alpha * rank) singular values of each factor."""
+    sigma_init: Literal["auto"] | Sigma = "auto"
+    """Initial step size, in units of each factor's mean singular value. `auto` probes a ladder."""
+    ladder: LadderSpec = LadderSpec()
+
+
+class SepCmaEsSearch(_SearchModel):
+    """Separable CMA-ES (Ros & Hansen 2008), on pycma."""
+
+    type: Literal["sep_cma_es"] = "sep_cma_es"
+    sigma_min: float = Field(default=1e-3, ge=0)
+    """Floor of the step size."""
+
+
+class CmaEsSearch(_SearchModel):
+    """CMA-ES with a full covariance matrix (Hansen & Ostermeier 2001), on pycma."""
+
+    type: Literal["cma_es"] = "cma_es"
+    sigma_min: float = Field(default=1e-3, ge=0)
+    """Floor of the step size."""
+
+
+class OpenAiEsSearch(_SearchModel):
+    """Antithetic evolution strategy with centred ranks (Salimans et al. 2017)."""
+
+    type: Literal["openai_es"] = "openai_es"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(default=0.2, gt=0)
+    """Step of the mean, as a share of sigma."""
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _even(self) -> OpenAiEsSearch:
+        if self.population % 2:
+            raise ValueError(
+                f"population is {self.population}; antithetic pairs need an even number"
+            )
+        return self
+
+
+class SnesSearch(_SearchModel):
+    """Separable natural evolution strategy (Wierstra et al. 2014)."""
+
+    type: Literal["snes"] = "snes"
+    learning_rate_mean: float = Field(default=1.0, gt=0)
+    learning_rate_sigma: float | None = Field(default=None, gt=0)
+    """None takes (3 + ln d) / (5 sqrt d)."""
+
+
+class RandomSearch(_SearchModel):
+    """Gaussian samples around the warm start; the mean moves to the best seen. A baseline."""
+
+    type: Literal["random"] = "random"
+
+
+SearchSpec = Annotated[
+    SepCmaEsSearch | CmaEsSearch | OpenAiEsSearch | SnesSearch | RandomSearch,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,70 @@
+"""Shared values and the conventions of the whole project.
+
+Axes in names and docstrings: N population, D search dimension, P prompts, G samples per prompt,
+T tokens. A name carries its axes (`rewards_N_P`) only from two axes up.
+
+**Fitness is maximised everywhere.** A library that minimises is negated at its adapter.
+A missing score is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item of a data set.
+
+    `prompt` is the text given to the model (templates already applied), `columns` is the row as
+    the user wrote it: rewards read references and keywords from it. `index` is its line in the
+    file, from 0.
+    """
+
+    index: int
+    prompt: str
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One rollout: what a candidate answered to a prompt.
+
+    `token_logprobs` are the engine's natural-log probabilities of the generated tokens, present
+    only where they were asked for.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    token_logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PopulationScores:
+    """Scores of one population on one batch of prompts.
+
+    `rewards_N_P` is averaged over samples per prompt; NaN marks a missing score.
+    `components` holds the same array for every named component of a composite reward.
+    `completions[n][p]` is the first sample. `failures` are distinct messages with their counts.
+    """
+
+    rewards_N_P: FloatArray
+    components: dict[str, FloatArray]
+    completions: list[list[str]]
+    prompt_tokens: int
+    generated_tokens: int
+    rollout_s: float
+    reward_s: float
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and generated tokens together."""
+        return self.prompt_tokens + self.generated_tokens
