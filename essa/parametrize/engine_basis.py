@@ -1,0 +1,70 @@
+"""What an engine needs to run any candidate: frozen bases, and where its scales stand in a row.
+
+Per module, with x the input row vector, a candidate adds
+
+    ((x @ shrink.T) * first) @ core.T * second @ expand.T
+
+`factors` uses all of it (shrink = V_A^T, core = V_B^T U_A, expand = scaling * U_B, first = s_A,
+second = s_B: essa.md section 2, "Implementation identity"). `product` has no core and no second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ModuleBasis:
+    """Frozen arrays of one adapted linear layer, all float32.
+
+    `name` is the module's path in the Hugging Face model, such as `model.layers.0.self_attn.q_proj`.
+    `shrink` is (r, in), `core` is (r, r) or None, `expand` is (out, r) with PEFT's scaling folded in.
+    """
+
+    name: str
+    shrink: NDArray[np.float32]
+    core: NDArray[np.float32] | None
+    expand: NDArray[np.float32]
+
+    @property
+    def rank(self) -> int:
+        """Rank of this module's adapter."""
+        return self.shrink.shape[0]
+
+    @property
+    def scales(self) -> int:
+        """Scales a candidate needs here: r, or 2r with a core (first, then second)."""
+        return self.rank if self.core is None else 2 * self.rank
+
+
+@dataclass(frozen=True)
+class EngineBasis:
+    """All modules in a fixed order. `digest` identifies the bases; engines report it back.
+
+    A candidate is one float32 row of `width` numbers: the modules' scales one after the other.
+    """
+
+    modules: tuple[ModuleBasis, ...]
+    digest: str
+
+    @property
+    def width(self) -> int:
+        """Numbers per candidate, S."""
+        return sum(module.scales for module in self.modules)
+
+    @property
+    def rank(self) -> int:
+        """Largest rank of any module."""
+        return max(module.rank for module in self.modules)
+
+    def offsets(self) -> dict[str, int]:
+        """First column of every module in a row of scales."""
+        starts: dict[str, int] = {}
+        position = 0
+        for module in self.modules:
+            starts[module.name] = position
+            position += module.scales
+        return starts

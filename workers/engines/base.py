@@ -1,0 +1,90 @@
+"""The engine port: one inference engine holding one base model and one population."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from essa.parametrize.engine_basis import EngineBasis
+from essa.types import Completion
+
+BASE = -1
+"""Candidate id of the model without any adapter. Vectors are 0 .. N - 1."""
+
+
+@dataclass(frozen=True)
+class SamplingParameters:
+    """Decoding of one `generate` call. `temperature` 0 is greedy; `samples` is per prompt."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    samples: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    with_logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """What an engine says about itself."""
+
+    engine: str
+    model: str
+    device: str
+    basis_digest: str | None
+    population: int
+    generated_tokens: int
+
+
+class Engine(ABC):
+    """One base model, one set of bases, one population.
+
+    Life cycle: construct (loads the base), `load_basis`, then `set_population` and `generate` any
+    number of times, `close`. `generate` may be called from several threads at once and then shares
+    one batch; `load_basis` and `set_population` wait for it, and it for them.
+    """
+
+    @abstractmethod
+    def load_basis(self, basis: EngineBasis) -> None:
+        """Install the frozen bases; forgets any population.
+
+        Raises:
+            EngineError: a module is unknown to the model or has another shape.
+        """
+
+    @abstractmethod
+    def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
+        """Replace the population: row n is candidate n, columns as `EngineBasis` orders them.
+
+        No completion generated afterwards depends on an earlier population.
+
+        Raises:
+            EngineError: wrong width, more rows than the engine was built for, or no basis.
+        """
+
+    @abstractmethod
+    def generate(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        parameters: SamplingParameters,
+    ) -> list[list[Completion]]:
+        """Complete `prompts[i]` (token ids) with candidate `candidates[i]`, for every i.
+
+        Returns:
+            For every i its `parameters.samples` completions, in the order given.
+        Raises:
+            EngineError: an unknown candidate, or a prompt too long for the engine.
+        """
+
+    @abstractmethod
+    def health(self) -> EngineHealth:
+        """Describe the engine. Cheap."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
