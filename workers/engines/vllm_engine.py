@@ -1,0 +1,400 @@
+"""vLLM as an engine: the whole population decodes in one continuous batch.
+
+One thread owns vLLM: it builds it, feeds it and steps it. Calls from other threads are put into a
+queue and share the batch; `load_basis` and `set_population` wait until the batch has drained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from essa.errors import EngineError, EngineStartError
+from essa.parametrize.engine_basis import EngineBasis
+from essa.types import Completion
+from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
+
+EXTENSION = "workers.engines.vllm_population.PopulationWorkerExtension"
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values vLLM takes for max_lora_rank."""
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """What one engine is built with."""
+
+    model_path: str
+    dtype: str
+    """bfloat16 or float32; quantised checkpoints compute in it."""
+    max_population: int
+    rank: int
+    target_modules: tuple[str, ...]
+    has_core: bool
+    """True for search.target `factors`."""
+    max_num_seqs: int = 192
+    max_model_len: int | None = None
+    kv_cache_gib: float = 2.0
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel: int = 1
+    enforce_eager: bool = True
+    seed: int = 0
+
+
+@dataclass
+class _Call:
+    """One `generate` call in flight."""
+
+    candidates: Sequence[int]
+    prompts: Sequence[Sequence[int]]
+    parameters: SamplingParameters
+    future: Future[list[list[Completion]]]
+    results: list[Any] = field(default_factory=list)
+    missing: int = 0
+
+
+@dataclass
+class _Exclusive:
+    """An action that needs an empty batch."""
+
+    action: Callable[[], Any]
+    future: Future[Any]
+
+
+class VllmEngine(Engine):
+    """See `Engine`. Construction blocks until the model is loaded.
+
+    Raises:
+        EngineStartError: vLLM could not be built; the message is vLLM's own.
+    """
+
+    def __init__(self, settings: VllmSettings) -> None:
+        self._settings = settings
+        self._inbox: queue.SimpleQueue[_Call | _Exclusive | None] = queue.SimpleQueue()
+        self._waiting: _Exclusive | None = None
+        self._owners: dict[str, tuple[_Call, int]] = {}
+        self._digest: str | None = None
+        self._width = 0
+        self._population = 0
+        self._generated = 0
+        self._serial = 0
+        self._closed = False
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="vllm-engine", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    # -- the port ---------------------------------------------------------------------------
+
+    def load_basis(self, basis: EngineBasis) -> None:
+        if basis.rank > self._settings.rank:
+            raise EngineError(
+                f"the adapter has rank {basis.rank}, the engine was started for rank "
+                f"{self._settings.rank}"
+            )
+        self._exclusively(lambda: self._load_basis(basis))
+
+    def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
+        if self._digest is None:
+            raise EngineError("load_basis must come before set_population")
+        rows, width = scales_N_S.shape
+        if width != self._width:
+            raise EngineError(f"scales have {width} columns, the basis needs {self._width}")
+        if rows > self._settings.max_population:
+            raise EngineError(
+                f"population of {rows} is larger than the engine's {self._settings.max_population};"
+                " it is fixed by search.population when the engine starts"
+            )
+        blob = np.ascontiguousarray(scales_N_S, dtype=np.float32).tobytes()
+        self._exclusively(lambda: self._set_population(blob, rows))
+
+    def generate(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        parameters: SamplingParameters,
+    ) -> list[list[Completion]]:
+        if len(candidates) != len(prompts):
+            raise EngineError(f"{len(candidates)} candidates for {len(prompts)} prompts")
+        unknown = [c for c in candidates if not BASE <= c < self._population]
+        if unknown:
+            raise EngineError(
+                f"candidate {unknown[0]} is unknown; the population has {self._population}"
+            )
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        if longest + parameters.max_tokens > self._max_model_len:
+            raise EngineError(
+                f"a prompt of {longest} tokens and rollout.max_tokens {parameters.max_tokens} "
+                f"exceed engine.max_model_len {self._max_model_len}"
+            )
+        if not prompts:
+            return []
+        call = _Call(candidates, prompts, parameters, Future(), [None] * len(prompts), len(prompts))
+        self._post(call)
+        return call.future.result()
+
+    def health(self) -> EngineHealth:
+        return EngineHealth(
+            engine="vllm",
+            model=self._settings.model_path,
+            device=self._device,
+            basis_digest=self._digest,
+            population=self._population,
+            generated_tokens=self._generated,
+        )
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+            self._thread.join(timeout=30)
+
+    def slots(self) -> dict[int, int]:
+        """Adapter number (candidate + 1) -> vLLM slot, as read from the worker."""
+        return self._exclusively(lambda: self._llm.collective_rpc("population_slots")[0])
+
+    # -- callers' side ----------------------------------------------------------------------
+
+    def _post(self, message: _Call | _Exclusive) -> None:
+        if self._closed or not self._thread.is_alive():
+            raise EngineError("the engine is closed")
+        self._inbox.put(message)
+
+    def _exclusively(self, action: Callable[[], Any]) -> Any:
+        message = _Exclusive(action, Future())
+        self._post(message)
+        return message.future.result()
+
+    # -- the owning thread ------------------------------------------------------------------
+
+    def _run(self, started: Future[None]) -> None:
+        try:
+            self._build()
+        except BaseException as error:
+            started.set_exception(
+                EngineStartError(
+                    f"vLLM did not start on {self._settings.model_path}: "
+                    f"{type(error).__name__}: {error}"
+                ).with_traceback(error.__traceback__)
+            )
+            return
+        started.set_result(None)
+        try:
+            while self._turn():
+                pass
+            failure: BaseException = EngineError("the engine was closed")
+        except BaseException as error:
+            # vLLM's state is unknown after a failed step: every call in flight fails.
+            failure = EngineError(f"vLLM stopped: {type(error).__name__}: {error}")
+        self._closed = True
+        self._fail_all(failure)
+
+    def _turn(self) -> bool:
+        """One round: take messages, run what may run, step. False ends the loop."""
+        busy = bool(self._owners)
+        while self._waiting is None:
+            try:
+                message = self._inbox.get(block=not busy)
+            except queue.Empty:
+                break
+            if message is None:
+                return False
+            if isinstance(message, _Exclusive):
+                self._waiting = message
+            else:
+                self._admit(message)
+                busy = True
+        if self._waiting is not None and not self._owners:
+            exclusive, self._waiting = self._waiting, None
+            _settle(exclusive.future, exclusive.action)
+        if self._owners:
+            for output in self._llm.step():
+                if output.finished:
+                    self._finish(output)
+        return True
+
+    def _build(self) -> None:
+        # In-process vLLM: the step loop and the model share this process and its cores.
+        if self._settings.tensor_parallel == 1:
+            os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        from vllm import EngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        settings = self._settings
+        on_cpu = current_platform.is_cpu()
+        options: dict[str, Any] = {}
+        if on_cpu:
+            options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
+        else:
+            options["gpu_memory_utilization"] = settings.gpu_memory_utilization
+        if settings.tensor_parallel == 1:
+            options["distributed_executor_backend"] = "uni"
+        slots = settings.max_population
+        self._llm = LLMEngine.from_engine_args(
+            EngineArgs(
+                model=settings.model_path,
+                dtype=settings.dtype,
+                seed=settings.seed,
+                max_model_len=settings.max_model_len or (2048 if on_cpu else None),
+                max_num_seqs=settings.max_num_seqs,
+                tensor_parallel_size=settings.tensor_parallel,
+                enforce_eager=settings.enforce_eager,
+                # The cache key is the adapter's name, which outlives its population.
+                enable_prefix_caching=False,
+                enable_lora=True,
+                max_loras=slots,
+                max_cpu_loras=slots,
+                max_lora_rank=_vllm_rank(settings.rank),
+                lora_target_modules=list(settings.target_modules),
+                worker_extension_cls=EXTENSION,
+                additional_config={"essa_population": {"has_core": settings.has_core}},
+                disable_log_stats=True,
+                **options,
+            )
+        )
+        self._device = str(current_platform.device_type)
+        self._max_model_len = self._llm.model_config.max_model_len
+        self._tokenizer = self._llm.get_tokenizer()
+        self._llm.collective_rpc("population_register", args=(slots,))
+
+    def _load_basis(self, basis: EngineBasis) -> None:
+        with tempfile.TemporaryDirectory(prefix="essa-basis-") as folder:
+            path = str(Path(folder) / "basis.safetensors")
+            write_basis(basis, path)
+            self._llm.collective_rpc("population_load_basis", args=(path,))
+        self._digest, self._width, self._population = basis.digest, basis.width, 0
+
+    def _set_population(self, blob: bytes, rows: int) -> None:
+        self._llm.collective_rpc("population_set_scales", args=(blob, rows))
+        self._population = rows
+
+    def _admit(self, call: _Call) -> None:
+        try:
+            for index in range(len(call.prompts)):
+                self._add(call, index)
+        except Exception as error:
+            self._abandon(call)
+            call.future.set_exception(EngineError(f"vLLM refused a prompt: {error}"))
+
+    def _add(self, call: _Call, index: int) -> None:
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.lora.request import LoRARequest
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters, candidate = call.parameters, call.candidates[index]
+        sampled = parameters.temperature > 0
+        adapter = None
+        if candidate != BASE:
+            adapter = LoRARequest(str(candidate + 1), candidate + 1, "population")
+        self._serial += 1
+        name = self._llm.add_request(
+            str(self._serial),
+            TokensPrompt(prompt_token_ids=list(call.prompts[index])),
+            SamplingParams(
+                n=parameters.samples,
+                temperature=parameters.temperature,
+                seed=parameters.seed + index if sampled else None,
+                max_tokens=parameters.max_tokens,
+                stop=list(parameters.stop) or None,
+                logprobs=0 if parameters.with_logprobs else None,
+                # vLLM would decode token by token; one decode at the end is cheaper.
+                detokenize=bool(parameters.stop),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            ),
+            lora_request=adapter,
+        )
+        self._owners[_external(name)] = (call, index)
+
+    def _finish(self, output: Any) -> None:
+        owner = self._owners.pop(_external(output.request_id), None)
+        if owner is None:
+            return
+        call, index = owner
+        decode = not call.parameters.stop
+        call.results[index] = [self._completion(sample, decode) for sample in output.outputs]
+        call.missing -= 1
+        if call.missing == 0:
+            call.future.set_result(call.results)
+
+    def _completion(self, sample: Any, decode: bool) -> Completion:
+        token_ids = tuple(sample.token_ids)
+        self._generated += len(token_ids)
+        logprobs = None
+        if sample.logprobs is not None:
+            logprobs = tuple(
+                entry[token].logprob
+                for entry, token in zip(sample.logprobs, token_ids, strict=True)
+            )
+        text = (
+            self._tokenizer.decode(token_ids, skip_special_tokens=True) if decode else sample.text
+        )
+        return Completion(text, token_ids, sample.finish_reason or "stop", logprobs)
+
+    def _abandon(self, call: _Call) -> None:
+        mine = [name for name, (owner, _) in self._owners.items() if owner is call]
+        for name in mine:
+            del self._owners[name]
+        if mine:
+            self._llm.abort_request(mine)
+
+    def _fail_all(self, failure: BaseException) -> None:
+        for call in {id(call): call for call, _ in self._owners.values()}.values():
+            call.future.set_exception(failure)
+        self._owners.clear()
+        waiting = [self._waiting] if self._waiting else []
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if message is not None:
+                waiting.append(message)
+        for message in waiting:
+            message.future.set_exception(failure)
+
+
+def write_basis(basis: EngineBasis, path: str) -> None:
+    """Write a basis for `PopulationWorkerExtension.population_load_basis` (safetensors)."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, np.ndarray] = {}
+    for position, module in enumerate(basis.modules):
+        tensors[f"{position}.shrink"] = np.ascontiguousarray(module.shrink)
+        tensors[f"{position}.expand"] = np.ascontiguousarray(module.expand)
+        if module.core is not None:
+            tensors[f"{position}.core"] = np.ascontiguousarray(module.core)
+    index = json.dumps([{"name": module.name} for module in basis.modules]).encode()
+    tensors["modules"] = np.frombuffer(index, dtype=np.uint8).copy()
+    save_file(tensors, path)
+
+
+def _vllm_rank(rank: int) -> int:
+    for allowed in RANKS:
+        if rank <= allowed:
+            return allowed
+    raise EngineStartError(f"adapter rank is {rank}; vLLM takes at most {RANKS[-1]}")
+
+
+def _external(request_id: str) -> str:
+    """vLLM 0.32 appends a random suffix to the ids it is given."""
+    return request_id.split("-", 1)[0]
+
+
+def _settle(future: Future[Any], action: Callable[[], Any]) -> None:
+    try:
+        future.set_result(action())
+    except Exception as error:
+        future.set_exception(
+            error if isinstance(error, EngineError) else EngineError(str(error))
+        )

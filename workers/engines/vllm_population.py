@@ -1,0 +1,388 @@
+"""The shared-basis population LoRA inside vLLM's worker process. The only module that patches vLLM.
+
+vLLM gives every token the slot of its adapter. Here all adapters share one frozen basis per layer
+and differ only in a row of scales, so a slot is a row of one float32 table:
+
+    delta = ((x @ shrink.T) * first[slot]) @ core.T * second[slot] @ expand.T
+
+The table is one contiguous buffer for the whole model; each layer reads a view of its columns and
+row -1 is zero, which is the index that vLLM gives to tokens without an adapter. Replacing the
+population is one write into that table. Everything in the forward pass is a torch operation on
+buffers that never move, with no host synchronisation.
+
+vLLM loads this module in each worker through `worker_extension_cls`, before the model is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from vllm.lora.layers import base_linear, column_parallel_linear
+from vllm.lora.layers import utils as lora_utils
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.lora_model import LoRAModel
+from vllm.lora.model_manager import LoRAModelManager
+from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.lora.worker_manager import WorkerLoRAManager
+from vllm.platforms import current_platform
+
+from essa.errors import EngineError, EngineStartError
+
+logger = logging.getLogger(__name__)
+
+CONFIG_KEY = "essa_population"
+"""Key of our settings in vLLM's `additional_config`: {"has_core": bool}."""
+
+_EXPECTED_SIGNATURES = {
+    (BaseLinearLayerWithLoRA, "_apply_lora_to_output"): ("self", "x", "output"),
+    (BaseLinearLayerWithLoRA, "create_lora_weights"): (
+        "self",
+        "max_loras",
+        "lora_config",
+        "model_config",
+    ),
+    (BaseLinearLayerWithLoRA, "set_lora"): ("self", "index", "lora_a", "lora_b"),
+    (BaseLinearLayerWithLoRA, "reset_lora"): ("self", "index"),
+    (WorkerLoRAManager, "_load_adapter"): ("self", "lora_request"),
+    (LoRAModelManager, "_create_lora_modules"): ("self",),
+    (LoRAModelManager, "_create_merged_loras_inplace"): ("self", "lora_model"),
+    (PunicaWrapperCPU, "update_metadata"): (
+        "self",
+        "mapping",
+        "lora_index_to_id",
+        "max_loras",
+        "vocab_size",
+        "kwargs",
+    ),
+}
+
+
+@dataclass
+class LayerBuffers:
+    """Static buffers of one wrapped layer with n slices (q, k, v), padded to rank R each.
+
+    shrink (n*R, in), core (n*R, n*R) block diagonal, expand (out, n*R) block diagonal,
+    first and second: views (slots + 1, n*R) of the model's table.
+    """
+
+    shrink: torch.Tensor
+    core: torch.Tensor | None
+    expand: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor | None
+    rank: int
+
+
+def install_patches() -> None:
+    """Replace vLLM's per-slot adapter weights by the shared basis. Idempotent.
+
+    Raises:
+        EngineStartError: vLLM's internals differ from what was tested.
+    """
+    if getattr(BaseLinearLayerWithLoRA, "essa_patched", False):
+        return
+    _check_internals()
+    for cls in _subclasses(BaseLinearLayerWithLoRA):
+        for method, wrap in (
+            ("create_lora_weights", _allocate_one_slot),
+            ("set_lora", _keep_basis),
+            ("reset_lora", _keep_basis),
+        ):
+            if method in vars(cls):
+                setattr(cls, method, wrap(vars(cls)[method]))
+    BaseLinearLayerWithLoRA._apply_lora_to_output = _apply_population
+    LoRAModelManager._create_lora_modules = _with_buffers(LoRAModelManager._create_lora_modules)
+    LoRAModelManager._create_merged_loras_inplace = _unless_empty(
+        LoRAModelManager._create_merged_loras_inplace
+    )
+    WorkerLoRAManager._load_adapter = _empty_adapter
+    PunicaWrapperCPU.update_metadata = _token_slots_only
+    patch_lora_device()
+    BaseLinearLayerWithLoRA.essa_patched = True
+
+
+def patch_lora_device() -> None:
+    """Let LoRA wrap W8A8 layers on CPU, whose weight the oneDNN path has released.
+
+    Stock vLLM reads the device of a weight that is None there and stops.
+    """
+    stock = lora_utils._get_lora_device
+
+    def device_of(base_layer: torch.nn.Module) -> torch.device:
+        try:
+            return stock(base_layer)
+        except (AttributeError, ValueError):
+            for tensor in (*base_layer.parameters(), *base_layer.buffers()):
+                return tensor.device
+            return torch.device(current_platform.device_type)
+
+    for module in (base_linear, lora_utils):
+        module._get_lora_device = device_of
+
+
+def _check_internals() -> None:
+    for (cls, method), expected in _EXPECTED_SIGNATURES.items():
+        found = getattr(cls, method, None)
+        names = tuple(inspect.signature(found).parameters) if found else None
+        if names != expected:
+            from vllm.version import __version__ as version
+
+            raise EngineStartError(
+                f"vLLM {version} is not supported: {cls.__name__}.{method} takes {names}, "
+                f"expected {expected}; install the vLLM of deploy/requirements",
+                version=version,
+            )
+
+
+def _subclasses(cls: type) -> list[type]:
+    # column_parallel_linear and its siblings must be imported for their classes to be listed.
+    _ = column_parallel_linear
+    found = [cls]
+    for child in cls.__subclasses__():
+        found.extend(_subclasses(child))
+    return found
+
+
+def _allocate_one_slot(stock: Any) -> Any:
+    def create_lora_weights(
+        self: Any, max_loras: int, lora_config: Any, model_config: Any = None
+    ) -> None:
+        stock(self, 1, lora_config, model_config)
+
+    return create_lora_weights
+
+
+def _keep_basis(stock: Any) -> Any:
+    def unchanged(self: Any, index: int, *weights: Any) -> None:
+        """Slots have no weights of their own."""
+
+    return unchanged
+
+
+def _empty_adapter(self: WorkerLoRAManager, lora_request: Any) -> LoRAModel:
+    return LoRAModel(lora_request.lora_int_id, self.lora_config.max_lora_rank, {})
+
+
+def _unless_empty(stock: Any) -> Any:
+    def create_merged_loras(self: LoRAModelManager, lora_model: LoRAModel) -> None:
+        if lora_model.loras:
+            stock(self, lora_model)
+
+    return create_merged_loras
+
+
+def _token_slots_only(
+    self: PunicaWrapperCPU,
+    mapping: Any,
+    lora_index_to_id: list[int | None],
+    max_loras: int,
+    vocab_size: int,
+    **kwargs: Any,
+) -> None:
+    # The stock method also sorts tokens into segments for its own kernels and synchronises on it.
+    self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
+    self.is_prefill = False
+
+
+def _apply_population(
+    self: BaseLinearLayerWithLoRA, x: torch.Tensor, output: torch.Tensor
+) -> torch.Tensor:
+    buffers: LayerBuffers = self.essa_buffers
+    flat_x = x.reshape(-1, x.shape[-1])
+    flat_output = output.view(-1, output.shape[-1])
+    slots = self.punica_wrapper._token_lora_indices[: flat_x.shape[0]]
+    hidden = (flat_x @ buffers.shrink.T) * buffers.first[slots]
+    if buffers.core is not None:
+        hidden = (hidden @ buffers.core.T) * buffers.second[slots]
+    flat_output.addmm_(hidden.to(flat_output.dtype), buffers.expand.T)
+    return output
+
+
+def _with_buffers(stock: Any) -> Any:
+    def create_lora_modules(self: LoRAModelManager) -> None:
+        stock(self)
+        self.essa_table = _attach_buffers(self)
+
+    return create_lora_modules
+
+
+def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
+    """Give every wrapped layer its buffers; return the table they share."""
+    from vllm.config import get_current_vllm_config
+
+    settings = (get_current_vllm_config().additional_config or {}).get(CONFIG_KEY, {})
+    has_core = bool(settings.get("has_core", True))
+    for wrapper in manager.punica_wrapper_mapping.values():
+        # vLLM leaves it uninitialised; a profiling run may read it before any mapping is set.
+        wrapper._token_lora_indices.fill_(-1)
+    config = manager.lora_config
+    rank = config.max_lora_rank
+    layers = list(_linear_layers(manager).values())
+    widths = [layer.n_slices * rank for layer in layers]
+    columns = sum(widths) * (2 if has_core else 1)
+    device = layers[0].device
+    # One row per slot and a last row that stays zero for tokens without an adapter.
+    table = torch.zeros(config.max_loras + 1, columns, dtype=torch.float32, device=device)
+    start = 0
+    for layer, width in zip(layers, widths, strict=True):
+        options = {"dtype": config.lora_dtype, "device": device}
+        layer.essa_buffers = LayerBuffers(
+            shrink=torch.zeros(width, layer.input_size, **options),
+            core=torch.zeros(width, width, device=device) if has_core else None,
+            expand=torch.zeros(sum(layer.output_slices), width, **options),
+            first=table[:, start : start + width],
+            second=table[:, start + width : start + 2 * width] if has_core else None,
+            rank=rank,
+        )
+        start += width * (2 if has_core else 1)
+    return table
+
+
+def _linear_layers(manager: LoRAModelManager) -> dict[str, BaseLinearLayerWithLoRA]:
+    return {
+        name: module
+        for name, module in manager.modules.items()
+        if isinstance(module, BaseLinearLayerWithLoRA)
+    }
+
+
+class PopulationWorkerExtension:
+    """Methods that vLLM adds to its worker; called through `collective_rpc`."""
+
+    def population_load_basis(self, path: str) -> None:
+        """Fill the layers' buffers from a file written by `write_basis`.
+
+        Raises:
+            EngineError: a module of the basis is not in the model, or shapes differ.
+        """
+        manager = self._population_manager()
+        tensors = load_file(path)
+        modules = json.loads(bytes(tensors.pop("modules").tolist()))
+        manager.essa_table.zero_()
+        columns: list[np.ndarray] = []
+        places = _module_places(manager)
+        for position, module in enumerate(modules):
+            if module["name"] not in places:
+                raise EngineError(
+                    f"module {module['name']!r} of the adapter is not adapted in the engine; "
+                    f"the engine adapts: {', '.join(sorted(places)[:8])} ...",
+                )
+            columns.append(_fill_module(places[module["name"]], tensors, position))
+        self._essa_columns = np.concatenate(columns)
+
+    def population_register(self, count: int) -> None:
+        """Give adapters 1 .. count a slot each, so that none is ever evicted."""
+        from vllm.lora.request import LoRARequest
+
+        for number in range(1, count + 1):
+            self.model_runner.lora_manager.add_adapter(
+                LoRARequest(str(number), number, "population")
+            )
+
+    def population_set_scales(self, blob: bytes, rows: int) -> None:
+        """Overwrite the table: row n of the blob (float32) belongs to adapter n + 1."""
+        manager = self._population_manager()
+        scales = np.frombuffer(blob, dtype=np.float32).reshape(rows, -1)
+        slots = self.population_slots()
+        missing = [number for number in range(1, rows + 1) if number not in slots]
+        if missing:
+            raise EngineError(
+                f"vLLM evicted the adapters {missing[:5]}; max_loras is "
+                f"{manager.lora_config.max_loras} for {rows} candidates"
+            )
+        table = np.zeros((rows, manager.essa_table.shape[1]), dtype=np.float32)
+        table[:, self._essa_columns] = scales
+        order = torch.tensor([slots[number] for number in range(1, rows + 1)])
+        manager.essa_table[:-1].zero_()
+        manager.essa_table[order.to(manager.essa_table.device)] = torch.from_numpy(table).to(
+            manager.essa_table.device
+        )
+
+    def population_slots(self) -> dict[int, int]:
+        """Adapter number -> slot, as vLLM gave them out: in order of activation."""
+        held = self._population_manager().lora_index_to_id
+        return {number: slot for slot, number in enumerate(held) if number is not None}
+
+    def _population_manager(self) -> LoRAModelManager:
+        return self.model_runner.lora_manager._adapter_manager
+
+
+@dataclass(frozen=True)
+class _Place:
+    layer: BaseLinearLayerWithLoRA
+    slice_index: int
+    first_column: int
+    second_column: int | None
+
+
+def _module_places(manager: LoRAModelManager) -> dict[str, _Place]:
+    """Hugging Face module name -> its slice of a wrapped layer and its columns of the table."""
+    places: dict[str, _Place] = {}
+    start = 0
+    for name, layer in _linear_layers(manager).items():
+        buffers: LayerBuffers = layer.essa_buffers
+        width = layer.n_slices * buffers.rank
+        children = manager.packed_modules.get(name) or [name]
+        for index, child in enumerate(children):
+            first = start + index * buffers.rank
+            places[child] = _Place(
+                layer, index, first, None if buffers.core is None else first + width
+            )
+        start += width * (1 if buffers.core is None else 2)
+    return places
+
+
+def _fill_module(place: _Place, tensors: dict[str, torch.Tensor], position: int) -> np.ndarray:
+    """Copy one module's basis into its slice; return its columns in the table."""
+    layer, buffers = place.layer, place.layer.essa_buffers
+    shrink, expand = tensors[f"{position}.shrink"], tensors[f"{position}.expand"]
+    core = tensors.get(f"{position}.core")
+    rank = shrink.shape[0]
+    if (core is None) != (buffers.core is None):
+        raise EngineError(
+            "the engine was started for search.target "
+            f"{'product' if buffers.core is None else 'factors'}, the basis is for the other one"
+        )
+    shrink, expand = _shard(layer, place.slice_index, shrink, expand)
+    row = place.slice_index * buffers.rank
+    out = sum(layer.output_slices[: place.slice_index])
+    target_shrink = buffers.shrink[row : row + rank]
+    target_expand = buffers.expand[out : out + layer.output_slices[place.slice_index]]
+    target_expand = target_expand[:, row : row + rank]
+    if target_shrink.shape != shrink.shape or target_expand.shape != expand.shape:
+        raise EngineError(
+            f"basis {tuple(shrink.shape)} x {tuple(expand.shape)} does not fit the layer's "
+            f"{tuple(target_shrink.shape)} x {tuple(target_expand.shape)}; "
+            f"the engine was started for rank {buffers.rank}"
+        )
+    target_shrink.copy_(shrink)
+    target_expand.copy_(expand)
+    columns = [np.arange(place.first_column, place.first_column + rank)]
+    if core is not None:
+        buffers.core[row : row + rank, row : row + rank].copy_(core)
+        columns.append(np.arange(place.second_column, place.second_column + rank))
+    return np.concatenate(columns)
+
+
+def _shard(
+    layer: BaseLinearLayerWithLoRA, index: int, shrink: torch.Tensor, expand: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """This rank's part under tensor parallelism; scales and core are replicated."""
+    if layer.tp_size == 1:
+        return shrink, expand
+    if layer.n_slices == 1:
+        return layer.slice_lora_a(shrink), layer.slice_lora_b(expand)
+    wide: list[torch.Tensor | None] = [None] * layer.n_slices
+    narrow = list(wide)
+    wide[index], narrow[index] = shrink, expand
+    return layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
+
+
+install_patches()
