@@ -1,0 +1,107 @@
+"""From rewards per prompt to fitness per candidate, and how far the fitness can be trusted."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from essa.types import FloatArray
+
+MAX_MISSING_FRAC = 0.25
+"""A candidate with a larger share of missing scores is missing as a whole."""
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def candidate_fitness(rewards_N_P: FloatArray, max_missing_frac: float = MAX_MISSING_FRAC) -> FloatArray:
+    """Mean reward of each candidate; NaN for a candidate with too many missing scores.
+
+    A missing score counts as its prompt's mean over the other candidates, so that losing a hard
+    prompt is no advantage. A prompt that nobody has a score for is left out.
+
+    Args:
+        rewards_N_P: rewards, NaN where missing. Not modified.
+    Returns:
+        Shape (N,).
+    """
+    missing = np.isnan(rewards_N_P)
+    known = ~missing.all(axis=0)
+    if not known.any():
+        return np.full(len(rewards_N_P), np.nan)
+    rewards = rewards_N_P[:, known]
+    filled = np.where(np.isnan(rewards), np.nanmean(rewards, axis=0), rewards)
+    fitness = filled.mean(axis=1)
+    fitness[missing.mean(axis=1) > max_missing_frac] = np.nan
+    return fitness
+
+
+def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float | None:
+    """Correlation of candidate means over two halves of the prompts, averaged over random splits.
+
+    Near 0 the fitness is noise and a search cannot move; near 1 the ranking is real. This is the
+    reliability of *half* the batch; `full_reliability` steps it up.
+
+    Args:
+        rewards_N_P: rewards, NaN where missing.
+        splits: random halvings, drawn from a fixed seed.
+    Returns:
+        In [-1, 1]; None with fewer than 3 candidates or 4 prompts, or without variance.
+    """
+    usable = rewards_N_P[~np.isnan(rewards_N_P).all(axis=1)]
+    usable = usable[:, ~np.isnan(usable).any(axis=0)]
+    if usable.shape[0] < 3 or usable.shape[1] < 4:
+        return None
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(splits):
+        order = rng.permutation(usable.shape[1])
+        half = len(order) // 2
+        first = usable[:, order[:half]].mean(axis=1)
+        second = usable[:, order[half:]].mean(axis=1)
+        if first.std() > 1e-12 and second.std() > 1e-12:
+            values.append(np.corrcoef(first, second)[0, 1])
+    return float(np.mean(values)) if values else None
+
+
+def full_reliability(half: float | None) -> float:
+    """Reliability of the whole batch from that of its halves (Spearman-Brown); 0 where undefined.
+
+    Source:
+        Spearman (1910), Brown (1910): r = 2 h / (1 + h).
+    """
+    return 0.0 if half is None or half <= 0 else 2 * half / (1 + half)
+
+
+def bootstrap_interval(scores_P: FloatArray, *, resamples: int = 2000) -> Interval:
+    """Mean over prompts and its 95 % percentile-bootstrap interval. NaN scores are left out.
+
+    Args:
+        scores_P: one score per prompt.
+    Returns:
+        All NaN where there is no score at all.
+    """
+    scores = scores_P[~np.isnan(scores_P)]
+    if not len(scores):
+        return Interval(np.nan, np.nan, np.nan)
+    rng = np.random.default_rng(0)
+    means = scores[rng.integers(len(scores), size=(resamples, len(scores)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(scores.mean()), float(low), float(high))
+
+
+def component_means(components: dict[str, FloatArray], row: int | None = None) -> dict[str, float]:
+    """Mean of every component over prompts, for one candidate or for all of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return {
+            name: float(np.nanmean(values if row is None else values[row]))
+            for name, values in components.items()
+        }

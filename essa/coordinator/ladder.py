@@ -1,0 +1,139 @@
+"""Choose the initial step size by trying a ladder of them on the real reward.
+
+Greedy decoding turns any tiny change of the weights into text noise that does not shrink with
+sigma. Below some step the fitness differences are that noise; far above it the model breaks. Each
+rung draws candidates around the warm start (the same directions on every rung, scaled) and asks how
+much one generation of selection would gain there:
+
+    predicted = mean fitness + reliability * standard deviation of fitness
+
+which is the breeder's equation R = h^2 S with a selection differential of one standard deviation:
+h^2 is the reliability of candidate fitness over the whole batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from essa.coordinator.fitness import candidate_fitness, full_reliability, split_half_reliability
+from essa.errors import NonFiniteFitnessError
+from essa.events import LadderEvent, LadderRung
+from essa.ports import Evaluator
+from essa.spec.search import LadderSpec
+from essa.types import Row
+
+DEFAULT_SIGMAS = {
+    "factors": (0.1, 0.3, 1.0, 2.0, 4.0, 8.0),
+    "product": (0.3, 1.0, 4.0, 8.0, 16.0, 32.0),
+}
+"""Ladders per search target, in units of each factor's mean singular value."""
+
+RULE = (
+    "largest mean fitness + reliability x standard deviation among rungs whose split-half "
+    "reliability reaches search.ladder.min_reliability; the most reliable rung where none does"
+)
+
+
+@dataclass(frozen=True)
+class LadderOutcome:
+    """The step size, the event that explains it, and whether any rung was reliable."""
+
+    sigma: float
+    event: LadderEvent
+    is_reliable: bool
+
+
+def probe_ladder(
+    evaluator: Evaluator,
+    rows: Sequence[Row],
+    *,
+    dimension: int,
+    spec: LadderSpec,
+    target: str,
+    seed: int,
+    on_rung: Callable[[int, int], None],
+) -> LadderOutcome:
+    """Climb the ladder until fitness has clearly collapsed, then choose.
+
+    Args:
+        rows: training prompts, the same on every rung.
+        dimension: D.
+        target: `factors` or `product`; picks the default ladder.
+        on_rung: called with (rungs done, rungs in all).
+    Raises:
+        NonFiniteFitnessError: no rung had enough scores.
+    """
+    sigmas = spec.sigmas or DEFAULT_SIGMAS[target]
+    rng = np.random.default_rng([seed, 0x1ADDE])
+    directions = rng.standard_normal((spec.candidates, dimension))
+    started = time.monotonic()
+    rungs: list[LadderRung] = []
+    tokens, start_fitness = 0, np.nan
+    for index, sigma in enumerate(sigmas):
+        on_rung(index, len(sigmas))
+        # The first rung carries the warm start along, for comparison.
+        vectors = sigma * directions
+        if index == 0:
+            vectors = np.vstack([np.zeros(dimension), vectors])
+        scores = evaluator.evaluate(vectors, rows, label=f"step size {sigma:g}")
+        tokens += scores.tokens
+        rewards = scores.rewards_N_P
+        if index == 0:
+            start_fitness = float(candidate_fitness(rewards)[0])
+            rewards = rewards[1:]
+        rung = _rung(sigma, rewards)
+        if rung is not None:
+            rungs.append(rung)
+        if _has_collapsed(rungs, start_fitness):
+            break
+    if not rungs:
+        raise NonFiniteFitnessError(
+            "no step size of the ladder had two candidates with a score; look at the reward failures"
+        )
+    chosen, is_reliable = _choose(rungs, spec.min_reliability)
+    event = LadderEvent(
+        rungs=rungs,
+        start_fitness=start_fitness,
+        chosen_sigma=chosen.sigma,
+        rule=RULE,
+        tokens=tokens,
+        seconds=time.monotonic() - started,
+    )
+    return LadderOutcome(chosen.sigma, event, is_reliable)
+
+
+def _rung(sigma: float, rewards_N_P: np.ndarray) -> LadderRung | None:
+    fitness = candidate_fitness(rewards_N_P)
+    finite = fitness[np.isfinite(fitness)]
+    if len(finite) < 2:
+        return None
+    return LadderRung(
+        sigma=sigma,
+        reliability=split_half_reliability(rewards_N_P),
+        mean_fitness=float(finite.mean()),
+        best_fitness=float(finite.max()),
+        fitness_std=float(finite.std(ddof=1)),
+    )
+
+
+def _predicted(rung: LadderRung) -> float:
+    return rung.mean_fitness + full_reliability(rung.reliability) * rung.fitness_std
+
+
+def _has_collapsed(rungs: Sequence[LadderRung], start_fitness: float) -> bool:
+    """True once even the predicted gain no longer makes up for what the step destroys."""
+    if len(rungs) < 2 or not np.isfinite(start_fitness):
+        return False
+    best = max(_predicted(rung) for rung in rungs[:-1])
+    return rungs[-1].mean_fitness < start_fitness and _predicted(rungs[-1]) < best
+
+
+def _choose(rungs: Sequence[LadderRung], min_reliability: float) -> tuple[LadderRung, bool]:
+    reliable = [rung for rung in rungs if (rung.reliability or 0.0) >= min_reliability]
+    if reliable:
+        return max(reliable, key=_predicted), True
+    return max(rungs, key=lambda rung: rung.reliability or 0.0), False

@@ -1,0 +1,262 @@
+"""The coordinator: ask -> evaluate -> shape -> tell -> checkpoint -> event."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from essa.coordinator import report
+from essa.coordinator.fitness import (
+    bootstrap_interval,
+    candidate_fitness,
+    component_means,
+    split_half_reliability,
+)
+from essa.coordinator.ladder import probe_ladder
+from essa.coordinator.state import RunState, load_run, save_run
+from essa.coordinator.stopping import eta_s, stop_reason
+from essa.data import JobData, draw_batch
+from essa.errors import NonFiniteFitnessError
+from essa.events import ResultEvent, StageEvent, ValidationEvent, WarningEvent
+from essa.ports import Clock, Evaluator, EventSink
+from essa.search.base import SearchStrategy
+from essa.search.registry import make_search
+from essa.spec.job import AlignmentJobSpec
+from essa.types import FloatArray, PopulationScores
+
+RELIABILITY_FLOOR = 0.3
+"""Split-half reliability under which a generation learned next to nothing."""
+RELIABILITY_PATIENCE = 3
+"""Generations in a row under the floor before the user is warned."""
+
+
+class MonotonicClock(Clock):
+    """The machine's clock."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the search found: the vector to export, and the result without the adapter's path."""
+
+    vector: FloatArray
+    result: ResultEvent
+
+
+class Coordinator:
+    """Runs one search to its end.
+
+    All decisions are in pure functions (`fitness`, `ladder`, `stopping`); this class owns the order
+    of things and the I/O.
+
+    Args:
+        basis_digest: identity of the bases; a checkpoint over others is refused.
+        dimension: D.
+        checkpoint: file that is written after every generation and resumed from.
+        spent_s, spent_tokens: what the job has used before the search (preparation, warm start).
+    """
+
+    def __init__(
+        self,
+        spec: AlignmentJobSpec,
+        data: JobData,
+        evaluator: Evaluator,
+        sink: EventSink,
+        *,
+        dimension: int,
+        basis_digest: str,
+        checkpoint: Path,
+        clock: Clock | None = None,
+        spent_s: float = 0.0,
+        spent_tokens: int = 0,
+    ) -> None:
+        self._spec = spec
+        self._data = data
+        self._evaluator = evaluator
+        self._sink = sink
+        self._dimension = dimension
+        self._checkpoint = checkpoint
+        self._clock = clock or MonotonicClock()
+        saved = load_run(checkpoint, basis_digest)
+        self._is_resumed = saved is not None
+        self._state = saved or RunState(
+            basis_digest=basis_digest,
+            best_vector=np.zeros(dimension),
+            elapsed_s=spent_s,
+            tokens=spent_tokens,
+        )
+        self._started_s = self._clock.now_s() - self._state.elapsed_s
+
+    def run(self) -> Outcome:
+        """Search until the budget ends, then score the test set once.
+
+        Raises:
+            JobCancelledError: the user cancelled; the last checkpoint stays.
+            EvaluationError, ClusterError: the engines failed for good.
+            NonFiniteFitnessError: a generation had no usable scores.
+        """
+        search = self._start()
+        state = self._state
+        while not state.stop_reason:
+            self._generation(search)
+        vector = state.best_vector
+        return Outcome(vector, self._test(vector))
+
+    # -- before the first generation --------------------------------------------------------
+
+    def _start(self) -> SearchStrategy:
+        state, spec = self._state, self._spec
+        if self._is_resumed:
+            self._say(f"resumed after generation {state.generation}")
+        else:
+            state.sigma_init = self._initial_sigma()
+        search = make_search(spec.search, self._dimension, state.sigma_init, spec.seed)
+        if state.search is not None:
+            search.restore(state.search)
+        elif state.generation == 0:
+            self._validate(np.zeros(self._dimension))
+        return search
+
+    def _initial_sigma(self) -> float:
+        spec = self._spec.search
+        if spec.sigma_init != "auto":
+            return spec.sigma_init
+        prompts = spec.ladder.prompts or self._spec.batch_size
+        outcome = probe_ladder(
+            self._evaluator,
+            draw_batch(self._data.train, prompts, seed=self._spec.seed, generation=0),
+            dimension=self._dimension,
+            spec=spec.ladder,
+            target=spec.target,
+            seed=self._spec.seed,
+            population=spec.population,
+            on_rung=lambda done, total: self._sink.emit(
+                StageEvent(stage="ladder", message="trying step sizes", done=done, total=total)
+            ),
+        )
+        self._state.tokens += outcome.event.tokens
+        self._sink.emit(outcome.event)
+        if not outcome.is_reliable:
+            self._warn(
+                "unreliable_ladder",
+                "no step size reached a split-half reliability of "
+                f"{spec.ladder.min_reliability:g}; took the most reliable one, "
+                f"{outcome.sigma:g}. Raise batch_size, or search.ladder.sigmas",
+            )
+        return outcome.sigma
+
+    # -- one generation ---------------------------------------------------------------------
+
+    def _generation(self, search: SearchStrategy) -> None:
+        spec, state = self._spec, self._state
+        began_s = self._clock.now_s()
+        number = state.generation + 1
+        batch = draw_batch(
+            self._data.train, spec.batch_size, seed=spec.seed, generation=number
+        )
+        scores = self._evaluator.evaluate(search.ask(), batch, label=f"generation {number}")
+        fitness = candidate_fitness(scores.rewards_N_P)
+        step = search.tell(self._usable(fitness, scores))
+        if not step.updated:
+            self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
+        reliability = split_half_reliability(scores.rewards_N_P)
+        self._watch_reliability(reliability)
+        state.generation = number
+        state.tokens += scores.tokens
+        score = None
+        evaluated_s = self._clock.now_s()
+        if number % spec.evaluation.every == 0 or number == spec.budget.generations:
+            score = self._validate(search.mean)
+        validated_s = self._clock.now_s()
+        state.elapsed_s = validated_s - self._started_s
+        state.search = search.state()
+        state.stop_reason = stop_reason(spec.budget, state, score)
+        if state.stop_reason and score is None:
+            # The last mean vector deserves its chance to be picked.
+            self._validate(search.mean)
+        save_run(self._checkpoint, state)
+        generation_s = evaluated_s - began_s + (self._clock.now_s() - validated_s)
+        self._sink.emit(
+            report.generation_event(
+                state,
+                search,
+                fitness,
+                scores,
+                reliability=reliability,
+                step_norm=step.step_norm,
+                coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s),
+                eta_s=eta_s(spec.budget, state, self._clock.now_s() - began_s),
+            )
+        )
+
+    def _usable(self, fitness: FloatArray, scores: PopulationScores) -> FloatArray:
+        if np.isfinite(fitness).sum() < 2:
+            shown = "; ".join(f"{text} (x{count})" for text, count in scores.failures.items())
+            raise NonFiniteFitnessError(
+                f"{np.isfinite(fitness).sum()} of {len(fitness)} candidates have a fitness, so the "
+                f"search cannot go on. Failures: {shown or 'none recorded'}"
+            )
+        return fitness
+
+    def _watch_reliability(self, reliability: float | None) -> None:
+        state = self._state
+        is_low = reliability is None or reliability < RELIABILITY_FLOOR
+        state.unreliable_streak = state.unreliable_streak + 1 if is_low else 0
+        if state.unreliable_streak == RELIABILITY_PATIENCE:
+            self._warn(
+                "low_reliability",
+                f"split-half reliability has been under {RELIABILITY_FLOOR} for "
+                f"{RELIABILITY_PATIENCE} generations: candidates differ by noise, not by quality. "
+                "Raise search.sigma_init or batch_size, or use sigma_init: auto",
+            )
+
+    def _validate(self, vector: FloatArray) -> float | None:
+        """Score a mean vector on the validation set; remember it if it is the best so far."""
+        state = self._state
+        scores = self._evaluator.evaluate(
+            vector[None, :], self._data.validation, label="validation"
+        )
+        state.tokens += scores.tokens
+        interval = bootstrap_interval(scores.rewards_N_P[0])
+        if not np.isfinite(interval.mean):
+            self._warn("no_validation_score", "no validation prompt could be scored")
+            return None
+        is_best = interval.mean > state.best_score
+        if is_best:
+            state.best_score = interval.mean
+            state.best_vector = vector.copy()
+            state.best_generation = state.generation
+        self._sink.emit(
+            ValidationEvent(
+                generation=state.generation,
+                score=interval.mean,
+                ci95=(interval.low, interval.high),
+                is_best=is_best,
+                components=component_means(scores.components, 0),
+            )
+        )
+        return interval.mean
+
+    # -- after the last generation ----------------------------------------------------------
+
+    def _test(self, vector: FloatArray) -> ResultEvent:
+        self._sink.emit(StageEvent(stage="test", message="scoring the test set"))
+        vectors = np.stack([np.zeros(self._dimension), vector])
+        scores = self._evaluator.evaluate(vectors, self._data.test, with_base=True, label="test")
+        state = self._state
+        state.tokens += scores.tokens
+        state.elapsed_s = self._clock.now_s() - self._started_s
+        return report.result_event(state, self._data.test, scores, self._spec.evaluation.samples)
+
+    def _say(self, message: str) -> None:
+        self._sink.emit(StageEvent(stage="search", message=message))
+
+    def _warn(self, code: str, message: str) -> None:
+        self._sink.emit(WarningEvent(code=code, message=message))
+
+

@@ -1,0 +1,100 @@
+"""Events built from what the coordinator knows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from essa.coordinator.fitness import bootstrap_interval, component_means
+from essa.coordinator.state import RunState
+from essa.events import CompletionSample, GenerationEvent, ResultEvent, ScoreSummary
+from essa.search.base import SearchStrategy
+from essa.types import FloatArray, PopulationScores, Row
+
+BASE, WARM_START, ALIGNED = 0, 1, 2
+"""Rows of the final evaluation."""
+
+
+def generation_event(
+    state: RunState,
+    search: SearchStrategy,
+    fitness: FloatArray,
+    scores: PopulationScores,
+    *,
+    reliability: float | None,
+    step_norm: float,
+    coordinator_s: float,
+    eta_s: float,
+) -> GenerationEvent:
+    """Summarise one generation; `fitness` has shape (N,), NaN where a candidate is missing."""
+    finite = fitness[np.isfinite(fitness)]
+    return GenerationEvent(
+        generation=state.generation,
+        fitness=[float(value) if np.isfinite(value) else None for value in fitness],
+        best=float(finite.max()),
+        mean=float(finite.mean()),
+        worst=float(finite.min()),
+        sigma=search.sigma,
+        axis_ratio=search.axis_ratio,
+        step_norm=step_norm,
+        distance=float(np.linalg.norm(search.mean)),
+        reliability=reliability,
+        missing_scores=int(np.isnan(scores.rewards_N_P).sum()),
+        generated_tokens=scores.generated_tokens,
+        tokens_per_s=scores.generated_tokens / max(scores.rollout_s, 1e-9),
+        rollout_s=scores.rollout_s,
+        reward_s=scores.reward_s,
+        coordinator_s=coordinator_s,
+        elapsed_s=state.elapsed_s,
+        eta_s=eta_s,
+        components=component_means(scores.components),
+    )
+
+
+def result_event(
+    state: RunState, rows: Sequence[Row], scores: PopulationScores, samples: int
+) -> ResultEvent:
+    """Summarise the test of base, warm start and aligned model; `adapter` is filled in later."""
+    answers = scores.completions
+    return ResultEvent(
+        test={
+            "base": _summary(scores, BASE),
+            "warm_start": _summary(scores, WARM_START),
+            "aligned": _summary(scores, ALIGNED),
+        },
+        validation=None,
+        selected_generation=state.best_generation,
+        generations=state.generation,
+        stop_reason=state.stop_reason,
+        seconds=state.elapsed_s,
+        tokens=state.tokens,
+        adapter="",
+        samples=[
+            CompletionSample(
+                prompt=rows[index].prompt,
+                base=answers[BASE][index],
+                warm_start=answers[WARM_START][index],
+                aligned=answers[ALIGNED][index],
+            )
+            for index in spread(len(rows), samples)
+        ],
+    )
+
+
+def spread(size: int, count: int) -> list[int]:
+    """Up to `count` indices spread evenly over `size` rows."""
+    count = min(size, count)
+    return [index * size // count for index in range(count)]
+
+
+def _summary(scores: PopulationScores, row: int) -> ScoreSummary:
+    rewards = scores.rewards_N_P[row]
+    interval = bootstrap_interval(rewards)
+    return ScoreSummary(
+        mean=interval.mean,
+        ci95=(interval.low, interval.high),
+        prompts=len(rewards),
+        missing=int(np.isnan(rewards).sum()),
+        components=component_means(scores.components, row),
+    )

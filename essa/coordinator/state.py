@@ -1,0 +1,93 @@
+"""What a run remembers between generations, and how it is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from essa.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
+from essa.errors import CheckpointIncompatibleError
+from essa.search.base import SearchState
+from essa.types import FloatArray
+
+_SEARCH = "search."
+
+
+@dataclass
+class RunState:
+    """Progress of one run. `best_vector` is the mean vector with the best validation score."""
+
+    basis_digest: str
+    generation: int = 0
+    sigma_init: float = 0.0
+    best_vector: FloatArray = field(default_factory=lambda: np.zeros(0))
+    best_score: float = float("-inf")
+    best_generation: int = 0
+    tokens: int = 0
+    elapsed_s: float = 0.0
+    unreliable_streak: int = 0
+    stop_reason: str = ""
+    """Why the search ended; empty while it goes on."""
+    search: SearchState | None = None
+
+
+def save_run(path: Path, state: RunState) -> None:
+    """Write a checkpoint that a crash cannot tear."""
+    meta: dict[str, Any] = {
+        name: getattr(state, name)
+        for name in (
+            "basis_digest",
+            "generation",
+            "sigma_init",
+            "best_generation",
+            "tokens",
+            "elapsed_s",
+            "unreliable_streak",
+            "stop_reason",
+        )
+    }
+    # JSON has no infinity: a run without any validation score has none to write.
+    meta["best_score"] = state.best_score if np.isfinite(state.best_score) else None
+    arrays = {"best_vector": state.best_vector}
+    if state.search is not None:
+        meta["search"] = state.search.to_meta()
+        arrays |= {_SEARCH + name: array for name, array in state.search.arrays.items()}
+    save_checkpoint(path, arrays, meta)
+
+
+def load_run(path: Path, basis_digest: str) -> RunState | None:
+    """Read the checkpoint at `path`; None where there is none.
+
+    Raises:
+        CheckpointIncompatibleError: it was written over other bases.
+        CheckpointCorruptError: no intact copy is left.
+    """
+    if not checkpoint_exists(path):
+        return None
+    arrays, meta = load_checkpoint(path)
+    if meta["basis_digest"] != basis_digest:
+        raise CheckpointIncompatibleError(
+            f"checkpoint {path} belongs to bases {meta['basis_digest'][:12]}, the job has "
+            f"{basis_digest[:12]}: singular vectors are not unique, so a run can only resume over "
+            "its own bases; start a new job",
+        )
+    search_meta = meta.pop("search", None)
+    best_score = meta.pop("best_score")
+    state = RunState(
+        **meta,
+        best_vector=arrays["best_vector"],
+        best_score=float("-inf") if best_score is None else best_score,
+    )
+    if search_meta is not None:
+        state.search = SearchState.from_parts(
+            {
+                name.removeprefix(_SEARCH): array
+                for name, array in arrays.items()
+                if name.startswith(_SEARCH)
+            },
+            search_meta,
+        )
+    return state
