@@ -47,7 +47,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path} line {number} is not JSON: {error.msg}", line=number) from error
+            raise DataError(
+                f"{path} line {number} is not JSON: {error.msg}", line=number
+            ) from error
         if not isinstance(row, dict):
             raise DataError(
                 f"{path} line {number} is a {type(row).__name__}, not a JSON object", line=number

@@ -10,6 +10,7 @@ EssaError
 ├── EvaluationError
 │   └── EngineError
 │       ├── EngineStartError
+│       ├── EngineStoppedError
 │       └── EngineTimeoutError
 ├── ClusterError
 │   ├── WorkerLostError
@@ -101,6 +102,12 @@ class EngineStartError(EngineError):
 
     code = "engine_start_failed"
     retryable = False
+
+
+class EngineStoppedError(EngineError):
+    """An engine failed for good, or was closed; only a new one can go on."""
+
+    code = "engine_stopped"
 
 
 class EngineTimeoutError(EngineError):

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
 class _EventModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # NaN travels as a string: JSON has none, and null would read as "not computed".
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings"
+    )
 
 
 class StageEvent(_EventModel):

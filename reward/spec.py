@@ -1,10 +1,18 @@
-"""Reward specifications: a reward is data, not code."""
+"""Reward specifications: a reward is data, not code.
+
+Higher is better for every reward. What a reward computes in detail stands in the class of the
+same name under `reward/functions/`.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import regex
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MAX_NESTING = 8
+"""Composites inside composites; far above any sensible job, far below the recursion limit."""
 
 
 class _RewardModel(BaseModel):
@@ -21,19 +29,25 @@ class ExactMatchReward(_RewardModel):
     """1 where the completion equals the reference column, else 0."""
 
     type: Literal["exact_match"] = "exact_match"
-    reference: str = "answer"
-    """Column of the row that holds the reference."""
+    reference: str = Field(default="answer", min_length=1)
+    """Column of the row that holds the reference: text or a number."""
     ignore_case: bool = False
     strip: bool = True
     """Ignore white space at both ends."""
 
 
 class NumericMatchReward(_RewardModel):
-    """1 where the last number of the completion equals that of the reference column, else 0."""
+    """1 where the last number of the completion equals that of the reference column, else 0.
+
+    Reads `1,234.50`, `$18`, `-3`, `3/4`, `1 3/4` and their LaTeX forms; units are passed over, a
+    percent sign too. A completion without a number scores 0.
+    """
 
     type: Literal["numeric_match"] = "numeric_match"
-    reference: str = "answer"
-    tolerance: float = Field(default=1e-6, ge=0)
+    reference: str = Field(default="answer", min_length=1)
+    """Column of the row that holds the reference: a number, or text that ends in one. Where the
+    text has a `####`, as in GSM8K, only what follows it counts."""
+    tolerance: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
     """Absolute difference that still counts as equal."""
 
 
@@ -41,21 +55,38 @@ class RegexReward(_RewardModel):
     """1 where the pattern is found in the completion, else 0."""
 
     type: Literal["regex"] = "regex"
-    pattern: str = Field(min_length=1)
+    pattern: str = Field(min_length=1, max_length=4096)
+    """In the syntax of the `regex` package, which extends that of Python's `re`."""
     full_match: bool = False
+    """Ask for the whole completion to match, not some part of it."""
     ignore_case: bool = False
-    timeout_s: float = Field(default=0.5, gt=0)
+    timeout_s: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     """A match that takes longer is a missing score."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            regex.compile(pattern)
+        except regex.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
 
 
 class LengthReward(_RewardModel):
-    """1 inside the band, falling linearly to 0 over `slack` units outside it."""
+    """1 inside the band, falling linearly to 0 over `slack` units outside it.
+
+    White space at both ends is not counted.
+    """
 
     type: Literal["length"] = "length"
     unit: Literal["characters", "words"] = "words"
     min: int | None = Field(default=None, ge=0)
+    """Shortest length of the band, included; no lower end where it is not given."""
     max: int | None = Field(default=None, ge=0)
+    """Longest length of the band, included; no upper end where it is not given."""
     slack: int = Field(default=0, ge=0)
+    """Distance from the band, in units, at which the reward has fallen to 0."""
 
     @model_validator(mode="after")
     def _band(self) -> LengthReward:
@@ -67,7 +98,7 @@ class LengthReward(_RewardModel):
 
 
 class KeywordsReward(_RewardModel):
-    """Share of the keywords found in the completion, as whole words."""
+    """Share of the keywords found in the completion, as whole words or phrases."""
 
     type: Literal["keywords"] = "keywords"
     keywords: tuple[str, ...] = ()
@@ -81,6 +112,8 @@ class KeywordsReward(_RewardModel):
     def _some(self) -> KeywordsReward:
         if not self.keywords and self.column is None:
             raise ValueError("give `keywords`, `column` or both")
+        if not all(keyword.strip() for keyword in self.keywords):
+            raise ValueError(f"a keyword is blank: {list(self.keywords)}")
         return self
 
 
@@ -88,7 +121,9 @@ class CompositeComponent(_RewardModel):
     """One named part of a composite reward."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    weight: float = 1.0
+    """Name under which its unweighted value is reported."""
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+    """Negative to punish, 0 to report only."""
     reward: RewardSpec
 
 
@@ -104,6 +139,17 @@ class CompositeReward(_RewardModel):
         doubles = sorted({name for name in names if names.count(name) > 1})
         if doubles:
             raise ValueError(f"component names must differ; given twice: {', '.join(doubles)}")
+        return self
+
+    @model_validator(mode="after")
+    def _shallow(self) -> CompositeReward:
+        depth, level = 0, [self]
+        while level:
+            depth += 1
+            inner = [part.reward for composite in level for part in composite.components]
+            level = [reward for reward in inner if isinstance(reward, CompositeReward)]
+        if depth > MAX_NESTING:
+            raise ValueError(f"composites are nested {depth} deep; {MAX_NESTING} is the most")
         return self
 
 

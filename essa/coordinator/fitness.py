@@ -21,7 +21,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def candidate_fitness(rewards_N_P: FloatArray, max_missing_frac: float = MAX_MISSING_FRAC) -> FloatArray:
+def candidate_fitness(
+    rewards_N_P: FloatArray, max_missing_frac: float = MAX_MISSING_FRAC
+) -> FloatArray:
     """Mean reward of each candidate; NaN for a candidate with too many missing scores.
 
     A missing score counts as its prompt's mean over the other candidates, so that losing a hard

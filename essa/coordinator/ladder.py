@@ -92,7 +92,7 @@ def probe_ladder(
             break
     if not rungs:
         raise NonFiniteFitnessError(
-            "no step size of the ladder had two candidates with a score; look at the reward failures"
+            "no step size of the ladder had two candidates with a score; look at the reward"
         )
     chosen, is_reliable = _choose(rungs, spec.min_reliability)
     event = LadderEvent(

@@ -134,7 +134,6 @@ class Coordinator:
             spec=spec.ladder,
             target=spec.target,
             seed=self._spec.seed,
-            population=spec.population,
             on_rung=lambda done, total: self._sink.emit(
                 StageEvent(stage="ladder", message="trying step sizes", done=done, total=total)
             ),
@@ -156,9 +155,7 @@ class Coordinator:
         spec, state = self._spec, self._state
         began_s = self._clock.now_s()
         number = state.generation + 1
-        batch = draw_batch(
-            self._data.train, spec.batch_size, seed=spec.seed, generation=number
-        )
+        batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
         scores = self._evaluator.evaluate(search.ask(), batch, label=f"generation {number}")
         fitness = candidate_fitness(scores.rewards_N_P)
         step = search.tell(self._usable(fitness, scores))
@@ -228,7 +225,7 @@ class Coordinator:
             return None
         is_best = interval.mean > state.best_score
         if is_best:
-            state.best_score = interval.mean
+            state.best_score, state.best_ci95 = interval.mean, (interval.low, interval.high)
             state.best_vector = vector.copy()
             state.best_generation = state.generation
         self._sink.emit(
@@ -251,12 +248,10 @@ class Coordinator:
         state = self._state
         state.tokens += scores.tokens
         state.elapsed_s = self._clock.now_s() - self._started_s
-        return report.result_event(state, self._data.test, scores, self._spec.evaluation.samples)
+        return report.result_event(state, self._data, scores, self._spec.evaluation.samples)
 
     def _say(self, message: str) -> None:
         self._sink.emit(StageEvent(stage="search", message=message))
 
     def _warn(self, code: str, message: str) -> None:
         self._sink.emit(WarningEvent(code=code, message=message))
-
-

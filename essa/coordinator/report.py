@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from essa.coordinator.fitness import bootstrap_interval, component_means
 from essa.coordinator.state import RunState
+from essa.data import JobData
 from essa.events import CompletionSample, GenerationEvent, ResultEvent, ScoreSummary
 from essa.search.base import SearchStrategy
-from essa.types import FloatArray, PopulationScores, Row
+from essa.types import FloatArray, PopulationScores
 
 BASE, WARM_START, ALIGNED = 0, 1, 2
 """Rows of the final evaluation."""
@@ -53,17 +52,17 @@ def generation_event(
 
 
 def result_event(
-    state: RunState, rows: Sequence[Row], scores: PopulationScores, samples: int
+    state: RunState, data: JobData, scores: PopulationScores, samples: int
 ) -> ResultEvent:
     """Summarise the test of base, warm start and aligned model; `adapter` is filled in later."""
-    answers = scores.completions
+    answers, rows = scores.completions, data.test
     return ResultEvent(
         test={
             "base": _summary(scores, BASE),
             "warm_start": _summary(scores, WARM_START),
             "aligned": _summary(scores, ALIGNED),
         },
-        validation=None,
+        validation=_validation(state, len(data.validation)),
         selected_generation=state.best_generation,
         generations=state.generation,
         stop_reason=state.stop_reason,
@@ -86,6 +85,12 @@ def spread(size: int, count: int) -> list[int]:
     """Up to `count` indices spread evenly over `size` rows."""
     count = min(size, count)
     return [index * size // count for index in range(count)]
+
+
+def _validation(state: RunState, prompts: int) -> ScoreSummary | None:
+    if not np.isfinite(state.best_score):
+        return None
+    return ScoreSummary(mean=state.best_score, ci95=state.best_ci95, prompts=prompts)
 
 
 def _summary(scores: PopulationScores, row: int) -> ScoreSummary:

@@ -25,6 +25,7 @@ class RunState:
     sigma_init: float = 0.0
     best_vector: FloatArray = field(default_factory=lambda: np.zeros(0))
     best_score: float = float("-inf")
+    best_ci95: tuple[float, float] = (float("nan"), float("nan"))
     best_generation: int = 0
     tokens: int = 0
     elapsed_s: float = 0.0
@@ -50,7 +51,8 @@ def save_run(path: Path, state: RunState) -> None:
         )
     }
     # JSON has no infinity: a run without any validation score has none to write.
-    meta["best_score"] = state.best_score if np.isfinite(state.best_score) else None
+    has_best = bool(np.isfinite(state.best_score))
+    meta["best"] = {"score": state.best_score, "ci95": state.best_ci95} if has_best else None
     arrays = {"best_vector": state.best_vector}
     if state.search is not None:
         meta["search"] = state.search.to_meta()
@@ -75,12 +77,10 @@ def load_run(path: Path, basis_digest: str) -> RunState | None:
             "its own bases; start a new job",
         )
     search_meta = meta.pop("search", None)
-    best_score = meta.pop("best_score")
-    state = RunState(
-        **meta,
-        best_vector=arrays["best_vector"],
-        best_score=float("-inf") if best_score is None else best_score,
-    )
+    best = meta.pop("best")
+    state = RunState(**meta, best_vector=arrays["best_vector"])
+    if best is not None:
+        state.best_score, state.best_ci95 = best["score"], tuple(best["ci95"])
     if search_meta is not None:
         state.search = SearchState.from_parts(
             {

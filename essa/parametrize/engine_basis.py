@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 class ModuleBasis:
     """Frozen arrays of one adapted linear layer, all float32.
 
-    `name` is the module's path in the Hugging Face model, such as `model.layers.0.self_attn.q_proj`.
-    `shrink` is (r, in), `core` is (r, r) or None, `expand` is (out, r) with PEFT's scaling folded in.
+    `name` is the module's path in the Hugging Face model, as in `model.layers.0.self_attn.q_proj`.
+    `shrink` is (r, in), `core` is (r, r) or None, `expand` is (out, r) with PEFT's scaling in it.
     """
 
     name: str

@@ -59,7 +59,8 @@ class OpenAiEsSearch(_SearchModel):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=0.2, gt=0)
     """Step of the mean, as a share of sigma."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the distance to the warm start given back each generation."""
 
     @model_validator(mode="after")
     def _even(self) -> OpenAiEsSearch:
@@ -77,6 +78,8 @@ class SnesSearch(_SearchModel):
     learning_rate_mean: float = Field(default=1.0, gt=0)
     learning_rate_sigma: float | None = Field(default=None, gt=0)
     """None takes (3 + ln d) / (5 sqrt d)."""
+    sigma_min: float = Field(default=1e-3, ge=0)
+    """Floor of the step size of every coordinate."""
 
 
 class RandomSearch(_SearchModel):

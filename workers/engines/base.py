@@ -79,6 +79,7 @@ class Engine(ABC):
             For every i its `parameters.samples` completions, in the order given.
         Raises:
             EngineError: an unknown candidate, or a prompt too long for the engine.
+            EngineStoppedError: the engine failed or was closed, and must be built again.
         """
 
     @abstractmethod

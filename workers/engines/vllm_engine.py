@@ -7,6 +7,7 @@ queue and share the batch; `load_basis` and `set_population` wait until the batc
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import tempfile
@@ -20,12 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from essa.errors import EngineError, EngineStartError
+from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
 
+logger = logging.getLogger(__name__)
+
 EXTENSION = "workers.engines.vllm_population.PopulationWorkerExtension"
+CPU_MODEL_LEN = 2048
+"""Longest prompt and answer on CPU where engine.max_model_len is not given."""
+CPU_BATCHED_TOKENS = 4096
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values vLLM takes for max_lora_rank."""
 
@@ -169,7 +175,7 @@ class VllmEngine(Engine):
 
     def _post(self, message: _Call | _Exclusive) -> None:
         if self._closed or not self._thread.is_alive():
-            raise EngineError("the engine is closed")
+            raise EngineStoppedError("the engine is closed")
         self._inbox.put(message)
 
     def _exclusively(self, action: Callable[[], Any]) -> Any:
@@ -194,10 +200,11 @@ class VllmEngine(Engine):
         try:
             while self._turn():
                 pass
-            failure: BaseException = EngineError("the engine was closed")
+            failure = EngineStoppedError("the engine was closed")
         except BaseException as error:
             # vLLM's state is unknown after a failed step: every call in flight fails.
-            failure = EngineError(f"vLLM stopped: {type(error).__name__}: {error}")
+            logger.exception("vLLM stopped")
+            failure = EngineStoppedError(f"vLLM stopped: {type(error).__name__}: {error}")
         self._closed = True
         self._fail_all(failure)
 
@@ -236,8 +243,13 @@ class VllmEngine(Engine):
         settings = self._settings
         on_cpu = current_platform.is_cpu()
         options: dict[str, Any] = {}
+        length = settings.max_model_len or (CPU_MODEL_LEN if on_cpu else None)
         if on_cpu:
             options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
+            # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
+            # use offset"), so prompts are never cut here.
+            options["enable_chunked_prefill"] = False
+            options["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length)
         else:
             options["gpu_memory_utilization"] = settings.gpu_memory_utilization
         if settings.tensor_parallel == 1:
@@ -248,7 +260,7 @@ class VllmEngine(Engine):
                 model=settings.model_path,
                 dtype=settings.dtype,
                 seed=settings.seed,
-                max_model_len=settings.max_model_len or (2048 if on_cpu else None),
+                max_model_len=length,
                 max_num_seqs=settings.max_num_seqs,
                 tensor_parallel_size=settings.tensor_parallel,
                 enforce_eager=settings.enforce_eager,
@@ -307,7 +319,7 @@ class VllmEngine(Engine):
             SamplingParams(
                 n=parameters.samples,
                 temperature=parameters.temperature,
-                seed=parameters.seed + index if sampled else None,
+                seed=parameters.seed + index * parameters.samples if sampled else None,
                 max_tokens=parameters.max_tokens,
                 stop=list(parameters.stop) or None,
                 logprobs=0 if parameters.with_logprobs else None,
@@ -395,6 +407,4 @@ def _settle(future: Future[Any], action: Callable[[], Any]) -> None:
     try:
         future.set_result(action())
     except Exception as error:
-        future.set_exception(
-            error if isinstance(error, EngineError) else EngineError(str(error))
-        )
+        future.set_exception(error if isinstance(error, EngineError) else EngineError(str(error)))

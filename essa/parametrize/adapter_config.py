@@ -1,0 +1,87 @@
+"""What PEFT's adapter_config.json says about ranks and scaling, and what of it is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from essa.errors import AdapterError
+
+# Options under which a module adds something other than scaling * B @ A to its plain base layer.
+_UNSUPPORTED = (
+    "use_dora",
+    "lora_bias",
+    "modules_to_save",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+)
+# Initialisations that subtract from the base weights, so the stored factors do not fit it.
+_BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse whatever is not plain LoRA.
+
+    Raises:
+        AdapterError: names the option and its value.
+    """
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise AdapterError(f"peft_type is {kind!r}; only LORA adapters have singular values")
+    for option in _UNSUPPORTED:
+        if config.get(option):
+            raise AdapterError(
+                f"adapter_config.json has {option}={config[option]!r}; only plain LoRA on linear "
+                "layers can be searched: train the warm start without it"
+            )
+    if config.get("bias", "none") != "none":
+        raise AdapterError(f"adapter_config.json has bias={config['bias']!r}; train with 'none'")
+    initial = config.get("init_lora_weights")
+    if isinstance(initial, str) and initial.lower().startswith(_BASE_CHANGING):
+        raise AdapterError(
+            f"adapter_config.json has init_lora_weights={initial!r}, which changes the base "
+            "weights; convert the adapter to plain LoRA (save_pretrained with "
+            "path_initial_model_for_weight_conversion)"
+        )
+    _check_numbers(config)
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
+        raise AdapterError(f"adapter_config.json has rank {ranks}; expected positive integers")
+    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    for alpha in alphas:
+        if not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
+            raise AdapterError(
+                f"adapter_config.json has lora_alpha {alpha!r}; expected a non-zero number"
+            )
+
+
+def module_rank(config: Mapping[str, Any], name: str) -> int:
+    """Rank of a module: rank_pattern where it matches, else r."""
+    return int(_lookup(config.get("rank_pattern"), name, config["r"]))
+
+
+def module_scaling(config: Mapping[str, Any], name: str) -> float:
+    """Factor on B @ A: alpha / r, or alpha / sqrt(r) with use_rslora (arXiv:2312.03732)."""
+    alpha = float(_lookup(config.get("alpha_pattern"), name, config["lora_alpha"]))
+    rank = module_rank(config, name)
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def _lookup(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    # PEFT reads a pattern as a regular expression for the end of the name; the first match wins.
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default

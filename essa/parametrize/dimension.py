@@ -1,0 +1,81 @@
+"""How many numbers are searched. Needs no weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from essa.errors import AdapterError, SpecError
+
+Target = Literal["factors", "product"]
+"""`factors`: singular values of A and of B. `product`: of B @ A."""
+
+
+def check_target(target: str) -> Target:
+    """Return `target` if it is one, else raise SpecError."""
+    if target not in get_args(Target):
+        raise SpecError(
+            f"search.target is {target!r}; expected one of {', '.join(get_args(Target))}",
+            field="search.target",
+        )
+    return target  # type: ignore[return-value]
+
+
+def selected_count(alpha: float, rank: int) -> int:
+    """Singular values searched per factor: floor(alpha * rank), the largest ones.
+
+    Raises:
+        AdapterError: none is left, or alpha is outside (0, 1].
+    Source:
+        ESSA, arXiv:2507.04453, Algorithm 1.
+    """
+    if not 0 < alpha <= 1:
+        raise AdapterError(f"search.alpha is {alpha}; expected a fraction above 0, at most 1")
+    # 0.7 * 10 is 6.999...; the margin is far below the 1 / rank that separates real fractions.
+    count = math.floor(alpha * rank + 1e-9)
+    if count == 0:
+        smallest = math.ceil(1e4 / rank) / 1e4
+        raise AdapterError(
+            f"search.alpha {alpha} of rank {rank} selects no singular value "
+            f"(floor({alpha * rank:g}) = 0); raise search.alpha to at least {smallest:g} "
+            "or use a larger lora.rank",
+            alpha=alpha,
+            rank=rank,
+        )
+    return count
+
+
+def search_dimension(
+    config: Mapping[str, Any],
+    *,
+    rank: int,
+    alpha: float,
+    target: str,
+    target_modules: Sequence[str],
+) -> int:
+    """Search dimension D of a LoRA adapter on a Hugging Face model.
+
+    Args:
+        config: the model's config.json; `num_hidden_layers` is read, from `text_config` where
+            the model has one.
+        rank: LoRA rank, the same for all modules.
+        alpha: fraction of singular values searched.
+        target: `factors` or `product`.
+        target_modules: linear layers adapted in every decoder layer.
+    Raises:
+        SpecError: the configuration has no layer count.
+        AdapterError: no singular value is selected.
+    Source:
+        ESSA, arXiv:2507.04453, Figure 1: layers * matrices per layer * 2 * floor(alpha * r).
+    """
+    layers = config.get("num_hidden_layers")
+    if layers is None:
+        layers = (config.get("text_config") or {}).get("num_hidden_layers")
+    if not isinstance(layers, int) or layers < 1:
+        raise SpecError(
+            f"the model's config.json has num_hidden_layers={layers!r}; cannot tell the dimension",
+            field="model.path",
+        )
+    factors = 2 if check_target(target) == "factors" else 1
+    return layers * len(set(target_modules)) * factors * selected_count(alpha, rank)

@@ -1,0 +1,114 @@
+"""Antithetic evolution strategy with centred ranks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from essa.errors import SpecError
+from essa.search.base import SearchStart, SearchStrategy
+from essa.search.shaping import centred_ranks
+from essa.types import FloatArray
+
+# Kingma & Ba (2015), arXiv:1412.6980, Algorithm 1.
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
+
+
+class OpenAiEs(SearchStrategy):
+    """OpenAI-ES: candidates m + sigma z and m - sigma z, ranked together, sigma fixed.
+
+    The direction is sum_i w_i z_i with w_i = u(m + sigma z_i) - u(m - sigma z_i), u the centred
+    rank, and w scaled to unit Euclidean norm. Then, without any signal, every coordinate of the
+    direction has variance 1 whatever the population, so that `learning_rate` times sigma is the
+    typical step of a coordinate under both optimisers. `weight_decay` is the share of the distance
+    to the center given back each generation, apart from the optimiser (decoupled).
+
+    Source:
+        Salimans et al. (2017), arXiv:1703.03864, Algorithm 1 and section 2; scaling and decay ours.
+    """
+
+    kind: ClassVar[str] = "openai_es"
+    antithetic: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        start: SearchStart,
+        *,
+        optimizer: Literal["adam", "sgd"] = "adam",
+        learning_rate: float = 0.2,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(start)
+        if start.population % 2:
+            raise SpecError(
+                f"search.population is {start.population}; antithetic pairs need an even number",
+                field="search.population",
+            )
+        self._optimizer = optimizer
+        self._rate = learning_rate
+        self._decay = weight_decay
+        self._sigma = start.sigma_init
+        self._center = start.first_mean()
+        self._mean = start.first_mean()
+        self._noise = np.zeros((start.population // 2, start.dimension))
+        self._first_moment = np.zeros(start.dimension)
+        self._second_moment = np.zeros(start.dimension)
+        self._steps = 0
+
+    @property
+    def mean(self) -> FloatArray:
+        """Mean of the distribution."""
+        return self._mean.copy()
+
+    @property
+    def sigma(self) -> float:
+        """The initial step size, for good."""
+        return self._sigma
+
+    def _sample(self) -> FloatArray:
+        self._noise = self._rng.standard_normal((self.population // 2, self.dimension))
+        signed = np.repeat(self._noise, 2, axis=0)
+        signed[1::2] *= -1
+        return self._mean + self._sigma * signed
+
+    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+        ranks_N = centred_ranks(usable_N)
+        pair_weights = ranks_N[0::2] - ranks_N[1::2]
+        norm = float(np.linalg.norm(pair_weights))
+        if norm == 0:
+            return NO_DIFFERENCE
+        direction = (pair_weights / norm) @ self._noise
+        step = direction if self._optimizer == "sgd" else self._adam(direction)
+        pulled = self._center + (1 - self._decay) * (self._mean - self._center)
+        self._mean = pulled + self._rate * self._sigma * step
+        return ""
+
+    def _adam(self, direction: FloatArray) -> FloatArray:
+        self._steps += 1
+        self._first_moment = BETA_1 * self._first_moment + (1 - BETA_1) * direction
+        self._second_moment = BETA_2 * self._second_moment + (1 - BETA_2) * direction**2
+        first = self._first_moment / (1 - BETA_1**self._steps)
+        second = self._second_moment / (1 - BETA_2**self._steps)
+        return first / (np.sqrt(second) + EPSILON)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "mean": self._mean,
+            "center": self._center,
+            "noise": self._noise,
+            "first_moment": self._first_moment,
+            "second_moment": self._second_moment,
+        }
+
+    def _scalars(self) -> dict[str, Any]:
+        return {"sigma": self._sigma, "steps": self._steps}
+
+    def _load(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
+        self._mean, self._center = arrays["mean"], arrays["center"]
+        self._noise = arrays["noise"]
+        self._first_moment = arrays["first_moment"]
+        self._second_moment = arrays["second_moment"]
+        self._sigma, self._steps = scalars["sigma"], scalars["steps"]

@@ -1,0 +1,183 @@
+"""Read a job file: YAML or JSON, plus overrides from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from essa.errors import SpecError
+from essa.spec.base import SpecModel
+from essa.spec.job import AlignmentJobSpec
+from essa.spec.problem import Problem, problems_of
+
+_PATHS = (
+    ("data", "train", "path"),
+    ("data", "validation", "path"),
+    ("data", "test", "path"),
+    ("warm_start", "path"),
+)
+
+
+def load_job_file(path: Path, overrides: Sequence[str] = ()) -> AlignmentJobSpec:
+    """Read a job and validate it.
+
+    Relative paths of data sets, of the warm start and of a model folder count from the job file's
+    own folder; those in overrides from the current folder.
+
+    Args:
+        path: a `.json` file, or YAML under any other name.
+        overrides: `search.sigma_init=0.05` and the like; the value is read as YAML.
+    Raises:
+        SpecError: unreadable, or with `problems` in its detail, one for each setting at fault.
+    """
+    raw = _read(path)
+    _anchor_paths(raw, path.absolute().parent)
+    given: dict[str, Any] = {}
+    for override in overrides:
+        name, value = _split_override(override)
+        _set(given, name, value)
+    _anchor_paths(given, Path.cwd())
+    _merge(raw, given)
+    return validate_job(raw)
+
+
+def validate_job(raw: dict[str, Any]) -> AlignmentJobSpec:
+    """Validate a job given as plain data.
+
+    Raises:
+        SpecError: with `problems` in its detail, one for each setting at fault.
+    """
+    try:
+        return AlignmentJobSpec.model_validate(raw)
+    except ValidationError as error:
+        raise problem_error(problems_of(error.errors(), raw)) from error
+
+
+def problem_error(problems: Sequence[Problem]) -> SpecError:
+    """The error that carries these problems; its message has one line for each."""
+    message = "\n".join(str(problem) for problem in problems)
+    return SpecError(message, field=problems[0].field or None, problems=tuple(problems))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"the job file {path} cannot be read: {error}") from error
+    raw = _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        raise SpecError(
+            f"{path} holds {type(raw).__name__}, not a mapping; a job starts with `model:`, "
+            "`data:` and `reward:`"
+        )
+    return raw
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_unique((name for name, _ in pairs), str(path))
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path} is not valid JSON: {error}") from error
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    import yaml  # not needed by those who build a specification in Python
+
+    class Loader(yaml.SafeLoader):
+        """Refuses double keys and reads 1e-3 as a number, which YAML 1.1 does not."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            where = f"{source}, line {node.start_mark.line + 1}"
+            _check_unique((str(name) for name in names), where)
+            return super().construct_mapping(node, deep)
+
+    number = re.compile(r"[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{source} is not valid YAML: {error}") from error
+
+
+def _check_unique(names: Iterable[str], where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise SpecError(f"{where}: `{name}` is given twice; keep one of them", field=name)
+        seen.add(name)
+
+
+def _split_override(override: str) -> tuple[list[str], Any]:
+    name, equals, text = override.partition("=")
+    parts = [part.strip() for part in name.split(".")]
+    if not equals or not all(parts):
+        raise SpecError(
+            f"the override {override!r} is not NAME=VALUE; write --set search.sigma_init=0.05"
+        )
+    return parts, _parse_yaml(text, f"the override {override!r}")
+
+
+def _set(tree: dict[str, Any], names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        branch = tree.setdefault(name, {})
+        if not isinstance(branch, dict):
+            raise SpecError(f"--set gives both {name} and {'.'.join(names)}; keep one of them")
+        tree = branch
+    tree[names[-1]] = value
+
+
+def _merge(raw: dict[str, Any], given: dict[str, Any]) -> None:
+    """Lay overrides over the job, in place.
+
+    A section which the job leaves to its default keeps that default's variant, so that
+    `search.sigma_init=0.05` works without naming the search.
+    """
+    for name, value in given.items():
+        default = AlignmentJobSpec.model_fields.get(name)
+        is_section = isinstance(value, dict) and default is not None
+        if is_section and name not in raw and isinstance(default.default, SpecModel):
+            raw[name] = _variant(default.default)
+        _overlay(raw, name, value)
+
+
+def _overlay(tree: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, dict) and isinstance(tree.get(name), dict):
+        for inner, inner_value in value.items():
+            _overlay(tree[name], inner, inner_value)
+    else:
+        tree[name] = value
+
+
+def _variant(section: SpecModel) -> dict[str, Any]:
+    tags = ("type", "kind")
+    return {tag: getattr(section, tag) for tag in tags if tag in type(section).model_fields}
+
+
+def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
+    for place in _PATHS:
+        section = _section(raw, place[:-1])
+        value = section.get(place[-1])
+        if isinstance(value, str) and value:
+            section[place[-1]] = str(folder / value)
+    model = _section(raw, ("model",))
+    path = model.get("path")
+    # A hub name looks like a relative path; only a folder that is there is taken for one.
+    if isinstance(path, str) and path and (folder / path).is_dir():
+        model["path"] = str((folder / path).resolve())
+
+
+def _section(raw: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
+    here: Any = raw
+    for name in place:
+        here = here.get(name) if isinstance(here, dict) else None
+    return here if isinstance(here, dict) else {}

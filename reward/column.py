@@ -1,0 +1,53 @@
+"""Reading columns of the user's rows, with messages that name column and setting."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from reward.errors import RewardConfigError
+
+
+def read_column(row: Mapping[str, Any], column: str, setting: str) -> Any:
+    """Return the value of a column.
+
+    Args:
+        row: the row as the user wrote it.
+        column: the column's name.
+        setting: the full name of the setting that holds `column`, for the message.
+    Raises:
+        RewardConfigError: the row has no such column, or it is null.
+    """
+    if column not in row:
+        present = ", ".join(repr(name) for name in row) or "none"
+        raise RewardConfigError(
+            f"the row has no column {column!r} (its columns: {present}); "
+            f"add it to the data or change {setting}",
+            field=setting,
+            column=column,
+        )
+    if row[column] is None:
+        raise unusable(row, column, setting, "null")
+    return row[column]
+
+
+def as_text(value: Any) -> str | None:
+    """Return text for a string or a number, None for anything else (a boolean included)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def unusable(
+    row: Mapping[str, Any], column: str, setting: str, problem: str = "unusable"
+) -> RewardConfigError:
+    """Return the error for a column that is there but cannot be used."""
+    return RewardConfigError(
+        f"column {column!r} is {problem}: {reprlib.repr(row[column])}; "
+        f"correct the row or change {setting}",
+        field=setting,
+        column=column,
+    )

@@ -1,0 +1,89 @@
+"""From a job's engine specification to an engine. Picklable recipes; engines are built later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from essa.spec.engine import EngineSpec, Precision, VllmEngineSpec
+from workers.engines.base import Engine
+
+
+@dataclass(frozen=True)
+class EngineBuild:
+    """Everything an actor needs to build its engine.
+
+    `model_path` is the folder to load: for vLLM the checkpoint already in the wanted precision.
+    """
+
+    spec: EngineSpec
+    model_path: str
+    max_population: int
+    rank: int
+    target_modules: tuple[str, ...]
+    has_core: bool
+    seed: int
+
+    @property
+    def capacity(self) -> int:
+        """Sequences one engine decodes together."""
+        if isinstance(self.spec, VllmEngineSpec):
+            return self.spec.max_num_seqs
+        return self.spec.max_batch
+
+
+def build_engine(build: EngineBuild) -> Engine:
+    """Start the engine; blocks until its model is loaded.
+
+    Raises:
+        EngineStartError: the engine could not be built.
+    """
+    spec = build.spec
+    if isinstance(spec, VllmEngineSpec):
+        from workers.engines.vllm_engine import VllmEngine, VllmSettings
+
+        return VllmEngine(
+            VllmSettings(
+                model_path=build.model_path,
+                dtype="float32" if spec.precision is Precision.FP32 else "bfloat16",
+                max_population=build.max_population,
+                rank=build.rank,
+                target_modules=build.target_modules,
+                has_core=build.has_core,
+                max_num_seqs=spec.max_num_seqs,
+                max_model_len=spec.max_model_len,
+                kv_cache_gib=spec.kv_cache_gib,
+                gpu_memory_utilization=spec.gpu_memory_utilization,
+                tensor_parallel=spec.tensor_parallel,
+                enforce_eager=spec.enforce_eager,
+                seed=build.seed,
+            )
+        )
+    from workers.engines.transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        build.model_path,
+        precision=spec.precision,
+        max_batch=spec.max_batch,
+        max_population=build.max_population,
+    )
+
+
+def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
+    """Environment of an engine's process; must be set before torch is imported there.
+
+    vLLM's default binding leaves half of a small machine idle, so every CPU engine is told its
+    cores.
+    """
+    environment = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if cores:
+        environment["OMP_NUM_THREADS"] = str(len(cores))
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    if isinstance(spec, VllmEngineSpec) and spec.tensor_parallel == 1:
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return environment

@@ -1,0 +1,68 @@
+"""The files that make up a Hugging Face model folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from essa.errors import SpecError
+
+SIDE_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+"""Configuration and tokenizer files, next to the weights."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+INDEX_FILE = "model.safetensors.index.json"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The model's safetensors files, in order of name."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def side_files(folder: Path) -> list[Path]:
+    """Configuration and tokenizer files, in order of name; the weights' index is left out."""
+    files = (file for file in folder.iterdir() if file.suffix in SIDE_SUFFIXES and file.is_file())
+    return sorted(file for file in files if file.name != INDEX_FILE)
+
+
+def copy_side_files(source: Path, target: Path) -> None:
+    """Copy configuration and tokenizer to another folder."""
+    for file in side_files(source):
+        shutil.copyfile(file, target / file.name)
+
+
+def check_folder(folder: Path, path: str) -> None:
+    """Check that `folder` holds a complete model in Hugging Face format.
+
+    Args:
+        folder: the folder to look into.
+        path: `model.path` as the user wrote it, for the message.
+
+    Raises:
+        SpecError: the configuration, the weights or the tokenizer is not there.
+    """
+    missing = []
+    if not (folder / "config.json").is_file():
+        missing.append("config.json")
+    if not weight_files(folder):
+        missing.append("*.safetensors weights")
+    missing.extend(_missing_shards(folder))
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        missing.append(f"a tokenizer ({' or '.join(TOKENIZER_FILES)})")
+    if missing:
+        raise SpecError(
+            f"model.path is '{path}' but {folder} has no {' and no '.join(missing)}; set "
+            "model.path to a model saved with save_pretrained, tokenizer included",
+            field="model.path",
+        )
+
+
+def _missing_shards(folder: Path) -> list[str]:
+    """Weight files the index names that are not there: an interrupted download or copy."""
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        return []
+    named = set(json.loads(index.read_text())["weight_map"].values())
+    return sorted(name for name in named if not (folder / name).is_file())

