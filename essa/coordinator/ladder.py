@@ -27,24 +27,24 @@ from essa.spec.search import LadderSpec
 from essa.types import Row
 
 DEFAULT_SIGMAS = {
-    "factors": (0.1, 0.3, 1.0, 2.0, 4.0, 8.0),
-    "product": (0.3, 1.0, 4.0, 8.0, 16.0, 32.0),
+    "factors": (0.1, 0.3, 1.0, 3.0, 6.0, 12.0, 24.0),
+    "product": (0.1, 0.3, 1.0, 4.0, 10.0, 20.0, 40.0),
 }
 """Ladders per search target, in units of each factor's mean singular value."""
 
 RULE = (
-    "largest mean fitness + reliability x standard deviation among rungs whose split-half "
-    "reliability reaches search.ladder.min_reliability; the most reliable rung where none does"
+    "largest mean fitness + reliability x standard deviation of fitness, the reliability of the "
+    "whole batch being 2h / (1 + h) for the split-half reliability h, and 0 where h < 0"
 )
 
 
 @dataclass(frozen=True)
 class LadderOutcome:
-    """The step size, the event that explains it, and whether any rung was reliable."""
+    """The step size, its split-half reliability, and the event that explains the choice."""
 
     sigma: float
+    reliability: float | None
     event: LadderEvent
-    is_reliable: bool
 
 
 def probe_ladder(
@@ -94,7 +94,7 @@ def probe_ladder(
         raise NonFiniteFitnessError(
             "no step size of the ladder had two candidates with a score; look at the reward"
         )
-    chosen, is_reliable = _choose(rungs, spec.min_reliability)
+    chosen = max(rungs, key=_predicted)
     event = LadderEvent(
         rungs=rungs,
         start_fitness=start_fitness,
@@ -103,7 +103,7 @@ def probe_ladder(
         tokens=tokens,
         seconds=time.monotonic() - started,
     )
-    return LadderOutcome(chosen.sigma, event, is_reliable)
+    return LadderOutcome(chosen.sigma, chosen.reliability, event)
 
 
 def _rung(sigma: float, rewards_N_P: np.ndarray) -> LadderRung | None:
@@ -130,10 +130,3 @@ def _has_collapsed(rungs: Sequence[LadderRung], start_fitness: float) -> bool:
         return False
     best = max(_predicted(rung) for rung in rungs[:-1])
     return rungs[-1].mean_fitness < start_fitness and _predicted(rungs[-1]) < best
-
-
-def _choose(rungs: Sequence[LadderRung], min_reliability: float) -> tuple[LadderRung, bool]:
-    reliable = [rung for rung in rungs if (rung.reliability or 0.0) >= min_reliability]
-    if reliable:
-        return max(reliable, key=_predicted), True
-    return max(rungs, key=lambda rung: rung.reliability or 0.0), False

@@ -140,12 +140,12 @@ class Coordinator:
         )
         self._state.tokens += outcome.event.tokens
         self._sink.emit(outcome.event)
-        if not outcome.is_reliable:
+        if (outcome.reliability or 0.0) < RELIABILITY_FLOOR:
             self._warn(
                 "unreliable_ladder",
-                "no step size reached a split-half reliability of "
-                f"{spec.ladder.min_reliability:g}; took the most reliable one, "
-                f"{outcome.sigma:g}. Raise batch_size, or search.ladder.sigmas",
+                f"the best step size found, {outcome.sigma:g}, has a split-half reliability under "
+                f"{RELIABILITY_FLOOR}: candidates differ by noise. Raise batch_size, or extend "
+                "search.ladder.sigmas upwards",
             )
         return outcome.sigma
 

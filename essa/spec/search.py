@@ -20,8 +20,6 @@ class LadderSpec(SpecModel):
     """Candidates per rung."""
     prompts: int | None = Field(default=None, ge=4)
     """Training prompts per rung; None takes `batch_size`."""
-    min_reliability: float = Field(default=0.6, gt=0, lt=1)
-    """Split-half reliability a rung must reach to be eligible."""
 
 
 class _SearchModel(SpecModel):

@@ -39,7 +39,7 @@ class _ResidentModule:
 class PopulationHooks:
     """Forward hooks that add each row's candidate to the adapted linear layers.
 
-    Everything is float32, whatever the base is: the adapters are the part under search.
+    Adapters are float32 whatever the base is: they are the part under search.
     Not thread safe; the engine holds its lock around every use.
     """
 
@@ -52,7 +52,15 @@ class PopulationHooks:
         self._table = torch.zeros(1, basis.width, device=device)
         self._rows: torch.Tensor | None = None
         self._handles = [
-            layer.register_forward_hook(self._hook(self._upload(module, starts[module.name])))
+            layer.register_forward_hook(
+                self._hook(
+                    self._upload(module, starts[module.name]),
+                    # peft adds in float32 and rounds once, but over bitsandbytes layers rounds
+                    # the adapter's part first. Following it matters: int8 activations turn one
+                    # bit of bfloat16 into 0.2 of a log-probability (measured on SmolLM2).
+                    rounds_first=not layer.weight.is_floating_point(),
+                )
+            )
             for layer, module in zip(layers, basis.modules, strict=True)
         ]
 
@@ -98,7 +106,7 @@ class PopulationHooks:
     def _transposed(self, array: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(np.array(array.T, dtype=np.float32, order="C")).to(self._device)
 
-    def _hook(self, module: _ResidentModule) -> Callable[..., torch.Tensor]:
+    def _hook(self, module: _ResidentModule, rounds_first: bool) -> Callable[..., torch.Tensor]:
         def add(layer: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
             rows = self._rows
             if rows is None:
@@ -109,7 +117,10 @@ class PopulationHooks:
                     f"an adapted layer got input {tuple(x.shape)}; expected ({len(rows)}, T, in). "
                     "Layers that mix rows, such as routed experts, cannot be adapted per row"
                 )
-            return (output.float() + module.delta(x.float(), rows)).to(output.dtype)
+            delta = module.delta(x.float(), rows)
+            if rounds_first:
+                delta = delta.to(output.dtype)
+            return (output + delta).to(output.dtype)
 
         return add
 

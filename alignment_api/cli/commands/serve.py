@@ -1,0 +1,55 @@
+"""`essa serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from types import FrameType
+
+import uvicorn
+
+from alignment_api.app import create_app
+from alignment_api.home import home_lock
+from alignment_api.ownership import check_package_owners
+from alignment_api.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """Ends open event streams when asked to stop; they would hold the server otherwise."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note the signal, as uvicorn does, and tell the streams."""
+        self.config.app.state.closing.set()
+        super().handle_exit(sig, frame)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    settings = Settings.from_environment(
+        os.environ, home=arguments.home, host=arguments.host, port=arguments.port
+    )
+    check_package_owners()
+    with home_lock(settings.home) as lock:
+        app = create_app(settings, lock)
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=_logging(),
+            timeout_graceful_shutdown=5,
+        )
+        # Bound before the queue starts, so that a port in use never starts a job.
+        listener = config.bind_socket()
+        _Server(config).run(sockets=[listener])
+    return 0
+
+
+def _logging() -> dict[str, object]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "loggers": {"uvicorn.access": {"level": "WARNING"}},
+    }

@@ -1,0 +1,135 @@
+"""The command `essa`. Commands are imported when they run, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from essa.errors import EssaError, SpecError
+
+_COMMANDS = "alignment_api.cli.commands."
+_DEFAULT_SERVER = "http://127.0.0.1:8400"
+_EXIT_FAILED = 1
+_EXIT_INVALID = 2
+_EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, or 1 if it failed, 2 if the input is invalid, 130 if the user interrupted it.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return importlib.import_module(_COMMANDS + arguments.module).run(arguments)
+    except EssaError as error:
+        print(error.message, file=sys.stderr)
+        return _EXIT_INVALID if isinstance(error, SpecError) else _EXIT_FAILED
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has left; Python must not complain on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="essa", description="Align a language model by evolving a LoRA adapter."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_submit(commands)
+    _add_run(commands)
+    _add_validate(commands)
+    _add_job_commands(commands)
+    _add(commands, "doctor", "doctor", "Check this installation and machine.")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    module: str,
+    summary: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(module=module, command=name)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "serve", "serve", "Run the service in the foreground.")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", help="port; 0 takes a free one (default 8400)")
+    _add_home(parser)
+
+
+def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "submit", "submit", "Send a job file to the service.")
+    _add_job_file(parser)
+    _add_server(parser)
+    parser.add_argument("--watch", action="store_true", help="show the job's progress to its end")
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "run", "local", "Run a job file here, without the service.")
+    _add_job_file(parser)
+    _add_home(parser)
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        help="folder of the run; one with a checkpoint is resumed (default: a new one in the home)",
+    )
+
+
+def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Check a job file, its data and its reward; exits 2 if something is wrong."
+    parser = _add(commands, "validate", "validate", summary)
+    _add_job_file(parser)
+    _add_home(parser)
+
+
+def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = _add(commands, "list", "jobs", "List jobs, newest first.")
+    listing.add_argument("--limit", type=int, default=20, help="jobs to show (default 20)")
+    watch = _add(commands, "watch", "watch", "Show the progress of a job to its end.")
+    cancel = _add(commands, "cancel", "jobs", "Cancel a job.")
+    export = _add(commands, "export", "export", "Fetch the adapter of a finished job.")
+    for parser in (watch, cancel, export):
+        parser.add_argument("job_id", metavar="JOB")
+    export.add_argument("folder", type=Path, help="where to put the adapter's files")
+    export.add_argument("--force", action="store_true", help="replace files that are there")
+    for parser in (listing, watch, cancel, export):
+        _add_server(parser)
+
+
+def _add_job_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job_file", type=Path, metavar="JOB.yaml", help="the job, YAML or JSON")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override a setting, such as search.sigma_init=0.05; can be repeated",
+    )
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    server = os.environ.get("ESSA_URL", _DEFAULT_SERVER)
+    parser.add_argument("--server", default=server, help=f"address of the service ({server})")
+
+
+def _add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", type=Path, help="the service's folder (default ~/.essa)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Events in one line of plain text each."""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+
+from pydantic import BaseModel
+
+from essa.events import (
+    ErrorEvent,
+    GenerationEvent,
+    LadderEvent,
+    ResultEvent,
+    StageEvent,
+    ValidationEvent,
+    WarningEvent,
+)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `42 s`, `3 min 05 s` or `2 h 07 min`."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@singledispatch
+def event_line(event: BaseModel) -> str:
+    """An event in one line; empty for those that have a display of their own."""
+    return event.model_dump_json()
+
+
+@event_line.register
+def _(event: StageEvent) -> str:
+    parts = [f"[{event.stage}]"]
+    if event.total is not None:
+        parts.append(f"{event.done or 0}/{event.total}")
+    if event.message:
+        parts.append(event.message)
+    return " ".join(parts)
+
+
+@event_line.register
+def _(event: LadderEvent) -> str:
+    tried = ", ".join(
+        f"{rung.sigma:g}: {number(rung.reliability, 2)}/{number(rung.mean_fitness)}"
+        for rung in event.rungs
+    )
+    return (
+        f"step size {event.chosen_sigma:g} ({event.rule}); reliability/mean fitness by sigma: "
+        f"{tried}; {event.tokens} tokens, {duration(event.seconds)}"
+    )
+
+
+@event_line.register
+def _(event: GenerationEvent) -> str:
+    missing = f"  missing {event.missing_scores}" if event.missing_scores else ""
+    return (
+        f"generation {event.generation}  best {number(event.best)}  mean {number(event.mean)}  "
+        f"worst {number(event.worst)}  sigma {event.sigma:.3g}  "
+        f"reliability {number(event.reliability, 2)}  {event.tokens_per_s:.0f} tok/s  "
+        f"{duration(event.elapsed_s)}  ETA {duration(event.eta_s)}{missing}"
+    )
+
+
+@event_line.register
+def _(event: ValidationEvent) -> str:
+    low, high = event.ci95
+    best = "  (best so far)" if event.is_best else ""
+    return (
+        f"validation after generation {event.generation}: {number(event.score)} "
+        f"[{number(low)}, {number(high)}]{best}"
+    )
+
+
+@event_line.register
+def _(event: WarningEvent) -> str:
+    return f"warning ({event.code}): {event.message}"
+
+
+@event_line.register
+def _(event: ErrorEvent) -> str:
+    return f"error ({event.code}): {event.message}"
+
+
+@event_line.register
+def _(event: ResultEvent) -> str:
+    return ""

@@ -1,0 +1,47 @@
+"""Where the service meets the workers: the only module that imports them.
+
+The import stands inside the function, so the API process never loads torch, ray or vllm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from essa.events import ResultEvent
+from essa.ports import EventSink, RunControl
+from essa.spec import AlignmentJobSpec
+
+
+def run_job(
+    spec: AlignmentJobSpec,
+    *,
+    run_dir: Path,
+    cache_dir: Path,
+    sink: EventSink,
+    control: RunControl,
+    resolve_file: Callable[[str], Path],
+) -> ResultEvent:
+    """Run one alignment job to its end in this process. Resumes if `run_dir` has a checkpoint.
+
+    Args:
+        spec: the job.
+        run_dir: folder of the checkpoint and of everything the run writes.
+        cache_dir: folder of prepared models, shared by all jobs.
+        sink: receives the events, the result included.
+        control: asked whether the user has cancelled.
+        resolve_file: path of an uploaded file.
+    Raises:
+        JobCancelledError: the user cancelled.
+        EssaError: the job cannot be done.
+    """
+    from workers.runner import run_alignment_job
+
+    return run_alignment_job(
+        spec,
+        run_dir=run_dir,
+        cache_dir=cache_dir,
+        sink=sink,
+        control=control,
+        resolve_file=resolve_file,
+    )

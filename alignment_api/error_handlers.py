@@ -1,0 +1,76 @@
+"""Answer every error of the application with the envelope of `errors.py`."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from alignment_api.errors import ErrorBody, ErrorEnvelope, StoreError, status_of
+from essa.errors import EssaError, SpecError
+from essa.spec.problem import Problem, problems_of
+
+logger = logging.getLogger(__name__)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of `app` with the envelope."""
+    app.add_exception_handler(EssaError, _known_error)
+    app.add_exception_handler(sqlite3.Error, _store_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unknown_error)
+
+
+def envelope(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
+    """The error response for a status."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    body = ErrorEnvelope(error=ErrorBody(message=message, type=kind, param=param, code=code))
+    return JSONResponse(body.model_dump(), status_code=status)
+
+
+async def _known_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, EssaError):
+        return await _unknown_error(request, error)
+    return envelope(status_of(error), error.message, error.code, error.detail.get("field"))
+
+
+async def _store_error(request: Request, error: Exception) -> JSONResponse:
+    logger.error("store failed on %s %s", request.method, request.url.path, exc_info=error)
+    return envelope(status_of(error), f"the store does not work: {error}", StoreError.code)
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        return await _unknown_error(request, error)
+    problems = [problem.without_prefix() for problem in _request_problems(error)]
+    message = "; ".join(str(problem) for problem in problems)
+    return envelope(400, message, SpecError.code, problems[0].field or None)
+
+
+def _request_problems(error: RequestValidationError) -> list[Problem]:
+    errors = error.errors()
+    if errors and errors[0].get("type") == "json_invalid":
+        reason = errors[0].get("ctx", {}).get("error", "unreadable")
+        return [Problem("", None, f"the body is not valid JSON: {reason}")]
+    return problems_of(errors, {"body": error.body})
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        return await _unknown_error(request, error)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    codes = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large"}
+    response = envelope(error.status_code, message, codes.get(error.status_code, "http_error"))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
+    # Starlette raises the error again after this answer, so the server's log has the traceback.
+    message = f"{request.method} {request.url.path} failed; the server's log has the cause"
+    return envelope(500, message, "internal_error")

@@ -1,0 +1,84 @@
+"""Take uploaded files in, and find them again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from alignment_api.files.repository import FileRepository
+from alignment_api.files.rows import read_rows
+from alignment_api.files.schemas import DataFile
+from essa.errors import DataError
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class FileService:
+    """Uploaded JSONL files, each stored under its id."""
+
+    def __init__(self, repository: FileRepository, folder: Path) -> None:
+        self._repository = repository
+        self._folder = folder
+
+    def upload(self, stream: BinaryIO, filename: str) -> DataFile:
+        """Check and keep a JSONL file.
+
+        Raises:
+            DataError: no rows, or lines that are not JSON objects; nothing is kept then.
+        """
+        file_id = f"file-{secrets.token_hex(8)}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._folder / f".{file_id}.part"
+        try:
+            size, digest = _copy(stream, partial)
+            rows = len(read_rows(partial, name=filename))
+            os.replace(partial, self._folder / f"{file_id}.jsonl")
+        finally:
+            partial.unlink(missing_ok=True)
+        file = DataFile(
+            id=file_id,
+            filename=filename,
+            bytes=size,
+            rows=rows,
+            sha256=digest,
+            created_at=int(time.time()),
+        )
+        self._repository.add(file)
+        return file
+
+    def get(self, file_id: str) -> DataFile:
+        """One file; see `FileRepository.get`."""
+        return self._repository.get(file_id)
+
+    def all(self) -> list[DataFile]:
+        """Every file, newest first."""
+        return self._repository.all()
+
+    def resolve(self, file_id: str) -> Path:
+        """Where the content of an uploaded file lies.
+
+        Raises:
+            UploadedFileNotFoundError: no such file.
+            DataError: its content is gone from the home folder.
+        """
+        path = self._folder / f"{self._repository.get(file_id).id}.jsonl"
+        if not path.is_file():
+            raise DataError(f"the content of {file_id} is gone from {path}; upload it again")
+        return path
+
+
+def _copy(stream: BinaryIO, path: Path) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("wb") as file:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()

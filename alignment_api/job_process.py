@@ -1,0 +1,116 @@
+"""The process that runs one job: `python -m alignment_api.job_process --home H --job-id ID`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from alignment_api import composition
+from alignment_api.files.repository import FileRepository
+from alignment_api.files.service import FileService
+from alignment_api.home import FolderLock
+from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.schemas import JobStatus
+from alignment_api.ownership import check_package_owners
+from alignment_api.parent import die_with_parent
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+from essa.errors import EssaError, JobCancelledError
+from essa.events import ResultEvent
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR = "internal_error"
+RunJob = Callable[..., ResultEvent]
+
+_LOCK_WAIT_S = 60.0
+_INTERRUPTED = 128 + signal.SIGTERM
+
+
+def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_job) -> int:
+    """Run the job named on the command line and record how it ended.
+
+    Args:
+        argv: `--home`, `--job-id`, and `--parent`, the process that this one must not outlive.
+        run_job: what runs it, with the signature of `composition.run_job`.
+    Returns:
+        0 once the job has a final state, whatever it is; 1 if there was nothing to run.
+    """
+    parser = argparse.ArgumentParser(prog="alignment_api.job_process", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--job-id", required=True)
+    parser.add_argument("--parent", type=int, default=None)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    signal.signal(signal.SIGTERM, _on_terminate)
+    if arguments.parent is not None:
+        die_with_parent(arguments.parent)
+    settings = Settings(home=arguments.home)
+    # A predecessor, orphaned by a crash of the service, may need a moment to go.
+    lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
+    lock.acquire(_LOCK_WAIT_S)
+    try:
+        return _run(settings, arguments.job_id, run_job)
+    finally:
+        lock.release()
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> None:
+    # Unwinds the run, which stops its workers; the job stays unfinished and can resume. A second
+    # signal must not interrupt that.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(_INTERRUPTED)
+
+
+def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
+    store = Store(settings.store_path)
+    jobs = JobRepository(store)
+    status = jobs.get(job_id)["status"]
+    if status != JobStatus.RUNNING:
+        logger.error("job %s is %s, not running; nothing to do", job_id, status)
+        return 1
+    try:
+        check_package_owners()
+        result = run_job(jobs.spec(job_id), **_surroundings(settings, store, jobs, job_id))
+    except JobCancelledError:
+        jobs.cancel(job_id)
+    except EssaError as error:
+        logger.exception("the job failed")
+        jobs.fail(job_id, error.code, error.message)
+    except Exception as error:
+        logger.exception("the job failed")
+        log = settings.job_dir(job_id) / "job.log"
+        reason = str(error).partition("\n")[0]
+        message = f"{type(error).__name__}: {reason}; the traceback is in {log}"
+        jobs.fail(job_id, INTERNAL_ERROR, message)
+    else:
+        jobs.succeed(job_id, result)
+    logger.info("job %s has %s", job_id, jobs.get(job_id)["status"])
+    return os.EX_OK
+
+
+def _surroundings(
+    settings: Settings, store: Store, jobs: JobRepository, job_id: str
+) -> dict[str, Any]:
+    run_dir = settings.job_dir(job_id) / "run"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    return {
+        "run_dir": run_dir,
+        "cache_dir": settings.cache_dir,
+        "sink": StoreSink(EventRepository(store), job_id),
+        "control": StoreControl(jobs, job_id),
+        "resolve_file": FileService(FileRepository(store), settings.files_dir).resolve,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What can be checked about a job before it runs: its files, its columns and its reward."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import string
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from alignment_api.files.rows import NumberedRow, read_rows
+from essa.data import load_job_data
+from essa.errors import DataError, EssaError
+from essa.spec import (
+    AdapterWarmStart,
+    AlignmentJobSpec,
+    ChatPrompt,
+    DatasetSpec,
+    SftWarmStart,
+)
+from essa.spec.problem import Problem
+from reward.base import Reward
+from reward.errors import RewardError
+from reward.registry import build_reward
+
+ResolveFile = Callable[[str], Path]
+
+_PACKAGE_MODEL = "package:"
+
+
+def find_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
+    """Everything that would stop the job and can be seen without loading a model.
+
+    Args:
+        spec: the job.
+        resolve_file: gives the path of an uploaded file, or raises an EssaError.
+    Returns:
+        One problem per setting at fault; empty if the job can run.
+    """
+    problems = _model_problems(spec) + _warm_start_problems(spec)
+    reward: Reward | None = None
+    try:
+        reward = build_reward(spec.reward)
+    except RewardError as error:
+        problems.append(Problem(error.detail.get("field", "reward"), None, error.message))
+    sets = {"train": spec.data.train, "validation": spec.data.validation, "test": spec.data.test}
+    for name, dataset in sets.items():
+        if dataset is not None:
+            problems += _dataset_problems(spec, f"data.{name}", dataset, reward, resolve_file)
+    return problems or _split_problems(spec, resolve_file)
+
+
+def _model_problems(spec: AlignmentJobSpec) -> list[Problem]:
+    path = spec.model.path
+    if path.startswith(_PACKAGE_MODEL):
+        package = path.removeprefix(_PACKAGE_MODEL)
+        try:
+            importlib.metadata.distribution(package)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return [Problem("model.path", path, f"install the package {package!r} first")]
+        return []
+    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+        return [Problem("model.path", path, "there is no such folder; correct the path")]
+    return []
+
+
+def _warm_start_problems(spec: AlignmentJobSpec) -> list[Problem]:
+    warm_start = spec.warm_start
+    if isinstance(warm_start, AdapterWarmStart):
+        if not (Path(warm_start.path).expanduser() / "adapter_config.json").is_file():
+            fix = "there is no adapter_config.json; give the folder of a PEFT adapter"
+            return [Problem("warm_start.path", warm_start.path, fix)]
+    elif isinstance(warm_start, SftWarmStart):
+        try:
+            rows = read_rows(Path(warm_start.path).expanduser())
+        except EssaError as error:
+            return [Problem("warm_start.path", warm_start.path, error.message)]
+        for row in rows:
+            if not ({"prompt", "completion"} <= row.columns.keys() or "messages" in row.columns):
+                fix = f"line {row.line} needs `prompt` and `completion`, or `messages`"
+                return [Problem("warm_start.path", warm_start.path, fix)]
+    return []
+
+
+def _dataset_problems(
+    spec: AlignmentJobSpec,
+    field: str,
+    dataset: DatasetSpec,
+    reward: Reward | None,
+    resolve_file: ResolveFile,
+) -> list[Problem]:
+    field = f"{field}.{'path' if dataset.file_id is None else 'file_id'}"
+    value = dataset.path if dataset.file_id is None else dataset.file_id
+    try:
+        if dataset.file_id is not None:
+            path = resolve_file(dataset.file_id)
+        else:
+            path = Path(dataset.path or "").expanduser()
+        rows = read_rows(path, dataset.limit, name=value)
+    except EssaError as error:
+        return [Problem(field, value, error.message)]
+    fault = _prompt_fault(spec, rows) or _reward_fault(reward, rows)
+    return [Problem(field, value, fault)] if fault else []
+
+
+def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
+    """Whether the sets that are not given can be cut, by the rule of the run itself."""
+
+    def resolve(dataset: DatasetSpec) -> Path:
+        if dataset.file_id is not None:
+            return resolve_file(dataset.file_id)
+        return Path(dataset.path or "").expanduser()
+
+    try:
+        load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=lambda row, line: "")
+    except DataError as error:
+        return [Problem(error.detail.get("field", "data"), None, error.message)]
+    return []
+
+
+def _prompt_fault(spec: AlignmentJobSpec, rows: Iterable[NumberedRow]) -> str | None:
+    prompt = spec.data.prompt
+    is_chat = isinstance(prompt, ChatPrompt)
+    setting = "data.prompt.user" if is_chat else "data.prompt.template"
+    template = prompt.user if is_chat else prompt.template
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        return f"{setting} is {template!r}, not a format string: {error}"
+    for row in rows:
+        if is_chat and "messages" in row.columns:
+            continue
+        for name in names:
+            column = name.split(".")[0].split("[")[0]
+            if column not in row.columns:
+                return (
+                    f"line {row.line} has no column {column!r}, which {setting} uses; it has "
+                    f"{', '.join(sorted(row.columns)) or 'none'}"
+                )
+    return None
+
+
+def _reward_fault(reward: Reward | None, rows: Iterable[NumberedRow]) -> str | None:
+    for row in rows if reward is not None else ():
+        try:
+            reward.check_row(row.columns)
+        except RewardError as error:
+            return f"line {row.line} does not fit the reward: {error}"
+    return None

@@ -1,0 +1,34 @@
+"""End this process when the one that started it is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_POLL_S = 0.5
+_GRACE_S = 15.0
+
+
+def die_with_parent(parent: int) -> None:
+    """Unwind this process once `parent` is gone, and kill its group if that takes too long.
+
+    Call it in the main thread of a process that leads its own group. On Linux the kernel sends
+    SIGTERM at once; elsewhere, and where the kernel's message was missed, a thread looks twice a
+    second.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,0 +1,93 @@
+"""Where and how the service runs. Built once, then passed in; there is no module global."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from essa.errors import SpecError
+
+PREFIX = "ESSA_"
+
+
+class Settings(BaseModel):
+    """Settings of the API process and of the job processes it starts.
+
+    Every field can be set by an environment variable: `port` by `ESSA_PORT`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".essa")
+    """Folder of the store, uploaded files, runs and the model cache."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8400, ge=0, le=65535)
+    """0 takes a free port."""
+    job_command: tuple[str, ...] | None = None
+    """Program that runs one job; None is `python -m alignment_api.job_process`. The environment
+    variable is split like a shell command line."""
+    max_upload_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Largest request body."""
+    cancel_grace_s: float = Field(default=30.0, ge=0)
+    """A cancelled job that is still there after this time is killed."""
+    shutdown_grace_s: float = Field(default=15.0, ge=0)
+    """Time a running job gets to stop its workers when the service stops."""
+    poll_s: float = Field(default=0.3, gt=0)
+    """Pause between two looks at the store."""
+    heartbeat_s: float = Field(default=15.0, gt=0)
+    """Longest silence on an event stream."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("job_command", mode="before")
+    @classmethod
+    def _split(cls, command: Any) -> Any:
+        return shlex.split(command) if isinstance(command, str) else command
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file."""
+        return self.home / "store.sqlite3"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Prepared models, shared by all jobs."""
+        return self.home / "cache"
+
+    @property
+    def files_dir(self) -> Path:
+        """Uploaded data files."""
+        return self.home / "files"
+
+    def job_dir(self, job_id: str) -> Path:
+        """Folder of one job: its log, its lock and, under `run`, what the run itself writes."""
+        return self.home / "jobs" / job_id
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], **given: Any) -> Settings:
+        """Read `ESSA_*` variables; keyword arguments that are not None win over them.
+
+        Raises:
+            SpecError: a value is unusable; the message names the variable.
+        """
+        values: dict[str, Any] = {
+            name: environment[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if environment.get(PREFIX + name.upper())
+        }
+        values |= {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [
+                f"{PREFIX}{str(part['loc'][0]).upper()} is {part['input']!r}: {part['msg']}"
+                for part in error.errors()
+            ]
+            raise SpecError("; ".join(lines)) from error

@@ -1,0 +1,155 @@
+"""Events as a list and as a live stream that can be taken up again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from alignment_api.cli.client import ApiClient
+from alignment_api.cli.sse import Message, read_messages
+from essa.events import GenerationEvent, ResultEvent, StageEvent
+from tests.integration.api_harness import Service, running_service
+from tests.integration.api_scripted_job import ODD_TEXT
+
+STREAM = {"Accept": "text/event-stream"}
+TYPES = ["stage", *["generation", "validation"] * 4, "result"]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("stream"), heartbeat_s=0.2) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def finished(service: Service) -> str:
+    job_id = service.submit()
+    service.wait_for(job_id, "succeeded")
+    return job_id
+
+
+def read_stream(service: Service, job_id: str, **headers: str) -> list[Message]:
+    path = f"/v1/jobs/{job_id}/events"
+    with service.client.stream("GET", path, headers=STREAM | headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return list(read_messages(answer.iter_lines()))
+
+
+def test_a_finished_job_is_replayed_and_the_stream_ends(service: Service, finished: str) -> None:
+    *events, end = read_stream(service, finished)
+    assert [message.event for message in events] == TYPES
+    assert [message.id for message in events] == [str(n) for n in range(1, len(TYPES) + 1)]
+    assert (end.event, end.id, json.loads(end.data)) == ("end", "", {"status": "succeeded"})
+
+
+def test_the_stream_continues_after_the_last_event_seen(service: Service, finished: str) -> None:
+    messages = read_stream(service, finished, **{"Last-Event-ID": "8"})
+    assert [message.id for message in messages] == ["9", "10", ""]
+
+
+def test_line_separators_inside_texts_do_not_break_messages(
+    service: Service, finished: str
+) -> None:
+    first = read_stream(service, finished)[0]
+    assert json.loads(first.data)["data"]["message"] == ODD_TEXT
+
+
+def test_a_malformed_last_event_id_is_refused(service: Service, finished: str) -> None:
+    headers = STREAM | {"Last-Event-ID": "seven"}
+    answer = service.client.get(f"/v1/jobs/{finished}/events", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "last-event-id"
+
+
+def test_a_stream_of_an_unknown_job_is_not_found(service: Service) -> None:
+    answer = service.client.get("/v1/jobs/job-0/events", headers=STREAM)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
+
+
+def test_events_come_in_pages(service: Service, finished: str) -> None:
+    path = f"/v1/jobs/{finished}/events"
+    page = service.client.get(path, params={"limit": 4}).json()
+    assert [event["id"] for event in page["data"]] == [1, 2, 3, 4]
+    assert page["has_more"] is True
+    rest = service.client.get(path, params={"after": 4}).json()
+    assert [event["id"] for event in rest["data"]] == list(range(5, len(TYPES) + 1))
+    assert rest["has_more"] is False
+
+
+def test_events_arrive_while_the_job_runs_and_silence_is_filled(service: Service) -> None:
+    job_id = service.submit(name="slow")
+    path = f"/v1/jobs/{job_id}/events"
+    with service.client.stream("GET", path, headers=STREAM) as answer:
+        lines = answer.iter_lines()
+        heartbeat = next(line for line in lines if line.startswith(":"))
+        assert heartbeat == ": still here"
+        service.wait_for(job_id, "running")
+        service.allow(job_id, 1)
+        messages = read_messages(lines)
+        seen = next(message for message in messages if message.event == "generation")
+        assert service.job(job_id)["status"] == "running"
+        assert json.loads(seen.data)["data"]["generation"] == 1
+        service.allow(job_id, 2, 3, 4)
+        assert [message.event for message in messages][-2:] == ["result", "end"]
+
+
+def test_an_open_stream_does_not_hold_up_other_requests(service: Service) -> None:
+    job_id = service.submit(name="slow")
+    path = f"/v1/jobs/{job_id}/events"
+    with service.client.stream("GET", path, headers=STREAM):
+        started = time.monotonic()
+        for _ in range(20):
+            assert service.client.get("/healthz").status_code == 200
+        assert time.monotonic() - started < 10
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    service.wait_for(job_id, "cancelled")
+
+
+class _CutStream(httpx.SyncByteStream):
+    """Breaks off in the middle of a message, as a connection that is lost does."""
+
+    def __init__(self, inner: httpx.SyncByteStream, lines: int) -> None:
+        self._inner = inner
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        text = b"".join(self._inner).split(b"\n")
+        yield b"\n".join(text[: self._lines])
+        raise httpx.ReadError("cut")
+
+
+class _CuttingTransport(httpx.HTTPTransport):
+    """Cuts the first stream and keeps what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str | None] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        self.asked.append(request.headers.get("Last-Event-ID"))
+        if len(self.asked) == 1:
+            return httpx.Response(
+                answer.status_code, headers=answer.headers, stream=_CutStream(answer.stream, 16)
+            )
+        return answer
+
+
+def test_the_client_takes_a_broken_stream_up_where_it_broke(
+    service: Service, finished: str
+) -> None:
+    client = ApiClient(service.url)
+    transport = _CuttingTransport()
+    client._http = httpx.Client(base_url=service.url, transport=transport)
+    breaks: list[str] = []
+    watched = list(client.watch(finished, on_break=breaks.append))
+    assert [entry.number for entry in watched] == list(range(1, len(TYPES) + 1))
+    assert isinstance(watched[0].event, StageEvent)
+    assert isinstance(watched[1].event, GenerationEvent)
+    assert isinstance(watched[-1].event, ResultEvent)
+    assert transport.asked == ["0", "3"]
+    assert "cut" in breaks[0]

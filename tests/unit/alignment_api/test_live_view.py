@@ -1,0 +1,176 @@
+"""What a user sees of a job."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from alignment_api.cli.live import LiveView, print_result
+from alignment_api.cli.sse import Message, read_messages
+from alignment_api.cli.text import duration, event_line, number
+from essa.events import (
+    CompletionSample,
+    ErrorEvent,
+    GenerationEvent,
+    LadderEvent,
+    LadderRung,
+    ResultEvent,
+    ScoreSummary,
+    StageEvent,
+    ValidationEvent,
+    WarningEvent,
+)
+
+GENERATION = GenerationEvent(
+    generation=3, fitness=[0.6, None], best=0.6, mean=0.4, worst=0.1, sigma=4.125, step_norm=1,
+    distance=2, reliability=0.71, missing_scores=1, generated_tokens=900, tokens_per_s=612.4,
+    rollout_s=1, reward_s=0, coordinator_s=0, elapsed_s=42, eta_s=83,
+)  # fmt: skip
+LADDER = LadderEvent(
+    rungs=[
+        LadderRung(sigma=sigma, reliability=r, mean_fitness=0.2, best_fitness=0.4, fitness_std=0.1)
+        for sigma, r in ((1, None), (4, 0.83))
+    ],
+    start_fitness=0.2,
+    chosen_sigma=4,
+    rule="largest reliable",
+    tokens=100,
+    seconds=9,
+)
+VALIDATION = ValidationEvent(generation=3, score=0.55, ci95=(0.5, 0.6), is_best=True)
+EVENTS = [
+    StageEvent(stage="search", done=3, total=9),
+    LADDER,
+    GENERATION,
+    VALIDATION,
+    WarningEvent(code="low_reliability", message="raise [search.sigma_init]"),
+    ErrorEvent(code="engine_error", message="broken"),
+]
+
+
+def console_of(width: int = 140, is_terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=is_terminal)
+
+
+def text_of(console: Console) -> str:
+    return console.file.getvalue()
+
+
+def result(adapter: str, samples: int = 7) -> ResultEvent:
+    return ResultEvent(
+        test={
+            "base": ScoreSummary(mean=0.1, ci95=(0.05, 0.15), prompts=9, components={"tone": 0.3}),
+            "warm_start": ScoreSummary(
+                mean=float("nan"), ci95=(float("nan"),) * 2, prompts=200, missing=200
+            ),
+            "aligned": ScoreSummary(mean=0.7, ci95=(0.65, 0.75), prompts=200),
+        },
+        validation=None,
+        selected_generation=6,
+        generations=8,
+        stop_reason="target_score",
+        seconds=421,
+        tokens=12345,
+        adapter=adapter,
+        samples=[
+            CompletionSample(prompt=f"prompt {n}", base=f"b{n}", warm_start=f"w{n}", aligned="[x]")
+            for n in range(samples)
+        ],
+    )
+
+
+def test_elsewhere_than_on_a_terminal_every_event_is_one_line() -> None:
+    console = console_of(width=40)
+    with LiveView(console, "upbeat") as view:
+        for event in EVENTS:
+            view.on_event(event)
+    lines = text_of(console).splitlines()
+    assert len(lines) == len(EVENTS)
+    assert lines[2] == (
+        "generation 3  best 0.600  mean 0.400  worst 0.100  sigma 4.12  reliability 0.71  "
+        "612 tok/s  42 s  ETA 1 min 23 s  missing 1"
+    )
+    assert lines[4] == "warning (low_reliability): raise [search.sigma_init]"
+
+
+def test_on_a_terminal_the_table_has_generations_and_validation_scores() -> None:
+    console = console_of(is_terminal=True)
+    with LiveView(console, "upbeat") as view:
+        for event in EVENTS:
+            view.on_event(event)
+    last_frame = text_of(console).rsplit("upbeat: ", 1)[1]
+    for words in ("3/9", "ETA 1 min 23 s", "0.600", "0.550*", "4.12", "0.71", "612", "42 s"):
+        assert words in last_frame
+    assert "largest reliable" in text_of(console)
+    assert "raise [search.sigma_init]" in text_of(console)
+
+
+def test_a_generation_reported_again_replaces_what_came_after_it() -> None:
+    console = console_of(is_terminal=True)
+    with LiveView(console) as view:
+        for generation in (1, 2, 3, 2):
+            view.on_event(GENERATION.model_copy(update={"generation": generation}))
+    rows = text_of(console).rsplit("worst", 1)[1].splitlines()[1:]
+    assert [row.split()[0] for row in rows if "0.600" in row] == ["1", "2"]
+
+
+def test_the_result_shows_scores_completions_and_how_to_use_the_adapter(tmp_path: Path) -> None:
+    configuration = {"base_model_name_or_path": "models/smol"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(configuration))
+    console = console_of()
+    print_result(result(str(tmp_path)), console)
+    shown = text_of(console)
+    for words in ("0.650 to 0.750", "- to -", "tone", "target_score", "7 min 01 s", "12,345"):
+        assert words in shown
+    assert "prompt 4" in shown
+    assert "prompt 5" not in shown
+    assert "[x]" in shown
+    assert "AutoModelForCausalLM.from_pretrained('models/smol')" in shown
+    assert f"PeftModel.from_pretrained(model, '{tmp_path}')" in shown
+    serve = f"vllm serve models/smol --enable-lora --lora-modules aligned={tmp_path}"
+    assert serve in shown
+
+
+def test_on_a_narrow_terminal_completions_stand_one_below_the_other(tmp_path: Path) -> None:
+    console = console_of(width=60)
+    print_result(result(str(tmp_path / "not-here"), samples=1), console)
+    shown = text_of(console)
+    lines = shown.splitlines()
+    first = lines.index("> prompt 0")
+    assert [line.strip() for line in lines[first + 1 : first + 4]] == [
+        "base: b0",
+        "warm start: w0",
+        "aligned: [x]",
+    ]
+    assert "vllm serve BASE" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "-"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (7620, "2 h 07 min")],
+)
+def test_durations_are_readable(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_a_missing_score_is_a_dash() -> None:
+    assert (number(None), number(float("nan")), number(0.0)) == ("-", "-", "0.000")
+
+
+def test_the_ladder_fits_one_line() -> None:
+    assert event_line(LADDER) == (
+        "step size 4 (largest reliable); reliability/mean fitness by sigma: 1: -/0.200, "
+        "4: 0.83/0.200; 100 tokens, 9 s"
+    )
+
+
+def test_event_streams_are_parsed_by_the_standards_rules() -> None:
+    text = ": hello\n\nretry: 10\n\nid: 7\nevent: stage\ndata: a\ndata:b\n\ndata: c\n\ndata: cut"
+    assert list(read_messages(text.split("\n"))) == [
+        Message("7", "stage", "a\nb"),
+        Message("", "message", "c"),
+    ]
