@@ -9,7 +9,7 @@ from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.events import CompletionSample, GenerationEvent, ResultEvent, ScoreSummary
 from essa.search.base import SearchStrategy
-from essa.types import FloatArray, PopulationScores
+from essa.types import FloatArray, PopulationScores, Row
 
 BASE, WARM_START, ALIGNED = 0, 1, 2
 """Rows of the final evaluation."""
@@ -71,7 +71,7 @@ def result_event(
         adapter="",
         samples=[
             CompletionSample(
-                prompt=rows[index].prompt,
+                prompt=_shown(rows[index]),
                 base=answers[BASE][index],
                 warm_start=answers[WARM_START][index],
                 aligned=answers[ALIGNED][index],
@@ -85,6 +85,12 @@ def spread(size: int, count: int) -> list[int]:
     """Up to `count` indices spread evenly over `size` rows."""
     count = min(size, count)
     return [index * size // count for index in range(count)]
+
+
+def _shown(row: Row) -> str:
+    """The prompt as the user wrote it, without the chat template around it."""
+    written = row.columns.get("prompt")
+    return written if isinstance(written, str) else row.prompt
 
 
 def _validation(state: RunState, prompts: int) -> ScoreSummary | None:

@@ -16,7 +16,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
+pytest.importorskip("vllm")
 
+import ray  # noqa: E402
 from peft import PeftModel  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
@@ -25,7 +27,10 @@ from essa.parametrize.adapter import LoraAdapter, write_adapter  # noqa: E402
 from essa.parametrize.basis import AdapterBasis  # noqa: E402
 from essa.parametrize.codec import SingularValueCodec  # noqa: E402
 from essa.parametrize.engine_basis import EngineBasis, ModuleBasis  # noqa: E402
+from essa.spec import Precision, VllmEngineSpec  # noqa: E402
+from tests.contract.remote_engine import RemoteEngine  # noqa: E402
 from workers.engines.base import BASE, Engine, SamplingParameters  # noqa: E402
+from workers.engines.build import EngineBuild  # noqa: E402
 from workers.engines.transformers_engine import TransformersEngine  # noqa: E402
 
 pytestmark = pytest.mark.engine
@@ -50,12 +55,43 @@ def _start_transformers(model: Path, basis: EngineBasis) -> Engine:
     )
 
 
-ENGINES = {"transformers-fp32": EngineCase(_start_transformers, tolerance=2e-4)}
+def _start_vllm(model: Path, basis: EngineBasis) -> Engine:
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+    # Fewer sequences than rows of most tests, so that they are not all in one step.
+    spec = VllmEngineSpec(precision=Precision.FP32, max_num_seqs=6, kv_cache_gib=0.2)
+    modules = sorted({module.name.rsplit(".", 1)[-1] for module in basis.modules})
+    return RemoteEngine(
+        EngineBuild(
+            spec=spec,
+            model_path=str(model),
+            max_population=MAX_POPULATION,
+            rank=basis.rank,
+            target_modules=tuple(modules),
+            has_core=basis.modules[0].core is not None,
+            seed=0,
+        )
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    yield
+    ray.shutdown()
+
+
+ENGINES = {
+    "transformers-fp32": EngineCase(_start_transformers, tolerance=2e-4),
+    "vllm-fp32": EngineCase(_start_vllm, tolerance=2e-3),
+}
 SETTINGS = [
-    (engine, architecture, target)
-    for engine in ENGINES
-    for architecture in ("qwen2", "llama")
-    for target in ("factors", "product")
+    ("transformers-fp32", "qwen2", "factors"),
+    ("transformers-fp32", "qwen2", "product"),
+    ("transformers-fp32", "llama", "factors"),
+    ("transformers-fp32", "llama", "product"),
+    # A vLLM start takes a quarter of a minute: each architecture and each target once.
+    ("vllm-fp32", "qwen2", "factors"),
+    ("vllm-fp32", "llama", "product"),
 ]
 
 
@@ -139,7 +175,8 @@ def test_random_candidates_agree_with_peft_on_the_exported_adapter(bench, tmp_pa
 def test_base_candidate_is_the_base_model_beside_others(bench, tmp_path):
     bench.engine.set_population(bench.scales(bench.vectors(2)))
     completions = bench.answers([0, BASE, 1])[len(bench.prompts) : 2 * len(bench.prompts)]
-    _assert_agree(completions, _reference(bench.model, None, bench.prompts, tmp_path), 2e-4)
+    expected = _reference(bench.model, None, bench.prompts, tmp_path)
+    _assert_agree(completions, expected, bench.tolerance)
 
 
 def test_zero_vector_is_the_warm_start(bench, tiny_adapter, tmp_path):

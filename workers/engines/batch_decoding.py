@@ -54,7 +54,8 @@ class _Answer:
         self.token_ids.append(token)
         if logprob is not None:
             self.logprobs.append(logprob)
-        if token in self.source.end_ids or self._stop_position(self._decode()) is not None:
+        ends = token in self.source.end_ids and not self.parameters.ignore_end
+        if ends or self._stop_position(self._decode()) is not None:
             self.finish_reason = "stop"
         elif len(self.token_ids) >= self.budget:
             self.finish_reason = "length"

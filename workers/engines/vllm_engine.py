@@ -28,7 +28,7 @@ from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
 
 logger = logging.getLogger(__name__)
 
-EXTENSION = "workers.engines.vllm_population.PopulationWorkerExtension"
+EXTENSION = "workers.engines.vllm_extension.PopulationWorkerExtension"
 CPU_MODEL_LEN = 2048
 """Longest prompt and answer on CPU where engine.max_model_len is not given."""
 CPU_BATCHED_TOKENS = 4096
@@ -243,7 +243,7 @@ class VllmEngine(Engine):
         settings = self._settings
         on_cpu = current_platform.is_cpu()
         options: dict[str, Any] = {}
-        length = settings.max_model_len or (CPU_MODEL_LEN if on_cpu else None)
+        length = settings.max_model_len or (_cpu_model_len(settings) if on_cpu else None)
         if on_cpu:
             options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
             # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
@@ -317,10 +317,12 @@ class VllmEngine(Engine):
             str(self._serial),
             TokensPrompt(prompt_token_ids=list(call.prompts[index])),
             SamplingParams(
-                n=parameters.samples,
+                # Greedy samples are all alike; vLLM takes one.
+                n=parameters.samples if sampled else 1,
                 temperature=parameters.temperature,
                 seed=parameters.seed + index * parameters.samples if sampled else None,
                 max_tokens=parameters.max_tokens,
+                ignore_eos=parameters.ignore_end,
                 stop=list(parameters.stop) or None,
                 logprobs=0 if parameters.with_logprobs else None,
                 # vLLM would decode token by token; one decode at the end is cheaper.
@@ -337,7 +339,9 @@ class VllmEngine(Engine):
             return
         call, index = owner
         decode = not call.parameters.stop
-        call.results[index] = [self._completion(sample, decode) for sample in output.outputs]
+        completions = [self._completion(sample, decode) for sample in output.outputs]
+        copies = call.parameters.samples // len(completions)
+        call.results[index] = completions * copies
         call.missing -= 1
         if call.missing == 0:
             call.future.set_result(call.results)
@@ -351,10 +355,13 @@ class VllmEngine(Engine):
                 entry[token].logprob
                 for entry, token in zip(sample.logprobs, token_ids, strict=True)
             )
-        text = (
-            self._tokenizer.decode(token_ids, skip_special_tokens=True) if decode else sample.text
-        )
-        return Completion(text, token_ids, sample.finish_reason or "stop", logprobs)
+        reason = sample.finish_reason or "stop"
+        text = sample.text
+        if decode:
+            # Without stop strings, `stop` means an end token, which is not part of the text.
+            shown = token_ids[:-1] if reason == "stop" else token_ids
+            text = self._tokenizer.decode(shown, skip_special_tokens=True)
+        return Completion(text, token_ids, reason, logprobs)
 
     def _abandon(self, call: _Call) -> None:
         mine = [name for name, (owner, _) in self._owners.items() if owner is call]
@@ -389,6 +396,11 @@ def write_basis(basis: EngineBasis, path: str) -> None:
     index = json.dumps([{"name": module.name} for module in basis.modules]).encode()
     tensors["modules"] = np.frombuffer(index, dtype=np.uint8).copy()
     save_file(tensors, path)
+
+
+def _cpu_model_len(settings: VllmSettings) -> int:
+    config = json.loads((Path(settings.model_path) / "config.json").read_text())
+    return min(CPU_MODEL_LEN, config.get("max_position_embeddings", CPU_MODEL_LEN))
 
 
 def _vllm_rank(rank: int) -> int:

@@ -10,7 +10,7 @@ row -1 is zero, which is the index that vLLM gives to tokens without an adapter.
 population is one write into that table. Everything in the forward pass is a torch operation on
 buffers that never move, with no host synchronisation.
 
-vLLM loads this module in each worker through `worker_extension_cls`, before the model is built.
+`vllm_extension` installs it in each worker process, before the model is built.
 """
 
 from __future__ import annotations
@@ -265,17 +265,14 @@ class PopulationWorkerExtension:
         manager = self._population_manager()
         tensors = load_file(path)
         modules = json.loads(bytes(tensors.pop("modules").tolist()))
-        manager.essa_table.zero_()
-        columns: list[np.ndarray] = []
         places = _module_places(manager)
-        for position, module in enumerate(modules):
-            if module["name"] not in places:
-                raise EngineError(
-                    f"module {module['name']!r} of the adapter is not adapted in the engine; "
-                    f"the engine adapts: {', '.join(sorted(places)[:8])} ...",
-                )
-            columns.append(_fill_module(places[module["name"]], tensors, position))
-        self._essa_columns = np.concatenate(columns)
+        plan = [
+            _plan_module(places, module["name"], tensors, position)
+            for position, module in enumerate(modules)
+        ]
+        # Nothing was touched so far: a refused basis leaves the old one in place.
+        manager.essa_table.zero_()
+        self._essa_columns = np.concatenate([_fill_module(*step) for step in plan])
 
     def population_register(self, count: int) -> None:
         """Give adapters 1 .. count a slot each, so that none is ever evicted."""
@@ -339,34 +336,59 @@ def _module_places(manager: LoRAModelManager) -> dict[str, _Place]:
     return places
 
 
-def _fill_module(place: _Place, tensors: dict[str, torch.Tensor], position: int) -> np.ndarray:
-    """Copy one module's basis into its slice; return its columns in the table."""
-    layer, buffers = place.layer, place.layer.essa_buffers
-    shrink, expand = tensors[f"{position}.shrink"], tensors[f"{position}.expand"]
+@dataclass(frozen=True)
+class _ModuleArrays:
+    """One module's basis as this process needs it."""
+
+    shrink: torch.Tensor
+    core: torch.Tensor | None
+    expand: torch.Tensor
+
+
+def _plan_module(
+    places: dict[str, _Place], name: str, tensors: dict[str, torch.Tensor], position: int
+) -> tuple[_Place, _ModuleArrays]:
+    """Find a module's place and check that its arrays fit there."""
+    place = places.get(name)
+    if place is None:
+        raise EngineError(
+            f"module {name!r} of the adapter is not adapted in the engine, which adapts "
+            f"{', '.join(sorted(places)[:8])} ..."
+        )
+    buffers: LayerBuffers = place.layer.essa_buffers
     core = tensors.get(f"{position}.core")
-    rank = shrink.shape[0]
     if (core is None) != (buffers.core is None):
+        started = "product" if buffers.core is None else "factors"
         raise EngineError(
-            "the engine was started for search.target "
-            f"{'product' if buffers.core is None else 'factors'}, the basis is for the other one"
+            f"the engine was started for search.target {started}; {name!r} is for the other one"
         )
-    shrink, expand = _shard(layer, place.slice_index, shrink, expand)
+    shrink, expand = _shard(
+        place.layer,
+        place.slice_index,
+        tensors[f"{position}.shrink"],
+        tensors[f"{position}.expand"],
+    )
+    rank, wide = shrink.shape
+    out = place.layer.output_slices[place.slice_index]
+    if rank > buffers.rank or wide != buffers.shrink.shape[1] or expand.shape != (out, rank):
+        raise EngineError(
+            f"the basis of {name!r} is {tuple(shrink.shape)} and {tuple(expand.shape)}; its layer "
+            f"takes (r, {buffers.shrink.shape[1]}) and ({out}, r) with r up to {buffers.rank}"
+        )
+    return place, _ModuleArrays(shrink, core, expand)
+
+
+def _fill_module(place: _Place, arrays: _ModuleArrays) -> np.ndarray:
+    """Copy one module's basis into its slice; return its columns in the table."""
+    buffers: LayerBuffers = place.layer.essa_buffers
+    rank = arrays.shrink.shape[0]
     row = place.slice_index * buffers.rank
-    out = sum(layer.output_slices[: place.slice_index])
-    target_shrink = buffers.shrink[row : row + rank]
-    target_expand = buffers.expand[out : out + layer.output_slices[place.slice_index]]
-    target_expand = target_expand[:, row : row + rank]
-    if target_shrink.shape != shrink.shape or target_expand.shape != expand.shape:
-        raise EngineError(
-            f"basis {tuple(shrink.shape)} x {tuple(expand.shape)} does not fit the layer's "
-            f"{tuple(target_shrink.shape)} x {tuple(target_expand.shape)}; "
-            f"the engine was started for rank {buffers.rank}"
-        )
-    target_shrink.copy_(shrink)
-    target_expand.copy_(expand)
+    out = sum(place.layer.output_slices[: place.slice_index])
+    buffers.shrink[row : row + rank].copy_(arrays.shrink)
+    buffers.expand[out : out + arrays.expand.shape[0], row : row + rank].copy_(arrays.expand)
     columns = [np.arange(place.first_column, place.first_column + rank)]
-    if core is not None:
-        buffers.core[row : row + rank, row : row + rank].copy_(core)
+    if arrays.core is not None:
+        buffers.core[row : row + rank, row : row + rank].copy_(arrays.core)
         columns.append(np.arange(place.second_column, place.second_column + rank))
     return np.concatenate(columns)
 
@@ -384,5 +406,3 @@ def _shard(
     wide[index], narrow[index] = shrink, expand
     return layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
 
-
-install_patches()

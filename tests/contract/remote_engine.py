@@ -1,0 +1,47 @@
+"""An engine in a Ray actor of its own behind the engine port, the way the pool runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from essa.errors import EngineStoppedError
+from workers.actor import EngineActor
+from workers.engines.base import Engine
+from workers.engines.build import EngineBuild, process_environment
+
+
+class RemoteEngine(Engine):
+    """Forwards every call to an `EngineActor`. vLLM wants a process per engine."""
+
+    def __init__(self, build: EngineBuild, core: int = 0) -> None:
+        environment = process_environment(build.spec, (core,))
+        self._actor: Any = (
+            ray.remote(EngineActor)
+            .options(num_cpus=0, max_concurrency=8, runtime_env={"env_vars": environment})
+            .remote(build, (core,))
+        )
+        ray.get(self._actor.start.remote())
+
+    def load_basis(self, basis):
+        self._call("load_basis", basis)
+
+    def set_population(self, scales_N_S):
+        self._call("set_population", scales_N_S)
+
+    def generate(self, candidates, prompts, parameters):
+        return self._call("generate", candidates, prompts, parameters)
+
+    def health(self):
+        return self._call("health")
+
+    def close(self):
+        if self._actor is not None:
+            ray.kill(self._actor)
+            self._actor = None
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        if self._actor is None:
+            raise EngineStoppedError("the engine is closed")
+        return ray.get(getattr(self._actor, method).remote(*arguments))
