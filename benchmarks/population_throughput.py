@@ -194,12 +194,12 @@ class _Engine:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_CPU_OMP_THREADS_BIND": str(setup["core"]),
         }
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = Path(setup["folder"], f"{mode}.log")
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--serve", json.dumps({**setup, "mode": mode})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=self._log.open("w"),
             env=environment,
             text=True,
         )
@@ -225,8 +225,7 @@ class _Engine:
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        self._log.seek(0)
-        sys.exit(f"the {self._mode} engine ended:\n{self._log.read()[-3000:]}")
+        sys.exit(f"the {self._mode} engine ended:\n{self._log.read_text()[-3000:]}")
 
 
 def _print_row(row: dict[str, Any], *, is_first: bool) -> None:

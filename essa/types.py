@@ -9,6 +9,7 @@ A missing score is NaN, never 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,3 +69,9 @@ class PopulationScores:
     def tokens(self) -> int:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.generated_tokens
+
+
+def describe_failures(failures: Mapping[str, int]) -> str:
+    """One line for a message: every failure with its count."""
+    shown = "; ".join(f"{text} (x{count})" for text, count in failures.items())
+    return shown or "none recorded"

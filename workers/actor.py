@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from essa.errors import EngineStartError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
 from workers.engines.base import EngineHealth, SamplingParameters
@@ -16,16 +17,42 @@ CONCURRENT_CALLS = 64
 
 
 class EngineActor:
-    """Owns one engine. Construction is quick; `start` loads the model."""
+    """Owns one engine. Construction is quick; `start` loads the model.
+
+    Args:
+        cores: positions among the cores this process may use; empty for all of them.
+    """
 
     def __init__(self, build: EngineBuild, cores: Sequence[int]) -> None:
         self._build = build
-        if cores:
-            os.sched_setaffinity(0, cores)
+        self._allowed = sorted(os.sched_getaffinity(0))
+        self._cores = cores
+        if cores and self._has_cores():
+            own = [self._allowed[position] for position in cores]
+            # Here and not in `start`: threads take the setting over from the one that makes them.
+            os.sched_setaffinity(0, own)
+            # Read by vLLM when it is imported, which is later.
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, own))
 
-    def start(self) -> EngineHealth:
-        """Load the model; returns once it can generate."""
+    def start(self, basis: EngineBasis | None = None, scales_N_S: Any = None) -> EngineHealth:
+        """Load the model, and the bases and the population where they are given.
+
+        Returns once the engine can generate.
+
+        Raises:
+            EngineStartError: no engine could be built, or its cores do not exist.
+        """
+        if not self._has_cores():
+            raise EngineStartError(
+                f"the engine was given core {max(self._cores) + 1} of a node whose processes may "
+                f"use {len(self._allowed)}; lower engine.workers or engine.cores_per_worker, or "
+                "start Ray there with the right --num-cpus"
+            )
         self._engine = build_engine(self._build)
+        if basis is not None:
+            self._engine.load_basis(basis)
+        if scales_N_S is not None:
+            self._engine.set_population(scales_N_S)
         return self._engine.health()
 
     def load_basis(self, basis: EngineBasis) -> None:
@@ -52,3 +79,6 @@ class EngineActor:
     def close(self) -> None:
         """Free the model."""
         self._engine.close()
+
+    def _has_cores(self) -> bool:
+        return all(position < len(self._allowed) for position in self._cores)

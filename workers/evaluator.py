@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from essa.errors import EvaluationError
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import Evaluator
 from essa.spec.engine import RolloutSpec
-from essa.types import Completion, FloatArray, PopulationScores, Row
+from essa.types import Completion, FloatArray, PopulationScores, Row, describe_failures
 from reward.base import Reward, RewardResult
 from workers.engines.base import BASE, SamplingParameters
 from workers.pool import EnginePool
@@ -83,6 +84,8 @@ class PoolEvaluator(Evaluator):
         Returns:
             rewards (P, G), NaN where missing; the completions of every prompt; and
             the tokens used.
+        Raises:
+            EvaluationError: not one answer could be scored.
         """
         parameters = SamplingParameters(
             max_tokens=self._rollout.max_tokens,
@@ -93,6 +96,12 @@ class PoolEvaluator(Evaluator):
         )
         sheet = _ScoreSheet(1, len(rows), self._reward.component_names, samples=samples)
         self._score([BASE], 0, rows, sheet, label, parameters)
+        if np.isnan(sheet.rewards).all():
+            raise EvaluationError(
+                f"not one of {sheet.rewards.size} answers sampled from the base could be scored; "
+                "look at the reward, engine.max_model_len and rollout.max_tokens. Failures: "
+                + describe_failures(sheet.failures)
+            )
         return sheet.rewards[0], sheet.sampled[0], sheet.prompt_tokens + sheet.generated_tokens
 
     def _score(

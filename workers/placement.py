@@ -20,7 +20,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one engine runs. On CPU it owns `cores`; on GPU Ray hands it `gpus` devices."""
+    """Where one engine runs. On CPU it owns `cores`; on GPU Ray hands it `gpus` devices.
+
+    `cores` are positions among the cores that Ray may use on the node: in a container or under
+    taskset these need not start at 0.
+    """
 
     node_id: str
     cores: tuple[int, ...] = ()

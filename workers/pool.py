@@ -1,8 +1,9 @@
 """Engines as Ray actors, and the dispatch of work items among them.
 
 Items are given out as engines have room, so none idles while work is left. An engine that dies or
-hangs is started again with the bases and the population of its peers; its items go back into the
-queue. An item that keeps failing comes back as failed: its scores are then missing.
+hangs is started again with the bases and the population of its peers, which work on meanwhile; its
+items go back into the queue. An item that keeps failing comes back as failed: its scores are then
+missing.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ class _Worker:
     index: int
     placement: Placement
     actor: Any
+    starting: Any = None
+    """The call that brings a lost engine back; None once it is there."""
+    start_deadline_s: float = 0.0
     rows: int = 0
     restarts: int = 0
 
@@ -142,15 +146,28 @@ class EnginePool:
         self._scales = ray.put(np.ascontiguousarray(scales_N_S, dtype=np.float32))
         self._each(lambda worker: worker.actor.set_population.remote(self._scales))
 
+    def health(self) -> list[EngineHealth]:
+        """What every engine says about itself, in the order of the placements.
+
+        Raises:
+            EngineStartError: an engine does not answer.
+        """
+        self._await_starts()
+        return self._all([worker.actor.health.remote() for worker in self._workers])
+
     def run(
         self, items: Sequence[WorkItem], check: Callable[[], None] = lambda: None
     ) -> Iterator[ItemResult]:
         """Yield results as they come, in any order, one per item.
 
+        A run may be left at any time. What it had under way is finished by the engines for
+        nobody; the next `set_population` waits for that.
+
         Args:
             check: called a few times a second; what it raises ends the run.
         Raises:
             WorkerLostError: an engine died more often than engine.max_restarts allows.
+            EngineStartError: a lost engine did not start again.
         """
         work = _Work(deque((item, 0) for item in items))
         for worker in self._workers:
@@ -158,11 +175,13 @@ class EnginePool:
         while work.waiting or work.flying:
             check()
             self._dispatch(work)
-            done, _ = ray.wait(list(work.flying), num_returns=1, timeout=POLL_S)
+            starting = [worker.starting for worker in self._workers if worker.starting]
+            done, _ = ray.wait([*starting, *work.flying], num_returns=1, timeout=POLL_S)
             for reference in done:
                 flight = work.flying.pop(reference, None)
                 if flight is not None:
                     yield from self._land(work, flight, reference)
+            self._welcome_started(done)
             yield from self._reap_overdue(work)
 
     def close(self) -> None:
@@ -185,20 +204,23 @@ class EnginePool:
     def _all(self, references: list[Any]) -> list[Any]:
         try:
             return ray.get(references, timeout=START_TIMEOUT_S)
-        except EssaError:
-            raise
+        except EssaError as error:
+            raise _cause(error) from error
         except RayError as error:
-            raise EngineStartError(f"an engine's process failed: {_first_line(error)}") from error
+            raise EngineStartError(f"an engine's process failed: {_reason(error)}") from error
 
     def _each(self, call: Callable[[_Worker], Any]) -> None:
         """Make a call on every engine; one that has died is started again, which repeats it."""
+        self._await_starts()
         for worker, reference in [(worker, call(worker)) for worker in self._workers]:
             try:
                 ray.get(reference, timeout=self._build.spec.item_timeout_s)
-            except EngineError:
-                raise
+            except EngineStoppedError as error:
+                self._restart(worker, _reason(error))
+            except EngineError as error:
+                raise _cause(error) from error
             except RayError as error:
-                self._restart(worker, _first_line(error))
+                self._restart(worker, _reason(error))
 
     def _restart(self, worker: _Worker, reason: str) -> None:
         limit = self._build.spec.max_restarts
@@ -211,18 +233,33 @@ class EnginePool:
         self._notify(f"engine {worker.index} was lost ({reason}); starting it again")
         ray.kill(worker.actor)
         worker.actor, worker.rows = self._spawn(worker.placement), 0
-        self._all([worker.actor.start.remote()])
-        if self._basis is not None:
-            self._all([worker.actor.load_basis.remote(self._basis)])
-        if self._scales is not None:
-            self._all([worker.actor.set_population.remote(self._scales)])
+        worker.starting = worker.actor.start.remote(self._basis, self._scales)
+        worker.start_deadline_s = time.monotonic() + START_TIMEOUT_S
+
+    def _await_starts(self) -> None:
+        starting = [worker for worker in self._workers if worker.starting]
+        self._all([worker.starting for worker in starting])
+        for worker in starting:
+            worker.starting = None
+
+    def _welcome_started(self, done: Sequence[Any]) -> None:
+        for worker in self._workers:
+            if worker.starting in done:
+                self._all([worker.starting])
+                worker.starting = None
+            elif worker.starting and time.monotonic() > worker.start_deadline_s:
+                raise EngineStartError(
+                    f"engine {worker.index} was lost and did not start again within "
+                    f"{START_TIMEOUT_S:g} s"
+                )
 
     # -- dispatch ---------------------------------------------------------------------------
 
     def _dispatch(self, work: _Work) -> None:
         limit = self.capacity * QUEUE_FACTOR
-        while work.waiting:
-            worker = min(self._workers, key=lambda one: one.rows)
+        ready = [worker for worker in self._workers if not worker.starting]
+        while work.waiting and ready:
+            worker = min(ready, key=lambda one: one.rows)
             item, attempt = work.waiting[0]
             rows = len(item.candidates) * item.parameters.samples
             if worker.rows and worker.rows + rows > limit:
@@ -236,17 +273,22 @@ class EnginePool:
     def _land(self, work: _Work, flight: _Flight, reference: Any) -> Iterator[ItemResult]:
         flight.worker.rows -= len(flight.item.candidates) * flight.item.parameters.samples
         try:
-            yield ItemResult(flight.item, ray.get(reference))
+            completions = ray.get(reference)
         except (RayActorError, EngineStoppedError) as error:
-            yield from self._recover(work, flight, _first_line(error))
+            yield from self._recover(work, flight, _reason(error))
         except (EngineError, RayError) as error:
-            yield from self._retry(work, flight, _first_line(error))
+            yield from self._retry(work, flight, _reason(error))
+        else:
+            yield ItemResult(flight.item, completions)
 
     def _reap_overdue(self, work: _Work) -> Iterator[ItemResult]:
         now_s = time.monotonic()
-        for reference, flight in list(work.flying.items()):
-            if now_s > flight.deadline_s and reference in work.flying:
-                del work.flying[reference]
+        overdue = [key for key, flight in work.flying.items() if now_s > flight.deadline_s]
+        # A caller that was slow to take the last result finds others finished in the meantime.
+        finished = ray.wait(overdue, num_returns=len(overdue), timeout=0)[0] if overdue else []
+        for reference in overdue:
+            if reference not in finished and reference in work.flying:
+                flight = work.flying.pop(reference)
                 limit = self._build.spec.item_timeout_s
                 reason = f"a work item took longer than engine.item_timeout_s {limit:g}"
                 yield from self._recover(work, flight, reason)
@@ -267,6 +309,12 @@ class EnginePool:
             work.waiting.append((flight.item, flight.attempt + 1))
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _cause(error: BaseException) -> BaseException:
+    """The error as it was raised in the engine's process; Ray's own shows a whole traceback."""
+    return getattr(error, "cause", None) or error
+
+
+def _reason(error: BaseException) -> str:
+    cause = _cause(error)
+    text = str(cause).strip()
+    return text.splitlines()[0] if text else type(cause).__name__

@@ -6,6 +6,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from essa.types import FloatArray
 
@@ -27,21 +28,19 @@ def candidate_fitness(
     """Mean reward of each candidate; NaN for a candidate with too many missing scores.
 
     A missing score counts as its prompt's mean over the other candidates, so that losing a hard
-    prompt is no advantage. A prompt that nobody has a score for is left out.
+    prompt is no advantage. A prompt that nobody has a score for is left out: it counts neither for
+    nor against anyone.
 
     Args:
         rewards_N_P: rewards, NaN where missing. Not modified.
+        max_missing_frac: of the prompts that somebody has a score for.
     Returns:
         Shape (N,).
     """
-    missing = np.isnan(rewards_N_P)
-    known = ~missing.all(axis=0)
-    if not known.any():
-        return np.full(len(rewards_N_P), np.nan)
-    rewards = rewards_N_P[:, known]
-    filled = np.where(np.isnan(rewards), np.nanmean(rewards, axis=0), rewards)
-    fitness = filled.mean(axis=1)
-    fitness[missing.mean(axis=1) > max_missing_frac] = np.nan
+    filled, is_usable = _fill_missing(rewards_N_P, max_missing_frac)
+    fitness = np.full(len(rewards_N_P), np.nan)
+    if is_usable.any():
+        fitness[is_usable] = filled[is_usable].mean(axis=1)
     return fitness
 
 
@@ -49,7 +48,8 @@ def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float |
     """Correlation of candidate means over two halves of the prompts, averaged over random splits.
 
     Near 0 the fitness is noise and a search cannot move; near 1 the ranking is real. This is the
-    reliability of *half* the batch; `full_reliability` steps it up.
+    reliability of *half* the batch; `full_reliability` steps it up. Missing scores and candidates
+    are treated as in `candidate_fitness`.
 
     Args:
         rewards_N_P: rewards, NaN where missing.
@@ -57,8 +57,8 @@ def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float |
     Returns:
         In [-1, 1]; None with fewer than 3 candidates or 4 prompts, or without variance.
     """
-    usable = rewards_N_P[~np.isnan(rewards_N_P).all(axis=1)]
-    usable = usable[:, ~np.isnan(usable).any(axis=0)]
+    filled, is_usable = _fill_missing(rewards_N_P, MAX_MISSING_FRAC)
+    usable = filled[is_usable]
     if usable.shape[0] < 3 or usable.shape[1] < 4:
         return None
     rng = np.random.default_rng(0)
@@ -71,6 +71,19 @@ def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float |
         if first.std() > 1e-12 and second.std() > 1e-12:
             values.append(np.corrcoef(first, second)[0, 1])
     return float(np.mean(values)) if values else None
+
+
+def _fill_missing(
+    rewards_N_P: FloatArray, max_missing_frac: float
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Rewards on the prompts that anybody has a score for, gaps filled; who has enough of them."""
+    missing = np.isnan(rewards_N_P)
+    known = ~missing.all(axis=0)
+    if not known.any():
+        return rewards_N_P[:, known], np.zeros(len(rewards_N_P), dtype=bool)
+    rewards, missing = rewards_N_P[:, known], missing[:, known]
+    filled = np.where(missing, np.nanmean(rewards, axis=0), rewards)
+    return filled, missing.mean(axis=1) <= max_missing_frac
 
 
 def full_reliability(half: float | None) -> float:

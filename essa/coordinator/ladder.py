@@ -32,9 +32,13 @@ DEFAULT_SIGMAS = {
 }
 """Ladders per search target, in units of each factor's mean singular value."""
 
+MIN_RELIABILITY = 0.3
+"""Split-half reliability of a rung whose fitness differences are more than luck: with a dozen
+candidates, rungs of pure noise stay under it most of the time."""
+
 RULE = (
-    "largest mean fitness + reliability x standard deviation of fitness, the reliability of the "
-    "whole batch being 2h / (1 + h) for the split-half reliability h, and 0 where h < 0"
+    "largest predicted fitness (mean + reliability x standard deviation) among rungs whose "
+    f"split-half reliability reaches {MIN_RELIABILITY}; the most reliable rung where none does"
 )
 
 
@@ -88,13 +92,13 @@ def probe_ladder(
         rung = _rung(sigma, rewards)
         if rung is not None:
             rungs.append(rung)
-        if _has_collapsed(rungs, start_fitness):
+        if _has_collapsed(rungs):
             break
     if not rungs:
         raise NonFiniteFitnessError(
             "no step size of the ladder had two candidates with a score; look at the reward"
         )
-    chosen = max(rungs, key=_predicted)
+    chosen = _choose(rungs)
     event = LadderEvent(
         rungs=rungs,
         start_fitness=start_fitness,
@@ -124,9 +128,17 @@ def _predicted(rung: LadderRung) -> float:
     return rung.mean_fitness + full_reliability(rung.reliability) * rung.fitness_std
 
 
-def _has_collapsed(rungs: Sequence[LadderRung], start_fitness: float) -> bool:
-    """True once even the predicted gain no longer makes up for what the step destroys."""
-    if len(rungs) < 2 or not np.isfinite(start_fitness):
+def _has_collapsed(rungs: Sequence[LadderRung]) -> bool:
+    """True once the newest rung would predict less than an earlier one even if it had no noise."""
+    if len(rungs) < 2:
         return False
+    newest = rungs[-1]
     best = max(_predicted(rung) for rung in rungs[:-1])
-    return rungs[-1].mean_fitness < start_fitness and _predicted(rungs[-1]) < best
+    return newest.mean_fitness + newest.fitness_std < best
+
+
+def _choose(rungs: Sequence[LadderRung]) -> LadderRung:
+    reliable = [rung for rung in rungs if (rung.reliability or 0.0) >= MIN_RELIABILITY]
+    if reliable:
+        return max(reliable, key=_predicted)
+    return max(rungs, key=lambda rung: rung.reliability or 0.0)

@@ -22,10 +22,10 @@ from essa.data import JobData, draw_batch
 from essa.errors import NonFiniteFitnessError
 from essa.events import ResultEvent, StageEvent, ValidationEvent, WarningEvent
 from essa.ports import Clock, Evaluator, EventSink
-from essa.search.base import SearchStrategy
+from essa.search.base import SearchStrategy, StepReport
 from essa.search.registry import make_search
 from essa.spec.job import AlignmentJobSpec
-from essa.types import FloatArray, PopulationScores
+from essa.types import FloatArray, PopulationScores, describe_failures
 
 RELIABILITY_FLOOR = 0.3
 """Split-half reliability under which a generation learned next to nothing."""
@@ -82,7 +82,10 @@ class Coordinator:
         self._dimension = dimension
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
-        saved = load_run(checkpoint, basis_digest)
+        saved = load_run(
+            checkpoint, basis_digest, lambda text: self._warn("checkpoint_fallback", text)
+        )
+        self._told_failures: set[str] = set()
         self._is_resumed = saved is not None
         self._state = saved or RunState(
             basis_digest=basis_digest,
@@ -118,8 +121,9 @@ class Coordinator:
         search = make_search(spec.search, self._dimension, state.sigma_init, spec.seed)
         if state.search is not None:
             search.restore(state.search)
-        elif state.generation == 0:
-            self._validate(np.zeros(self._dimension))
+        else:
+            self._decide(self._validate(search.mean))
+            self._save(search)
         return search
 
     def _initial_sigma(self) -> float:
@@ -158,25 +162,22 @@ class Coordinator:
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
         scores = self._evaluator.evaluate(search.ask(), batch, label=f"generation {number}")
         fitness = candidate_fitness(scores.rewards_N_P)
-        step = search.tell(self._usable(fitness, scores))
+        step = _tell(search, fitness, scores)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
         reliability = split_half_reliability(scores.rewards_N_P)
         self._watch_reliability(reliability)
+        self._watch_failures(scores)
         state.generation = number
         state.tokens += scores.tokens
-        score = None
         evaluated_s = self._clock.now_s()
-        if number % spec.evaluation.every == 0 or number == spec.budget.generations:
-            score = self._validate(search.mean)
-        validated_s = self._clock.now_s()
-        state.elapsed_s = validated_s - self._started_s
-        state.search = search.state()
-        state.stop_reason = stop_reason(spec.budget, state, score)
-        if state.stop_reason and score is None:
+        is_due = number % spec.evaluation.every == 0 or number == spec.budget.generations
+        self._decide(self._validate(search.mean) if is_due else None)
+        if state.stop_reason and not is_due:
             # The last mean vector deserves its chance to be picked.
             self._validate(search.mean)
-        save_run(self._checkpoint, state)
+        validated_s = self._clock.now_s()
+        self._save(search)
         generation_s = evaluated_s - began_s + (self._clock.now_s() - validated_s)
         self._sink.emit(
             report.generation_event(
@@ -191,14 +192,14 @@ class Coordinator:
             )
         )
 
-    def _usable(self, fitness: FloatArray, scores: PopulationScores) -> FloatArray:
-        if np.isfinite(fitness).sum() < 2:
-            shown = "; ".join(f"{text} (x{count})" for text, count in scores.failures.items())
-            raise NonFiniteFitnessError(
-                f"{np.isfinite(fitness).sum()} of {len(fitness)} candidates have a fitness, so the "
-                f"search cannot go on. Failures: {shown or 'none recorded'}"
-            )
-        return fitness
+    def _decide(self, validation_score: float | None) -> None:
+        state = self._state
+        state.elapsed_s = self._clock.now_s() - self._started_s
+        state.stop_reason = stop_reason(self._spec.budget, state, validation_score)
+
+    def _save(self, search: SearchStrategy) -> None:
+        self._state.search = search.state()
+        save_run(self._checkpoint, self._state)
 
     def _watch_reliability(self, reliability: float | None) -> None:
         state = self._state
@@ -212,6 +213,15 @@ class Coordinator:
                 "Raise search.sigma_init or batch_size, or use sigma_init: auto",
             )
 
+    def _watch_failures(self, scores: PopulationScores) -> None:
+        """Tell every kind of failure once; the events carry the counts of missing scores."""
+        news = scores.failures.keys() - self._told_failures
+        if news:
+            self._told_failures |= news
+            self._warn(
+                "missing_scores", f"some scores are missing: {describe_failures(scores.failures)}"
+            )
+
     def _validate(self, vector: FloatArray) -> float | None:
         """Score a mean vector on the validation set; remember it if it is the best so far."""
         state = self._state
@@ -221,7 +231,11 @@ class Coordinator:
         state.tokens += scores.tokens
         interval = bootstrap_interval(scores.rewards_N_P[0])
         if not np.isfinite(interval.mean):
-            self._warn("no_validation_score", "no validation prompt could be scored")
+            self._warn(
+                "no_validation_score",
+                "no validation prompt could be scored. Failures: "
+                + describe_failures(scores.failures),
+            )
             return None
         is_best = interval.mean > state.best_score
         if is_best:
@@ -255,3 +269,12 @@ class Coordinator:
 
     def _warn(self, code: str, message: str) -> None:
         self._sink.emit(WarningEvent(code=code, message=message))
+
+
+def _tell(search: SearchStrategy, fitness_N: FloatArray, scores: PopulationScores) -> StepReport:
+    try:
+        return search.tell(fitness_N)
+    except NonFiniteFitnessError as error:
+        raise NonFiniteFitnessError(
+            f"{error.message}. Failures: {describe_failures(scores.failures)}", **error.detail
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,20 @@ def save_run(path: Path, state: RunState) -> None:
     save_checkpoint(path, arrays, meta)
 
 
-def load_run(path: Path, basis_digest: str) -> RunState | None:
+def load_run(
+    path: Path, basis_digest: str, on_fallback: Callable[[str], None] | None = None
+) -> RunState | None:
     """Read the checkpoint at `path`; None where there is none.
 
+    Args:
+        on_fallback: told where the newest copy is damaged and the one before is used.
     Raises:
         CheckpointIncompatibleError: it was written over other bases.
         CheckpointCorruptError: no intact copy is left.
     """
     if not checkpoint_exists(path):
         return None
-    arrays, meta = load_checkpoint(path)
+    arrays, meta = load_checkpoint(path, on_fallback)
     if meta["basis_digest"] != basis_digest:
         raise CheckpointIncompatibleError(
             f"checkpoint {path} belongs to bases {meta['basis_digest'][:12]}, the job has "

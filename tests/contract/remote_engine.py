@@ -17,12 +17,12 @@ class RemoteEngine(Engine):
 
     def __init__(self, build: EngineBuild, core: int = 0) -> None:
         environment = process_environment(build.spec, (core,))
-        self._actor: Any = (
+        self.actor: Any = (
             ray.remote(EngineActor)
             .options(num_cpus=0, max_concurrency=8, runtime_env={"env_vars": environment})
             .remote(build, (core,))
         )
-        ray.get(self._actor.start.remote())
+        ray.get(self.actor.start.remote())
 
     def load_basis(self, basis):
         self._call("load_basis", basis)
@@ -37,11 +37,11 @@ class RemoteEngine(Engine):
         return self._call("health")
 
     def close(self):
-        if self._actor is not None:
-            ray.kill(self._actor)
-            self._actor = None
+        if self.actor is not None:
+            ray.kill(self.actor)
+            self.actor = None
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        if self._actor is None:
+        if self.actor is None:
             raise EngineStoppedError("the engine is closed")
-        return ray.get(getattr(self._actor, method).remote(*arguments))
+        return ray.get(getattr(self.actor, method).remote(*arguments))

@@ -49,9 +49,10 @@ class Service:
         """One job."""
         return self.client.get(f"/v1/jobs/{job_id}").json()
 
-    def wait_for(self, job_id: str, *states: str) -> dict[str, Any]:
+    def wait_for(self, job_id: str, *states: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """The job once it is in one of the states."""
-        wait_until(lambda: self.job(job_id)["status"] in states, f"{job_id} to be {states}")
+        what = f"{job_id} to be {states}"
+        wait_until(lambda: self.job(job_id)["status"] in states, what, timeout_s)
         return self.job(job_id)
 
     def allow(self, job_id: str, *generations: int) -> None:
@@ -62,12 +63,12 @@ class Service:
             (run_dir / f"go{generation}").touch()
 
 
-def wait_until(is_reached: Callable[[], bool], what: str) -> None:
+def wait_until(is_reached: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
     """Wait for a state of another process."""
-    give_up_at = time.monotonic() + TIMEOUT_S
+    give_up_at = time.monotonic() + timeout_s
     while not is_reached():
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited {TIMEOUT_S} s for {what}")
+            raise TimeoutError(f"waited {timeout_s} s for {what}")
         time.sleep(0.03)
 
 

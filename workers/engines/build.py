@@ -73,7 +73,7 @@ def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str
     """Environment of an engine's process; must be set before torch is imported there.
 
     vLLM's default binding leaves half of a small machine idle, so every CPU engine is told its
-    cores.
+    cores; which those are only the process itself can tell (`EngineActor`).
     """
     environment = {
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -83,7 +83,6 @@ def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str
     }
     if cores:
         environment["OMP_NUM_THREADS"] = str(len(cores))
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     if isinstance(spec, VllmEngineSpec) and spec.tensor_parallel == 1:
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment

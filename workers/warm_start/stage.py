@@ -86,10 +86,12 @@ def _sample_pairs(
     pairs = []
     for prompt, sample in zip(kept.prompts, kept.samples, strict=True):
         completion = sampled[prompt][sample]
+        if not completion.text.strip():
+            # The end token alone would still be a pair, and teach the model to say nothing.
+            continue
         answer = encoder.answer_ids(completion.text, is_finished=completion.finish_reason == "stop")
-        if answer:
-            prompt_ids = tuple(encoder.token_ids(rows[prompt].prompt))
-            pairs.append(SftPair(prompt_ids, tuple(answer)))
+        prompt_ids = tuple(encoder.token_ids(rows[prompt].prompt))
+        pairs.append(SftPair(prompt_ids, tuple(answer)))
     if not pairs:
         raise DataError("every kept answer is empty; look at rollout.max_tokens and the prompt")
     return pairs, tokens

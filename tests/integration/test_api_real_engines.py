@@ -1,0 +1,105 @@
+"""The whole path with every named component real: REST, job process, Ray, vLLM, search, adapter."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from essa.parametrize.adapter import write_adapter
+from tests.integration.api_harness import running_service
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST_PROMPTS = 40
+
+
+@pytest.fixture(scope="module")
+def job(tiny_model, tiny_adapter, tmp_path_factory) -> dict:
+    """A small job from a given adapter: answer with as many capital letters as possible."""
+    folder = tmp_path_factory.mktemp("job")
+    write_adapter(tiny_adapter(strength=0.5), folder / "warm_start")
+    words = ("river", "table", "cloud", "stone", "lamp", "paper", "horse", "green")
+    paths = {}
+    for name, size in (("train", 48), ("validation", 24), ("test", TEST_PROMPTS)):
+        path = folder / f"{name}.jsonl"
+        rows = [{"prompt": f"{words[i % 8]} {name} {i}:"} for i in range(size)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        paths[name] = {"path": str(path)}
+    return {
+        "name": "capitals",
+        "model": {"path": str(tiny_model("llama"))},
+        "warm_start": {"type": "adapter", "path": str(folder / "warm_start")},
+        "data": {**paths, "prompt": {"type": "text"}},
+        "reward": {
+            "type": "composite",
+            "components": [
+                {"name": "starts", "reward": {"type": "regex", "pattern": "^[A-Z]"}},
+                {"name": "any", "reward": {"type": "regex", "pattern": "[A-Z]{2}"}},
+            ],
+        },
+        "search": {
+            "type": "sep_cma_es",
+            "population": 8,
+            "ladder": {"sigmas": [0.3, 1.0], "candidates": 6},
+        },
+        "engine": {
+            "kind": "vllm",
+            "precision": "fp32",
+            "workers": 2,
+            "kv_cache_gib": 0.2,
+            "max_model_len": 64,
+        },
+        "rollout": {"max_tokens": 8},
+        "batch_size": 16,
+        "budget": {"generations": 6},
+        "evaluation": {"every": 3},
+    }
+
+
+def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_path):
+    with running_service(tmp_path / "home", job_command=None) as service:
+        answer = service.client.post("/v1/jobs", json=job)
+        assert answer.status_code == 201, answer.text
+        job_id = answer.json()["id"]
+        finished = service.wait_for(job_id, "succeeded", "failed", "cancelled", timeout_s=600)
+        log = service.settings.job_dir(job_id) / "job.log"
+        assert finished["status"] == "succeeded", (finished["error"], log.read_text()[-3000:])
+        events = service.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()
+        generations = service.client.get(f"/v1/jobs/{job_id}/generations").json()["data"]
+        archive = service.client.get(f"/v1/jobs/{job_id}/adapter").content
+
+    result = finished["result"]
+    kinds = [event["type"] for event in events["data"]]
+    assert {"stage", "ladder", "generation", "validation", "result"} <= set(kinds)
+    assert len(generations) == 6
+    assert all(len(one["fitness"]) == 8 for one in generations)
+    assert all(score["prompts"] == TEST_PROMPTS for score in result["test"].values())
+    # Six generations on a random model still move a reward this easy.
+    assert result["test"]["aligned"]["mean"] > result["test"]["warm_start"]["mean"]
+
+    zipfile.ZipFile(io.BytesIO(archive)).extractall(tmp_path / "adapter")
+    score = _score_with_peft(job, tmp_path / "adapter", tmp_path)
+    assert score == pytest.approx(result["test"]["aligned"]["mean"], abs=2 / TEST_PROMPTS)
+
+
+def _score_with_peft(job: dict, adapter: Path, folder: Path) -> float:
+    job_file = folder / "job.json"
+    job_file.write_text(json.dumps(job))
+    command = [sys.executable, str(ROOT / "benchmarks" / "adapter_score.py"), "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--job", str(job_file), "--adapter", str(adapter)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])["score"]

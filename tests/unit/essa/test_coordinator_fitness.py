@@ -1,0 +1,135 @@
+"""Fitness of candidates, its reliability, and intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from essa.coordinator.fitness import (
+    bootstrap_interval,
+    candidate_fitness,
+    component_means,
+    full_reliability,
+    split_half_reliability,
+)
+
+NAN = float("nan")
+
+
+def noisy_rewards(signal: float, noise: float, candidates: int = 24, prompts: int = 32):
+    """Rewards with a known true reliability: candidate effect plus noise of each pair."""
+    rng = np.random.default_rng(5)
+    effect = signal * rng.standard_normal((candidates, 1))
+    ease = rng.standard_normal((1, prompts))
+    return effect + ease + noise * rng.standard_normal((candidates, prompts))
+
+
+def test_fitness_is_the_mean_reward():
+    rewards = np.array([[0.0, 1.0], [1.0, 1.0]])
+    assert candidate_fitness(rewards).tolist() == [0.5, 1.0]
+
+
+def test_losing_a_hard_prompt_is_no_advantage():
+    # Everyone scores 1 on easy prompts and 0 on the hard one, which candidate 0 lost.
+    rewards = np.ones((3, 8))
+    rewards[:, 0] = 0.0
+    rewards[0, 0] = NAN
+    assert candidate_fitness(rewards) == pytest.approx([7 / 8] * 3)
+
+
+def test_a_candidate_with_many_missing_scores_is_missing():
+    rewards = np.ones((3, 8))
+    rewards[0, :2] = NAN
+    rewards[1, :3] = NAN
+    fitness = candidate_fitness(rewards)
+    assert np.isnan(fitness).tolist() == [False, True, False]
+    assert np.isfinite(candidate_fitness(rewards, max_missing_frac=0.5)).all()
+
+
+def test_prompts_nobody_has_a_score_for_count_for_nothing():
+    rewards = np.array([[1.0, 0.0, NAN, NAN], [1.0, 1.0, NAN, NAN], [0.0, 0.0, NAN, NAN]])
+    assert candidate_fitness(rewards).tolist() == [0.5, 1.0, 0.0]
+
+
+def test_without_any_score_every_candidate_is_missing():
+    assert np.isnan(candidate_fitness(np.full((3, 4), NAN))).all()
+
+
+def test_rewards_are_left_alone():
+    rewards = np.array([[1.0, NAN, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    before = rewards.copy()
+    candidate_fitness(rewards)
+    split_half_reliability(rewards)
+    np.testing.assert_array_equal(rewards, before)
+
+
+def test_reliability_is_near_zero_for_noise_and_near_one_for_signal():
+    assert abs(split_half_reliability(noisy_rewards(0.0, 1.0))) < 0.35
+    assert split_half_reliability(noisy_rewards(1.0, 0.1)) > 0.98
+
+
+def test_reliability_agrees_with_theory_between_the_extremes():
+    # Variance of a half's mean: 1 of the candidate, 4^2 / 16 of the noise.
+    values = [
+        split_half_reliability(np.random.default_rng(seed).permutation(block))
+        for seed, block in enumerate(np.split(noisy_rewards(1.0, 4.0, candidates=400), 4))
+    ]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.1)
+
+
+def test_reliability_does_not_depend_on_how_hard_prompts_are():
+    rewards = noisy_rewards(1.0, 2.0)
+    harder = rewards - 100 * np.arange(rewards.shape[1])
+    assert split_half_reliability(harder) == pytest.approx(split_half_reliability(rewards))
+
+
+def test_reliability_is_undefined_without_variance_or_with_too_little_data():
+    assert split_half_reliability(np.ones((8, 8))) is None
+    assert split_half_reliability(np.arange(16.0).reshape(2, 8)) is None
+    assert split_half_reliability(np.arange(24.0).reshape(8, 3)) is None
+    assert split_half_reliability(np.full((8, 8), NAN)) is None
+
+
+def test_reliability_survives_gaps_that_leave_no_prompt_complete():
+    rewards = noisy_rewards(1.0, 1.0)
+    whole = split_half_reliability(rewards)
+    for prompt in range(rewards.shape[1]):
+        rewards[prompt % len(rewards), prompt] = NAN
+    assert split_half_reliability(rewards) == pytest.approx(whole, abs=0.05)
+
+
+def test_a_failed_candidate_does_not_take_the_reliability_of_the_others_along():
+    rewards = noisy_rewards(1.0, 1.0)
+    others = split_half_reliability(rewards[1:])
+    rewards[0, 2:] = NAN
+    assert split_half_reliability(rewards) == pytest.approx(others)
+
+
+@pytest.mark.parametrize(
+    ("half", "whole"), [(None, 0.0), (-0.3, 0.0), (0.0, 0.0), (0.5, 2 / 3), (1.0, 1.0)]
+)
+def test_spearman_brown_steps_half_to_whole(half, whole):
+    assert full_reliability(half) == pytest.approx(whole)
+
+
+def test_the_bootstrap_interval_has_the_width_of_theory():
+    scores = np.random.default_rng(0).standard_normal(400)
+    interval = bootstrap_interval(scores)
+    assert interval.mean == pytest.approx(scores.mean())
+    assert interval.low < interval.mean < interval.high
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert bootstrap_interval(scores) == interval
+
+
+def test_the_bootstrap_leaves_missing_scores_out():
+    interval = bootstrap_interval(np.array([1.0, NAN, 1.0]))
+    assert interval == (1.0, 1.0, 1.0)
+    assert np.isnan(bootstrap_interval(np.array([NAN, NAN]))).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_component_means_are_of_one_candidate_or_of_all_without_missing_ones():
+    values = {"a": np.array([[1.0, 3.0], [NAN, 5.0]]), "b": np.full((2, 2), NAN)}
+    assert component_means(values)["a"] == 3.0
+    assert component_means(values, 1)["a"] == 5.0
+    assert np.isnan(component_means(values)["b"])
