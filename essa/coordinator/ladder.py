@@ -38,7 +38,8 @@ candidates, rungs of pure noise stay under it most of the time."""
 
 RULE = (
     "largest predicted fitness (mean + reliability x standard deviation) among rungs whose "
-    f"split-half reliability reaches {MIN_RELIABILITY}; the most reliable rung where none does"
+    f"split-half reliability reaches {MIN_RELIABILITY}; the most reliable rung where none does; "
+    "rungs whose mean + standard deviation is under another rung's mean are out"
 )
 
 
@@ -92,7 +93,7 @@ def probe_ladder(
         rung = _rung(sigma, rewards)
         if rung is not None:
             rungs.append(rung)
-        if _has_collapsed(rungs):
+        if rungs and _has_collapsed(rungs[-1], rungs):
             break
     if not rungs:
         raise NonFiniteFitnessError(
@@ -128,17 +129,18 @@ def _predicted(rung: LadderRung) -> float:
     return rung.mean_fitness + full_reliability(rung.reliability) * rung.fitness_std
 
 
-def _has_collapsed(rungs: Sequence[LadderRung]) -> bool:
-    """True once the newest rung would predict less than an earlier one even if it had no noise."""
-    if len(rungs) < 2:
-        return False
-    newest = rungs[-1]
-    best = max(_predicted(rung) for rung in rungs[:-1])
-    return newest.mean_fitness + newest.fitness_std < best
+def _has_collapsed(rung: LadderRung, rungs: Sequence[LadderRung]) -> bool:
+    """True if even a gain of one standard deviation stays under the mean of another rung.
+
+    Means, not predictions, are compared: a rung of noise now and then looks reliable by luck, but
+    the mean over a dozen candidates hardly moves.
+    """
+    return rung.mean_fitness + rung.fitness_std < max(other.mean_fitness for other in rungs)
 
 
 def _choose(rungs: Sequence[LadderRung]) -> LadderRung:
-    reliable = [rung for rung in rungs if (rung.reliability or 0.0) >= MIN_RELIABILITY]
+    intact = [rung for rung in rungs if not _has_collapsed(rung, rungs)]
+    reliable = [rung for rung in intact if (rung.reliability or 0.0) >= MIN_RELIABILITY]
     if reliable:
         return max(reliable, key=_predicted)
-    return max(rungs, key=lambda rung: rung.reliability or 0.0)
+    return max(intact, key=lambda rung: rung.reliability or 0.0)

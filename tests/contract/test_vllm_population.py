@@ -152,8 +152,11 @@ def test_population_agrees_with_vllms_own_lora_path_on_every_linear_layer(
         write_adapter(codec.export(vector), folders[-1])
     environment = process_environment(VllmEngineSpec(), (1,))
     stock = _stock_lora().options(runtime_env={"env_vars": environment})
-    expected = ray.get(stock.remote(str(tiny_model("qwen2")), folders, PAIRS))
-    ours = _answers(engine)
+    # Candidates only: in a mixed batch vLLM 0.32's own CPU path runs rows without an adapter with
+    # the adapter in the last slot. Ours are held against plain transformers in the engine contract.
+    pairs = [(n, prompt) for n, prompt in PAIRS if n != BASE]
+    expected = ray.get(stock.remote(str(tiny_model("qwen2")), folders, pairs))
+    ours = _answers(engine)[: len(pairs)]
     assert [list(one.token_ids) for one in ours] == [tokens for tokens, _ in expected]
     assert np.array([one.token_logprobs for one in ours]) == pytest.approx(
         np.array([logprobs for _, logprobs in expected]), abs=2e-3

@@ -1,0 +1,63 @@
+"""When a search ends, and how long it may still take."""
+
+from __future__ import annotations
+
+import pytest
+
+from essa.coordinator.state import RunState
+from essa.coordinator.stopping import eta_s, stop_reason
+from essa.spec import BudgetSpec
+
+ALL = BudgetSpec(generations=10, wall_s=60, tokens=1000, target_score=0.8)
+
+
+def state(**progress) -> RunState:
+    return RunState(basis_digest="", **progress)
+
+
+def test_within_the_budget_it_goes_on():
+    progress = state(generation=9, elapsed_s=59.9, tokens=999)
+    assert stop_reason(ALL, progress, 0.79) == ""
+    assert stop_reason(ALL, progress, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("progress", "score", "setting"),
+    [
+        ({"generation": 10}, None, "budget.generations 10"),
+        ({"elapsed_s": 60.0}, None, "budget.wall_s 60"),
+        ({"tokens": 1000}, None, "budget.tokens 1000"),
+        ({}, 0.8, "budget.target_score 0.8"),
+    ],
+)
+def test_each_limit_stops_and_is_named(progress, score, setting):
+    assert setting in stop_reason(ALL, state(**progress), score)
+
+
+def test_the_target_is_named_where_several_limits_meet():
+    reason = stop_reason(ALL, state(generation=10, elapsed_s=61, tokens=2000), 0.9)
+    assert "target_score" in reason
+
+
+def test_limits_that_are_not_set_never_stop():
+    budget = BudgetSpec(generations=10)
+    assert stop_reason(budget, state(generation=9, elapsed_s=1e9, tokens=10**12), 1e9) == ""
+
+
+def test_a_target_may_be_zero_or_negative():
+    assert stop_reason(BudgetSpec(target_score=0.0), state(), 0.0)
+    assert stop_reason(BudgetSpec(target_score=-1.0), state(), -0.5)
+    assert not stop_reason(BudgetSpec(target_score=0.0), state(), -0.1)
+
+
+@pytest.mark.parametrize(
+    ("progress", "generation_s", "left_s"),
+    [
+        ({"generation": 4, "elapsed_s": 20}, 5.0, 30.0),
+        ({"generation": 4, "elapsed_s": 45}, 5.0, 15.0),
+        ({"generation": 10, "elapsed_s": 50}, 5.0, 0.0),
+        ({"generation": 4, "elapsed_s": 70}, 5.0, 0.0),
+    ],
+)
+def test_the_estimate_ends_with_the_nearest_limit(progress, generation_s, left_s):
+    assert eta_s(ALL, state(**progress), generation_s) == left_s
