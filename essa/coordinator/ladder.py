@@ -39,7 +39,7 @@ candidates, rungs of pure noise stay under it most of the time."""
 RULE = (
     "largest predicted fitness (mean + reliability x standard deviation) among rungs whose "
     f"split-half reliability reaches {MIN_RELIABILITY}; the most reliable rung where none does; "
-    "rungs whose mean + standard deviation is under another rung's mean are out"
+    "rungs whose mean + standard deviation is under another's mean - standard deviation are out"
 )
 
 
@@ -130,12 +130,13 @@ def _predicted(rung: LadderRung) -> float:
 
 
 def _has_collapsed(rung: LadderRung, rungs: Sequence[LadderRung]) -> bool:
-    """True if even a gain of one standard deviation stays under the mean of another rung.
+    """True if the rung's fitness lies clearly, by both standard deviations, under another rung's.
 
     Means, not predictions, are compared: a rung of noise now and then looks reliable by luck, but
     the mean over a dozen candidates hardly moves.
     """
-    return rung.mean_fitness + rung.fitness_std < max(other.mean_fitness for other in rungs)
+    best = max(other.mean_fitness - other.fitness_std for other in rungs)
+    return rung.mean_fitness + rung.fitness_std < best
 
 
 def _choose(rungs: Sequence[LadderRung]) -> LadderRung:

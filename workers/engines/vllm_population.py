@@ -405,4 +405,3 @@ def _shard(
     narrow = list(wide)
     wide[index], narrow[index] = shrink, expand
     return layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
-

@@ -1,0 +1,279 @@
+"""From work items back to scores, without engines: the pool is in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from essa.errors import EvaluationError, JobCancelledError
+from essa.parametrize.basis import AdapterBasis
+from essa.parametrize.codec import SingularValueCodec
+from essa.spec import RolloutSpec
+from essa.types import Completion, Row
+from reward.base import ItemReward, Reward, RewardResult
+from reward.errors import RewardError
+from reward.registry import build_reward
+from reward.spec import CompositeReward
+from workers.engines.base import BASE
+from workers.evaluator import PoolEvaluator
+from workers.pool import ItemResult, WorkItem
+
+BASE_SCORE = -7.0
+ROWS = [Row(index, "x" * (index + 1), {"bonus": 100.0 * index}) for index in range(11)]
+BONUS = np.array([row.columns["bonus"] for row in ROWS])
+
+
+class LocalPool:
+    """The interface of `EnginePool`, results in a shuffled order.
+
+    A completion is the sum of its candidate's scales as text, so that it shows which population
+    and which candidate it came from. Sample s of a prompt adds s.
+    """
+
+    def __init__(self, max_population: int = 100, capacity: int = 16) -> None:
+        self.size, self.capacity, self.max_population = 2, capacity, max_population
+        self.populations: list[np.ndarray] = []
+        self.items: list[WorkItem] = []
+        self.fails: Callable[[WorkItem], str | None] = lambda item: None
+
+    def set_population(self, scales_N_S: np.ndarray) -> None:
+        assert len(scales_N_S) <= self.max_population
+        self.populations.append(scales_N_S)
+
+    def run(self, items: Sequence[WorkItem], check: Callable[[], None]) -> Iterator[ItemResult]:
+        for index in np.random.default_rng(0).permutation(len(items)):
+            check()
+            item = items[index]
+            self.items.append(item)
+            error = self.fails(item)
+            if error is not None:
+                yield ItemResult(item, None, error)
+            else:
+                yield ItemResult(item, [self._answer(item, i) for i in range(len(item.prompts))])
+
+    def _answer(self, item: WorkItem, index: int) -> list[Completion]:
+        candidate = item.candidates[index]
+        score = BASE_SCORE if candidate == BASE else float(self.populations[-1][candidate].sum())
+        return [
+            Completion(f"{score + sample:.4f}", (1, 2, 3), "stop")
+            for sample in range(item.parameters.samples)
+        ]
+
+
+class LetterEncoder:
+    """One token per character."""
+
+    def token_ids(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+
+class NumberReward(ItemReward):
+    """The completion is the score and a column of the row comes on top; some columns fail."""
+
+    def __init__(self, missing: Sequence[float] = ()) -> None:
+        super().__init__()
+        self._missing = missing
+
+    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
+        if row["bonus"] in self._missing:
+            raise RewardError(f"no score at {row['bonus']:g}")
+        return float(completion) + row["bonus"]
+
+
+@pytest.fixture
+def codec(tiny_adapter) -> SingularValueCodec:
+    return SingularValueCodec(AdapterBasis.decompose(tiny_adapter(), "factors", 1.0))
+
+
+@pytest.fixture
+def vectors(codec) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((5, codec.dimension))
+
+
+def make_evaluator(
+    pool: LocalPool,
+    codec: SingularValueCodec | None,
+    reward: Reward | None = None,
+    rollout: RolloutSpec | None = None,
+    **settings: Any,
+) -> PoolEvaluator:
+    rollout = rollout or RolloutSpec(max_tokens=8)
+    return PoolEvaluator(
+        pool, LetterEncoder(), reward or NumberReward(), rollout, codec=codec, **settings
+    )
+
+
+def expected(codec: SingularValueCodec, vectors: np.ndarray) -> np.ndarray:
+    return codec.scales(vectors).sum(axis=1)[:, None] + BONUS
+
+
+@pytest.mark.parametrize("max_population", [100, 5, 4, 2, 1])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_scores_come_in_the_order_of_the_vectors(codec, vectors, with_base, max_population):
+    pool = LocalPool(max_population)
+    scores = make_evaluator(pool, codec).evaluate(vectors, ROWS, with_base=with_base)
+    wanted = expected(codec, vectors)
+    if with_base:
+        wanted = np.vstack([BASE_SCORE + BONUS, wanted])
+    np.testing.assert_allclose(scores.rewards_N_P, wanted, atol=1e-3)
+    assert scores.rewards_N_P.dtype == np.float64
+    for n, row in enumerate(scores.completions):
+        assert [float(text) for text in row] == pytest.approx(wanted[n] - BONUS, abs=1e-3)
+    assert len(pool.populations) == -(-len(vectors) // max_population)
+    base_rows = sum(item.candidates.count(BASE) for item in pool.items)
+    assert base_rows == (len(ROWS) if with_base else 0)
+
+
+def test_the_base_is_evaluated_once_and_without_bases(codec):
+    pool = LocalPool()
+    scores = make_evaluator(pool, None).evaluate(np.zeros((0, 1)), ROWS, with_base=True)
+    np.testing.assert_allclose(scores.rewards_N_P, [BASE_SCORE + BONUS])
+    assert pool.populations == []
+    assert sum(len(item.candidates) for item in pool.items) == len(ROWS)
+
+
+def test_tokens_of_prompts_and_answers_are_counted(codec, vectors):
+    scores = make_evaluator(LocalPool(max_population=2), codec).evaluate(
+        vectors, ROWS, with_base=True
+    )
+    assert scores.prompt_tokens == 6 * sum(len(row.prompt) for row in ROWS)
+    assert scores.generated_tokens == 6 * len(ROWS) * 3
+    assert scores.tokens == scores.prompt_tokens + scores.generated_tokens
+    assert scores.rollout_s >= 0
+    assert scores.reward_s >= 0
+
+
+def test_a_failed_item_leaves_missing_scores_and_its_reason(codec, vectors):
+    pool = LocalPool(capacity=4)
+    pool.fails = lambda item: "too long" if 2 in item.candidates else None
+    scores = make_evaluator(pool, codec).evaluate(vectors, ROWS)
+    missing = np.isnan(scores.rewards_N_P)
+    assert missing[2].all()
+    assert missing.sum() == len(ROWS)
+    assert scores.failures == {"too long": len(ROWS)}
+    assert scores.completions[2] == [""] * len(ROWS)
+    assert scores.generated_tokens == 4 * len(ROWS) * 3
+
+
+def test_failures_of_the_reward_are_missing_and_counted(codec, vectors):
+    scores = make_evaluator(LocalPool(), codec, NumberReward(missing=(300.0, 500.0))).evaluate(
+        vectors, ROWS
+    )
+    np.testing.assert_array_equal(np.isnan(scores.rewards_N_P).any(axis=0).nonzero()[0], [3, 5])
+    assert scores.failures == {"no score at 300": 5, "no score at 500": 5}
+    assert float(scores.completions[0][3]) != 0
+
+
+def test_samples_are_averaged_and_the_first_is_shown(codec, vectors):
+    rollout = RolloutSpec(max_tokens=8, temperature=1.0, samples_per_prompt=3)
+    scores = make_evaluator(LocalPool(), codec, rollout=rollout).evaluate(vectors, ROWS)
+    np.testing.assert_allclose(scores.rewards_N_P, expected(codec, vectors) + 1.0, atol=1e-3)
+    first = [[float(text) for text in row] for row in scores.completions]
+    np.testing.assert_allclose(first, expected(codec, vectors) - BONUS, atol=1e-3)
+    assert scores.generated_tokens == 5 * len(ROWS) * 3 * 3
+
+
+def test_a_missing_sample_leaves_the_mean_of_the_others(codec, vectors):
+    class FirstSampleFails(Reward):
+        def score(self, completions, rows):
+            results = [RewardResult(float(index % 3)) for index in range(len(completions))]
+            results[::3] = [RewardResult(float("nan"), error="first")] * len(results[::3])
+            return results
+
+    rollout = RolloutSpec(max_tokens=8, temperature=1.0, samples_per_prompt=3)
+    scores = make_evaluator(LocalPool(), codec, FirstSampleFails(), rollout).evaluate(vectors, ROWS)
+    np.testing.assert_array_equal(scores.rewards_N_P, np.full((5, len(ROWS)), 1.5))
+    assert scores.failures == {"first": 5 * len(ROWS)}
+
+
+def test_components_have_an_array_each(codec, vectors):
+    reward = build_reward(
+        CompositeReward.model_validate(
+            {
+                "type": "composite",
+                "components": [
+                    {"name": "digits", "reward": {"type": "regex", "pattern": "[0-9]"}},
+                    {
+                        "name": "short",
+                        "weight": 2.0,
+                        "reward": {"type": "length", "unit": "characters", "max": 1},
+                    },
+                ],
+            }
+        )
+    )
+    pool = LocalPool()
+    pool.fails = lambda item: "lost" if item.candidates[0] == 4 else None
+    scores = make_evaluator(pool, codec, reward).evaluate(vectors, ROWS, with_base=True)
+    assert set(scores.components) == {"digits", "short"}
+    np.testing.assert_array_equal(scores.components["digits"][:5], np.ones((5, len(ROWS))))
+    np.testing.assert_array_equal(scores.components["short"][:5], np.zeros((5, len(ROWS))))
+    np.testing.assert_array_equal(scores.rewards_N_P[:5], np.ones((5, len(ROWS))))
+    assert np.isnan(scores.components["digits"][5]).all()
+
+
+def test_rollout_settings_reach_the_engines(codec, vectors):
+    pool = LocalPool()
+    rollout = RolloutSpec(max_tokens=9, temperature=0.5, stop=("\n",))
+    make_evaluator(pool, codec, rollout=rollout, seed=40).evaluate(vectors[:1], ROWS[:2])
+    parameters = pool.items[0].parameters
+    assert (parameters.max_tokens, parameters.temperature, parameters.stop) == (9, 0.5, ("\n",))
+    assert (parameters.samples, parameters.seed) == (1, 40)
+
+
+def test_progress_is_told_and_a_cancel_ends_it(codec, vectors):
+    told: list[tuple[str, int, int]] = []
+    pool = LocalPool()
+    make_evaluator(pool, codec, progress=lambda *step: told.append(step)).evaluate(
+        vectors, ROWS, label="generation 1"
+    )
+    total = len(pool.items)
+    assert told == [("generation 1", done, total) for done in range(1, total + 1)]
+
+    def cancel():
+        raise JobCancelledError("enough")
+
+    with pytest.raises(JobCancelledError):
+        make_evaluator(LocalPool(), codec, check=cancel).evaluate(vectors, ROWS)
+
+
+# -- samples of the base --------------------------------------------------------------------
+
+
+def test_samples_of_the_base_come_with_their_rewards():
+    pool = LocalPool(capacity=4)
+    rewards, sampled, tokens = make_evaluator(pool, None, seed=5).sample_base(
+        ROWS, samples=4, temperature=0.8, label="sampling"
+    )
+    assert rewards.shape == (len(ROWS), 4)
+    np.testing.assert_allclose(rewards, BASE_SCORE + BONUS[:, None] + np.arange(4))
+    for prompt, completions in enumerate(sampled):
+        assert [float(completion.text) for completion in completions] == pytest.approx(
+            rewards[prompt] - BONUS[prompt]
+        )
+    assert tokens == sum(len(row.prompt) for row in ROWS) + len(ROWS) * 4 * 3
+    assert {item.parameters.temperature for item in pool.items} == {0.8}
+    assert {item.candidates[0] for item in pool.items} == {BASE}
+
+
+def test_lost_samples_of_the_base_are_missing():
+    pool = LocalPool()
+    lost = tuple(ord(letter) for letter in ROWS[0].prompt)
+    pool.fails = lambda item: "too long" if lost in item.prompts else None
+    rewards, sampled, _ = make_evaluator(pool, None).sample_base(
+        ROWS, samples=2, temperature=1.0, label=""
+    )
+    missing = np.isnan(rewards).any(axis=1)
+    assert missing[0]
+    assert not missing.all()
+    assert [completions == [] for completions in sampled] == list(missing)
+
+
+def test_a_base_without_a_single_score_names_the_failures():
+    pool = LocalPool()
+    pool.fails = lambda item: "too long"
+    with pytest.raises(EvaluationError, match=r"too long \(x11\)"):
+        make_evaluator(pool, None).sample_base(ROWS, samples=2, temperature=1.0, label="")
