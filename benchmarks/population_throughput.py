@@ -266,7 +266,8 @@ def _population_runner(setup: dict[str, Any]) -> Any:
     from essa.parametrize.basis import AdapterBasis
     from essa.parametrize.codec import SingularValueCodec
     from workers.engines.base import SamplingParameters
-    from workers.engines.vllm_engine import VllmEngine, VllmSettings
+    from workers.engines.vllm_engine import VllmEngine
+    from workers.engines.vllm_settings import VllmSettings
 
     folder = Path(setup["folder"])
     codec = SingularValueCodec(AdapterBasis.load(folder / "basis.safetensors"))

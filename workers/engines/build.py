@@ -40,7 +40,8 @@ def build_engine(build: EngineBuild) -> Engine:
     """
     spec = build.spec
     if isinstance(spec, VllmEngineSpec):
-        from workers.engines.vllm_engine import VllmEngine, VllmSettings
+        from workers.engines.vllm_engine import VllmEngine
+        from workers.engines.vllm_settings import VllmSettings
 
         return VllmEngine(
             VllmSettings(

@@ -6,7 +6,6 @@ queue and share the batch; `load_basis` and `set_population` wait until the batc
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -25,36 +24,10 @@ from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
+from workers.engines.vllm_basis_file import write_basis
+from workers.engines.vllm_settings import VllmSettings, engine_arguments
 
 logger = logging.getLogger(__name__)
-
-EXTENSION = "workers.engines.vllm_extension.PopulationWorkerExtension"
-CPU_MODEL_LEN = 2048
-"""Longest prompt and answer on CPU where engine.max_model_len is not given."""
-CPU_BATCHED_TOKENS = 4096
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Values vLLM takes for max_lora_rank."""
-
-
-@dataclass(frozen=True)
-class VllmSettings:
-    """What one engine is built with."""
-
-    model_path: str
-    dtype: str
-    """bfloat16 or float32; quantised checkpoints compute in it."""
-    max_population: int
-    rank: int
-    target_modules: tuple[str, ...]
-    has_core: bool
-    """True for search.target `factors`."""
-    max_num_seqs: int = 192
-    max_model_len: int | None = None
-    kv_cache_gib: float = 2.0
-    gpu_memory_utilization: float = 0.9
-    tensor_parallel: int = 1
-    enforce_eager: bool = True
-    seed: int = 0
 
 
 @dataclass
@@ -240,47 +213,12 @@ class VllmEngine(Engine):
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        settings = self._settings
-        on_cpu = current_platform.is_cpu()
-        options: dict[str, Any] = {}
-        length = settings.max_model_len or (_cpu_model_len(settings) if on_cpu else None)
-        if on_cpu:
-            options["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
-            # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
-            # use offset"), so prompts are never cut here.
-            options["enable_chunked_prefill"] = False
-            options["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length)
-        else:
-            options["gpu_memory_utilization"] = settings.gpu_memory_utilization
-        if settings.tensor_parallel == 1:
-            options["distributed_executor_backend"] = "uni"
-        slots = settings.max_population
-        self._llm = LLMEngine.from_engine_args(
-            EngineArgs(
-                model=settings.model_path,
-                dtype=settings.dtype,
-                seed=settings.seed,
-                max_model_len=length,
-                max_num_seqs=settings.max_num_seqs,
-                tensor_parallel_size=settings.tensor_parallel,
-                enforce_eager=settings.enforce_eager,
-                # The cache key is the adapter's name, which outlives its population.
-                enable_prefix_caching=False,
-                enable_lora=True,
-                max_loras=slots,
-                max_cpu_loras=slots,
-                max_lora_rank=_vllm_rank(settings.rank),
-                lora_target_modules=list(settings.target_modules),
-                worker_extension_cls=EXTENSION,
-                additional_config={"essa_population": {"has_core": settings.has_core}},
-                disable_log_stats=True,
-                **options,
-            )
-        )
+        arguments = engine_arguments(self._settings, on_cpu=current_platform.is_cpu())
+        self._llm = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._device = str(current_platform.device_type)
         self._max_model_len = self._llm.model_config.max_model_len
         self._tokenizer = self._llm.get_tokenizer()
-        self._llm.collective_rpc("population_register", args=(slots,))
+        self._llm.collective_rpc("population_register", args=(self._settings.max_population,))
 
     def _load_basis(self, basis: EngineBasis) -> None:
         with tempfile.TemporaryDirectory(prefix="essa-basis-") as folder:
@@ -381,33 +319,6 @@ class VllmEngine(Engine):
                 waiting.append(message)
         for message in waiting:
             message.future.set_exception(failure)
-
-
-def write_basis(basis: EngineBasis, path: str) -> None:
-    """Write a basis for `PopulationWorkerExtension.population_load_basis` (safetensors)."""
-    from safetensors.numpy import save_file
-
-    tensors: dict[str, np.ndarray] = {}
-    for position, module in enumerate(basis.modules):
-        tensors[f"{position}.shrink"] = np.ascontiguousarray(module.shrink)
-        tensors[f"{position}.expand"] = np.ascontiguousarray(module.expand)
-        if module.core is not None:
-            tensors[f"{position}.core"] = np.ascontiguousarray(module.core)
-    index = json.dumps([{"name": module.name} for module in basis.modules]).encode()
-    tensors["modules"] = np.frombuffer(index, dtype=np.uint8).copy()
-    save_file(tensors, path)
-
-
-def _cpu_model_len(settings: VllmSettings) -> int:
-    config = json.loads((Path(settings.model_path) / "config.json").read_text())
-    return min(CPU_MODEL_LEN, config.get("max_position_embeddings", CPU_MODEL_LEN))
-
-
-def _vllm_rank(rank: int) -> int:
-    for allowed in RANKS:
-        if rank <= allowed:
-            return allowed
-    raise EngineStartError(f"adapter rank is {rank}; vLLM takes at most {RANKS[-1]}")
 
 
 def _external(request_id: str) -> str:

@@ -1,0 +1,89 @@
+"""What one vLLM engine is built with, and the arguments vLLM takes for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from essa.errors import EngineStartError
+
+EXTENSION = "workers.engines.vllm_extension.PopulationWorkerExtension"
+CPU_MODEL_LEN = 2048
+"""Longest prompt and answer on CPU where engine.max_model_len is not given."""
+CPU_BATCHED_TOKENS = 4096
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values vLLM takes for max_lora_rank."""
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """What one engine is built with."""
+
+    model_path: str
+    dtype: str
+    """bfloat16 or float32; quantised checkpoints compute in it."""
+    max_population: int
+    rank: int
+    target_modules: tuple[str, ...]
+    has_core: bool
+    """True for search.target `factors`."""
+    max_num_seqs: int = 192
+    max_model_len: int | None = None
+    kv_cache_gib: float = 2.0
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel: int = 1
+    enforce_eager: bool = True
+    seed: int = 0
+
+
+def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `EngineArgs`.
+
+    Raises:
+        EngineStartError: the adapter's rank is larger than vLLM takes.
+    """
+    length = settings.max_model_len or (_cpu_model_len(settings) if on_cpu else None)
+    arguments: dict[str, Any] = {
+        "model": settings.model_path,
+        "dtype": settings.dtype,
+        "seed": settings.seed,
+        "max_model_len": length,
+        "max_num_seqs": settings.max_num_seqs,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "enforce_eager": settings.enforce_eager,
+        # The cache key is the adapter's name, which outlives its population.
+        "enable_prefix_caching": False,
+        "enable_lora": True,
+        "max_loras": settings.max_population,
+        "max_cpu_loras": settings.max_population,
+        "max_lora_rank": _vllm_rank(settings.rank),
+        "lora_target_modules": list(settings.target_modules),
+        "worker_extension_cls": EXTENSION,
+        "additional_config": {"essa_population": {"has_core": settings.has_core}},
+        "disable_log_stats": True,
+    }
+    if settings.tensor_parallel == 1:
+        arguments["distributed_executor_backend"] = "uni"
+    if on_cpu:
+        arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
+        # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
+        # use offset"), so prompts are never cut here.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length)
+    else:
+        arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    return arguments
+
+
+def _cpu_model_len(settings: VllmSettings) -> int:
+    config = json.loads((Path(settings.model_path) / "config.json").read_text())
+    return min(CPU_MODEL_LEN, config.get("max_position_embeddings", CPU_MODEL_LEN))
+
+
+def _vllm_rank(rank: int) -> int:
+    for allowed in RANKS:
+        if rank <= allowed:
+            return allowed
+    raise EngineStartError(f"adapter rank is {rank}; vLLM takes at most {RANKS[-1]}")
