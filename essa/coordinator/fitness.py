@@ -48,7 +48,7 @@ def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float |
     """Correlation of candidate means over two halves of the prompts, averaged over random splits.
 
     Near 0 the fitness is noise and a search cannot move; near 1 the ranking is real. This is the
-    reliability of *half* the batch; `full_reliability` steps it up. Missing scores and candidates
+    reliability of *half* the batch, so it understates that of the whole. Missing scores and candidates
     are treated as in `candidate_fitness`.
 
     Args:
@@ -84,15 +84,6 @@ def _fill_missing(
     rewards, missing = rewards_N_P[:, known], missing[:, known]
     filled = np.where(missing, np.nanmean(rewards, axis=0), rewards)
     return filled, missing.mean(axis=1) <= max_missing_frac
-
-
-def full_reliability(half: float | None) -> float:
-    """Reliability of the whole batch from that of its halves (Spearman-Brown); 0 where undefined.
-
-    Source:
-        Spearman (1910), Brown (1910): r = 2 h / (1 + h).
-    """
-    return 0.0 if half is None or half <= 0 else 2 * half / (1 + half)
 
 
 def bootstrap_interval(scores_P: FloatArray, *, resamples: int = 2000) -> Interval:

@@ -1,14 +1,11 @@
 """Choose the initial step size by trying a ladder of them on the real reward.
 
 Greedy decoding turns any tiny change of the weights into text noise that does not shrink with
-sigma. Below some step the fitness differences are that noise; far above it the model breaks. Each
-rung draws candidates around the warm start (the same directions on every rung, scaled) and asks how
-much one generation of selection would gain there:
-
-    predicted = mean fitness + reliability * standard deviation of fitness
-
-which is the breeder's equation R = h^2 S with a selection differential of one standard deviation:
-h^2 is the reliability of candidate fitness over the whole batch.
+sigma. Below some step the differences in fitness are that noise and a search cannot move; far above
+it the model breaks. Each rung draws candidates around the warm start, in the same directions on
+every rung, and measures whether their differences are real (split-half reliability) and what the
+step costs on average (mean fitness). Of the steps that are real and cost next to nothing the
+largest moves fastest: a step too small is the usual reason why a search does not move.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from essa.coordinator.fitness import candidate_fitness, full_reliability, split_half_reliability
+from essa.coordinator.fitness import candidate_fitness, split_half_reliability
 from essa.errors import NonFiniteFitnessError
 from essa.events import LadderEvent, LadderRung
 from essa.ports import Evaluator
@@ -35,11 +32,15 @@ DEFAULT_SIGMAS = {
 MIN_RELIABILITY = 0.3
 """Split-half reliability of a rung whose fitness differences are more than luck: with a dozen
 candidates, rungs of pure noise stay under it most of the time."""
+MAX_DROP = 1.0
+"""How far a rung's mean fitness may lie under the best rung's, in standard deviations of its own
+candidates. A step that costs more spends its selection on repairing what it broke."""
 
 RULE = (
-    "largest predicted fitness (mean + reliability x standard deviation) among rungs whose "
-    f"split-half reliability reaches {MIN_RELIABILITY}; the most reliable rung where none does; "
-    "rungs whose mean + standard deviation is under another's mean - standard deviation are out"
+    "largest step size whose mean fitness is at most "
+    f"{MAX_DROP:g} standard deviation of its candidates under the best mean of any rung, among "
+    f"rungs with a split-half reliability of {MIN_RELIABILITY} or more; where there is none, the "
+    "most reliable rung within that drop"
 )
 
 
@@ -125,10 +126,6 @@ def _rung(sigma: float, rewards_N_P: np.ndarray) -> LadderRung | None:
     )
 
 
-def _predicted(rung: LadderRung) -> float:
-    return rung.mean_fitness + full_reliability(rung.reliability) * rung.fitness_std
-
-
 def _has_collapsed(rung: LadderRung, rungs: Sequence[LadderRung]) -> bool:
     """True if the rung's fitness lies clearly, by both standard deviations, under another rung's.
 
@@ -140,8 +137,9 @@ def _has_collapsed(rung: LadderRung, rungs: Sequence[LadderRung]) -> bool:
 
 
 def _choose(rungs: Sequence[LadderRung]) -> LadderRung:
-    intact = [rung for rung in rungs if not _has_collapsed(rung, rungs)]
-    reliable = [rung for rung in intact if (rung.reliability or 0.0) >= MIN_RELIABILITY]
+    best = max(rung.mean_fitness for rung in rungs)
+    cheap = [rung for rung in rungs if best - rung.mean_fitness <= MAX_DROP * rung.fitness_std]
+    reliable = [rung for rung in cheap if (rung.reliability or 0.0) >= MIN_RELIABILITY]
     if reliable:
-        return max(reliable, key=_predicted)
-    return max(intact, key=lambda rung: rung.reliability or 0.0)
+        return max(reliable, key=lambda rung: rung.sigma)
+    return max(cheap, key=lambda rung: rung.reliability or 0.0)

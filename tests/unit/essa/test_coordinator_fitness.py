@@ -9,7 +9,6 @@ from essa.coordinator.fitness import (
     bootstrap_interval,
     candidate_fitness,
     component_means,
-    full_reliability,
     split_half_reliability,
 )
 
@@ -103,13 +102,6 @@ def test_a_failed_candidate_does_not_take_the_reliability_of_the_others_along():
     others = split_half_reliability(rewards[1:])
     rewards[0, 2:] = NAN
     assert split_half_reliability(rewards) == pytest.approx(others)
-
-
-@pytest.mark.parametrize(
-    ("half", "whole"), [(None, 0.0), (-0.3, 0.0), (0.0, 0.0), (0.5, 2 / 3), (1.0, 1.0)]
-)
-def test_spearman_brown_steps_half_to_whole(half, whole):
-    assert full_reliability(half) == pytest.approx(whole)
 
 
 def test_the_bootstrap_interval_has_the_width_of_theory():
