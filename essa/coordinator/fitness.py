@@ -48,8 +48,8 @@ def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float |
     """Correlation of candidate means over two halves of the prompts, averaged over random splits.
 
     Near 0 the fitness is noise and a search cannot move; near 1 the ranking is real. This is the
-    reliability of *half* the batch, so it understates that of the whole. Missing scores and candidates
-    are treated as in `candidate_fitness`.
+    reliability of *half* the batch, so it understates that of the whole. Missing scores and
+    candidates are treated as in `candidate_fitness`.
 
     Args:
         rewards_N_P: rewards, NaN where missing.
