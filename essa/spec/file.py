@@ -40,7 +40,7 @@ def load_job_file(path: Path, overrides: Sequence[str] = ()) -> AlignmentJobSpec
     given: dict[str, Any] = {}
     for override in overrides:
         name, value = _split_override(override)
-        _set(given, name, value)
+        _set(given, name, _Whole(value) if isinstance(value, dict) else value)
     _anchor_paths(given, Path.cwd())
     _merge(raw, given)
     return validate_job(raw)
@@ -150,8 +150,13 @@ def _merge(raw: dict[str, Any], given: dict[str, Any]) -> None:
         _overlay(raw, name, value)
 
 
+class _Whole(dict[str, Any]):
+    """A section given in one piece, `reward={type: sentiment}`: it replaces the job's own."""
+
+
 def _overlay(tree: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(value, dict) and isinstance(tree.get(name), dict):
+    is_part = isinstance(value, dict) and not isinstance(value, _Whole)
+    if is_part and isinstance(tree.get(name), dict):
         for inner, inner_value in value.items():
             _overlay(tree[name], inner, inner_value)
     else:

@@ -79,6 +79,12 @@ def test_an_override_may_choose_another_variant(job_file: Path) -> None:
     assert (spec.search.type, spec.search.population) == ("snes", 8)
 
 
+def test_a_section_given_in_one_piece_replaces_the_jobs_own(job_file: Path) -> None:
+    spec = load_job_file(job_file, ["reward={type: length, min: 3}", "search={type: snes}"])
+    assert (spec.reward.type, spec.reward.min) == ("length", 3)
+    assert spec.search.type == "snes"
+
+
 @pytest.mark.parametrize("override", ["search", "=1", "a..b=1"])
 def test_a_malformed_override_shows_how_to_write_one(job_file: Path, override: str) -> None:
     with pytest.raises(SpecError, match=r"--set search\.sigma_init=0\.05"):
