@@ -36,8 +36,9 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
     job = load_job_file(arguments.job, arguments.set)
-    # SIGTERM ends the demo as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # SIGTERM ends the demo as Ctrl-C does; a shell may have started it with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     server = f"http://127.0.0.1:{arguments.port or _free_port()}"
     process = _serve(server, out)
     try:
