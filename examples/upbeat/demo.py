@@ -108,6 +108,8 @@ def _wait_until_up(server: str, process: subprocess.Popen[bytes], out: Path) -> 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
+    # A second Ctrl-C must not cut this short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_TIMEOUT_S)
