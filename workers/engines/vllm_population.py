@@ -30,9 +30,7 @@ from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.platforms import current_platform
 
 from essa.errors import EngineStartError
-
-CONFIG_KEY = "essa_population"
-"""Key of our settings in vLLM's `additional_config`: {"has_core": bool}."""
+from workers.engines.vllm_settings import CONFIG_KEY
 
 _EXPECTED_SIGNATURES = {
     (BaseLinearLayerWithLoRA, "_apply_lora_to_output"): ("self", "x", "output"),

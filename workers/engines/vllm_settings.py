@@ -10,6 +10,8 @@ from typing import Any
 from essa.errors import EngineStartError
 
 EXTENSION = "workers.engines.vllm_extension.PopulationWorkerExtension"
+CONFIG_KEY = "essa_population"
+"""Key of our settings in vLLM's `additional_config`: {"has_core": bool}."""
 CPU_MODEL_LEN = 2048
 """Longest prompt and answer on CPU where engine.max_model_len is not given."""
 CPU_BATCHED_TOKENS = 4096
@@ -61,7 +63,7 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         "max_lora_rank": _vllm_rank(settings.rank),
         "lora_target_modules": list(settings.target_modules),
         "worker_extension_cls": EXTENSION,
-        "additional_config": {"essa_population": {"has_core": settings.has_core}},
+        "additional_config": {CONFIG_KEY: {"has_core": settings.has_core}},
         "disable_log_stats": True,
     }
     if settings.tensor_parallel == 1:
