@@ -195,7 +195,7 @@ def test_an_evicted_adapter_is_an_error_and_not_a_wrong_score(engine, codec, vec
 
     def restore(actor) -> None:
         worker = actor._engine._llm.engine_core.engine_core.model_executor.driver_worker.worker
-        worker.population_register(POPULATION)
+        worker.population_start(POPULATION)
 
     ray.get(engine.actor.__ray_call__.remote(restore))
     engine.set_population(codec.scales(vectors))

@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from essa.spec.engine import EngineSpec, Precision, VllmEngineSpec
 from workers.engines.base import Engine
 
+_CPU_MALLOC = {
+    # By default glibc gives every large activation back to the kernel and takes it again, page by
+    # page. Keeping them made the base 2 to 6 % faster (SmolLM2, one core).
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    # Huge pages where the kernel leaves it to the program: 1 % for the base, 2 % for a population.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
 
 @dataclass(frozen=True)
 class EngineBuild:
@@ -83,7 +94,7 @@ def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str
         "VLLM_NO_USAGE_STATS": "1",
     }
     if cores:
-        environment["OMP_NUM_THREADS"] = str(len(cores))
+        environment |= {"OMP_NUM_THREADS": str(len(cores)), **_CPU_MALLOC}
     if isinstance(spec, VllmEngineSpec) and spec.tensor_parallel == 1:
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment

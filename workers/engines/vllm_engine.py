@@ -213,23 +213,35 @@ class VllmEngine(Engine):
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
+        if current_platform.is_cpu():
+            from workers.engines.vllm_cpu_kernels import install_cpu_kernels
+
+            # vLLM's configuration names them before its worker imports them.
+            install_cpu_kernels()
         arguments = engine_arguments(self._settings, on_cpu=current_platform.is_cpu())
         self._llm = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._device = str(current_platform.device_type)
         self._max_model_len = self._llm.model_config.max_model_len
         self._tokenizer = self._llm.get_tokenizer()
-        self._llm.collective_rpc("population_register", args=(self._settings.max_population,))
+        self._llm.collective_rpc("population_start", args=(self._settings.max_population,))
 
     def _load_basis(self, basis: EngineBasis) -> None:
         with tempfile.TemporaryDirectory(prefix="essa-basis-") as folder:
             path = str(Path(folder) / "basis.safetensors")
             write_basis(basis, path)
             self._llm.collective_rpc("population_load_basis", args=(path,))
+        self._forget_prefixes()
         self._digest, self._width, self._population = basis.digest, basis.width, 0
 
     def _set_population(self, blob: bytes, rows: int) -> None:
         self._llm.collective_rpc("population_set_scales", args=(blob, rows))
+        self._forget_prefixes()
         self._population = rows
+
+    def _forget_prefixes(self) -> None:
+        """Empty the prefix cache: its keys hold names of adapters, which now stand for others."""
+        if not self._llm.reset_prefix_cache():
+            raise EngineError("vLLM did not empty its prefix cache, which would give false scores")
 
     def _admit(self, call: _Call) -> None:
         try:

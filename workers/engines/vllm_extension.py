@@ -12,13 +12,17 @@ import numpy as np
 import torch
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.model_manager import LoRAModelManager
+from vllm.platforms import current_platform
 
 from essa.errors import EngineError
 from essa.parametrize.engine_basis import ModuleBasis
 from workers.engines.vllm_basis_file import read_basis
+from workers.engines.vllm_cpu_kernels import install_cpu_kernels, steady_linear_layers
 from workers.engines.vllm_population import LayerBuffers, install_patches, linear_layers
 
 install_patches()
+if current_platform.is_cpu():
+    install_cpu_kernels()
 
 
 class PopulationWorkerExtension:
@@ -36,11 +40,15 @@ class PopulationWorkerExtension:
         # Nothing was touched so far: a refused basis leaves the old one in place.
         manager.essa_table.zero_()
         self._essa_columns = np.concatenate([_fill_module(*step) for step in plan])
+        for layer in linear_layers(manager).values():
+            layer.essa_buffers.pack()
 
-    def population_register(self, count: int) -> None:
+    def population_start(self, count: int) -> None:
         """Give adapters 1 .. count a slot each, so that none is ever evicted."""
         from vllm.lora.request import LoRARequest
 
+        if current_platform.is_cpu():
+            steady_linear_layers(self.model_runner.model)
         for number in range(1, count + 1):
             self.model_runner.lora_manager.add_adapter(
                 LoRARequest(str(number), number, "population")
@@ -131,10 +139,10 @@ def _plan_module(places: dict[str, _Place], module: ModuleBasis) -> tuple[_Place
     )
     rank, wide = shrink.shape
     out = place.layer.output_slices[place.slice_index]
-    if rank > buffers.rank or wide != buffers.shrink.shape[1] or expand.shape != (out, rank):
+    if rank > buffers.rank or wide != buffers.shrink.shape[0] or expand.shape != (out, rank):
         raise EngineError(
             f"the basis of {name!r} is {tuple(shrink.shape)} and {tuple(expand.shape)}; its layer "
-            f"takes (r, {buffers.shrink.shape[1]}) and ({out}, r) with r up to {buffers.rank}"
+            f"takes (r, {buffers.shrink.shape[0]}) and ({out}, r) with r up to {buffers.rank}"
         )
     core = None if module.core is None else torch.from_numpy(module.core)
     return place, _ModuleArrays(shrink, core, expand)
@@ -146,11 +154,11 @@ def _fill_module(place: _Place, arrays: _ModuleArrays) -> np.ndarray:
     rank = arrays.shrink.shape[0]
     row = place.slice_index * buffers.rank
     out = sum(place.layer.output_slices[: place.slice_index])
-    buffers.shrink[row : row + rank].copy_(arrays.shrink)
-    buffers.expand[out : out + arrays.expand.shape[0], row : row + rank].copy_(arrays.expand)
+    buffers.shrink[:, row : row + rank].copy_(arrays.shrink.T)
+    buffers.expand[row : row + rank, out : out + arrays.expand.shape[0]].copy_(arrays.expand.T)
     columns = [np.arange(place.first_column, place.first_column + rank)]
     if arrays.core is not None:
-        buffers.core[row : row + rank, row : row + rank].copy_(arrays.core)
+        buffers.core[row : row + rank, row : row + rank].copy_(arrays.core.T)
         columns.append(np.arange(place.second_column, place.second_column + rank))
     return np.concatenate(columns)
 

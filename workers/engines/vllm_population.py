@@ -3,12 +3,12 @@
 vLLM gives every token the slot of its adapter. Here all adapters share one frozen basis per layer
 and differ only in a row of scales, so a slot is a row of one float32 table:
 
-    delta = ((x @ shrink.T) * first[slot]) @ core.T * second[slot] @ expand.T
+    delta = ((x @ shrink) * first[slot]) @ core * second[slot] @ expand
 
-The table is one contiguous buffer for the whole model; each layer reads a view of its columns and
-row -1 is zero, which is the index that vLLM gives to tokens without an adapter. Replacing the
-population is one write into that table. Everything in the forward pass is a torch operation on
-buffers that never move, with no host synchronisation.
+The table is one contiguous buffer for the whole model; each layer reads a view of its columns.
+Its last row is zero and serves tokens without an adapter. Replacing the population is one write
+into that table. Everything in the forward pass is a torch operation on buffers that never move,
+with no host synchronisation.
 
 `vllm_extension` installs it in each worker process, before the model is built.
 """
@@ -19,13 +19,17 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from vllm import _custom_ops as ops
+from vllm import envs
 from vllm.lora.layers import base_linear, column_parallel_linear
 from vllm.lora.layers import utils as lora_utils
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.lora_model import LoRAModel
 from vllm.lora.model_manager import LoRAModelManager
-from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.lora.punica_wrapper.punica_base import PunicaWrapperBase
 from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.platforms import current_platform
 
@@ -33,6 +37,7 @@ from essa.errors import EngineStartError
 from workers.engines.vllm_settings import CONFIG_KEY
 
 _EXPECTED_SIGNATURES = {
+    (BaseLinearLayerWithLoRA, "_apply_sync"): ("self", "x", "bias"),
     (BaseLinearLayerWithLoRA, "_apply_lora_to_output"): ("self", "x", "output"),
     (BaseLinearLayerWithLoRA, "create_lora_weights"): (
         "self",
@@ -45,7 +50,7 @@ _EXPECTED_SIGNATURES = {
     (WorkerLoRAManager, "_load_adapter"): ("self", "lora_request"),
     (LoRAModelManager, "_create_lora_modules"): ("self",),
     (LoRAModelManager, "_create_merged_loras_inplace"): ("self", "lora_model"),
-    (PunicaWrapperCPU, "update_metadata"): (
+    (PunicaWrapperBase, "update_metadata"): (
         "self",
         "mapping",
         "lora_index_to_id",
@@ -56,12 +61,18 @@ _EXPECTED_SIGNATURES = {
 }
 
 
+STEADY_ROWS = 4
+"""Below so many rows MKL sums float32 products in another order than above, so that a token would
+depend on the size of its batch. Nothing else here does on one core (measured)."""
+
+
 @dataclass
 class LayerBuffers:
     """Static buffers of one wrapped layer with n slices (q, k, v), padded to rank R each.
 
-    shrink (n*R, in), core (n*R, n*R) block diagonal, expand (out, n*R) block diagonal,
-    first and second: views (slots + 1, n*R) of the model's table.
+    Laid out for row vectors: shrink (in, n*R), core (n*R, n*R) block diagonal, expand (n*R, out)
+    block diagonal; first and second: views (slots + 1, n*R) of the model's table. R is the basis's
+    own rank, not the larger one that vLLM rounds it up to.
     """
 
     shrink: torch.Tensor
@@ -70,6 +81,32 @@ class LayerBuffers:
     first: torch.Tensor
     second: torch.Tensor | None
     rank: int
+    packed: Any = None
+    """oneDNN's own copy of `shrink`, on CPU in bf16: half the price of a call on few rows."""
+
+    def pack(self) -> None:
+        """Call after `shrink` was filled."""
+        if self.shrink.device.type == "cpu" and self.shrink.dtype == torch.bfloat16:
+            self.packed = ops.create_onednn_mm(self.shrink)
+
+    def shrunk(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""
+        rows = len(x)
+        if rows < STEADY_ROWS:
+            x = F.pad(x, (0, 0, 0, STEADY_ROWS - rows))
+            slots = F.pad(slots, (0, STEADY_ROWS - rows))
+        if self.packed is None:
+            hidden = torch.mm(x, self.shrink)
+        else:
+            hidden = ops.onednn_mm(self.packed, x, None)
+        hidden = hidden * self.first.index_select(0, slots)
+        if self.core is not None:
+            hidden = torch.mm(hidden, self.core).mul_(self.second.index_select(0, slots))
+        return hidden[:rows].to(x.dtype)
+
+    def expand_into(self, output: torch.Tensor, hidden: torch.Tensor) -> None:
+        """Second half: add (T, n*R) to the layer's output (T, out), in place."""
+        output.addmm_(hidden, self.expand)
 
 
 def install_patches() -> None:
@@ -89,13 +126,13 @@ def install_patches() -> None:
         ):
             if method in vars(cls):
                 setattr(cls, method, wrap(vars(cls)[method]))
-    BaseLinearLayerWithLoRA._apply_lora_to_output = _apply_population
+    BaseLinearLayerWithLoRA._apply_sync = _apply_with_base
+    BaseLinearLayerWithLoRA._apply_lora_to_output = _apply_after_base
     LoRAModelManager._create_lora_modules = _with_buffers(LoRAModelManager._create_lora_modules)
     LoRAModelManager._create_merged_loras_inplace = _unless_empty(
         LoRAModelManager._create_merged_loras_inplace
     )
     WorkerLoRAManager._load_adapter = _empty_adapter
-    PunicaWrapperCPU.update_metadata = _token_slots_only
     patch_lora_device()
     BaseLinearLayerWithLoRA.essa_patched = True
 
@@ -120,6 +157,10 @@ def patch_lora_device() -> None:
 
 
 def _check_internals() -> None:
+    if envs.VLLM_LORA_ENABLE_DUAL_STREAM:
+        raise EngineStartError(
+            "VLLM_LORA_ENABLE_DUAL_STREAM leads past the population's forward pass; unset it"
+        )
     for (cls, method), expected in _EXPECTED_SIGNATURES.items():
         found = getattr(cls, method, None)
         names = tuple(inspect.signature(found).parameters) if found else None
@@ -170,31 +211,48 @@ def _unless_empty(stock: Any) -> Any:
     return create_merged_loras
 
 
-def _token_slots_only(
-    self: PunicaWrapperCPU,
+def _write_slots(
+    self: PunicaWrapperBase,
     mapping: Any,
     lora_index_to_id: list[int | None],
     max_loras: int,
     vocab_size: int,
     **kwargs: Any,
 ) -> None:
-    # The stock method also sorts tokens into segments for its own kernels and synchronises on it.
-    self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
-    self.is_prefill = False
+    """Write the table row of every token of the coming step, and nothing else.
+
+    The stock methods go through the tokens in Python, and sort them for kernels that never run.
+    """
+    held = np.array([number or 0 for number in lora_index_to_id])
+    # -1 is no row: an adapter without a slot must stop the step, not run as another.
+    row_of = np.full(int(held.max()) + 1, -1, dtype=np.int64)
+    row_of[held] = np.arange(len(held))
+    row_of[0] = len(held)
+    rows = row_of[np.asarray(mapping.index_mapping, dtype=np.int64)]
+    self._token_lora_indices[: len(rows)].copy_(torch.from_numpy(rows), non_blocking=True)
+    self.indices_len[0] = len(rows)
 
 
-def _apply_population(
+def _apply_with_base(
+    self: BaseLinearLayerWithLoRA, x: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    # The adapter reads x before the base does: afterwards it has left the CPU's caches.
+    hidden = _shrunk(self, x)
+    output = self._get_quant_method().apply(self.base_layer, x, bias)
+    self.essa_buffers.expand_into(output.view(-1, output.shape[-1]), hidden)
+    return output
+
+
+def _apply_after_base(
     self: BaseLinearLayerWithLoRA, x: torch.Tensor, output: torch.Tensor
 ) -> torch.Tensor:
-    buffers: LayerBuffers = self.essa_buffers
-    flat_x = x.reshape(-1, x.shape[-1])
-    flat_output = output.view(-1, output.shape[-1])
-    slots = self.punica_wrapper._token_lora_indices[: flat_x.shape[0]]
-    hidden = (flat_x @ buffers.shrink.T) * buffers.first[slots]
-    if buffers.core is not None:
-        hidden = (hidden @ buffers.core.T) * buffers.second[slots]
-    flat_output.addmm_(hidden.to(flat_output.dtype), buffers.expand.T)
+    self.essa_buffers.expand_into(output.view(-1, output.shape[-1]), _shrunk(self, x))
     return output
+
+
+def _shrunk(layer: BaseLinearLayerWithLoRA, x: torch.Tensor) -> torch.Tensor:
+    flat = x.reshape(-1, x.shape[-1])
+    return layer.essa_buffers.shrunk(flat, layer.punica_wrapper._token_lora_indices[: len(flat)])
 
 
 def _with_buffers(stock: Any) -> Any:
@@ -211,11 +269,12 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
 
     settings = (get_current_vllm_config().additional_config or {}).get(CONFIG_KEY, {})
     has_core = bool(settings.get("has_core", True))
-    for wrapper in manager.punica_wrapper_mapping.values():
-        # vLLM leaves it uninitialised; a profiling run may read it before any mapping is set.
-        wrapper._token_lora_indices.fill_(-1)
     config = manager.lora_config
-    rank = config.max_lora_rank
+    for wrapper in manager.punica_wrapper_mapping.values():
+        type(wrapper).update_metadata = _write_slots
+        # vLLM leaves it uninitialised; a profiling run may read it before any mapping is set.
+        wrapper._token_lora_indices.fill_(config.max_loras)
+    rank = int(settings.get("rank", config.max_lora_rank))
     layers = list(linear_layers(manager).values())
     widths = [layer.n_slices * rank for layer in layers]
     columns = sum(widths) * (2 if has_core else 1)
@@ -226,9 +285,9 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
     for layer, width in zip(layers, widths, strict=True):
         options = {"dtype": config.lora_dtype, "device": device}
         layer.essa_buffers = LayerBuffers(
-            shrink=torch.zeros(width, layer.input_size, **options),
+            shrink=torch.zeros(layer.input_size, width, **options),
             core=torch.zeros(width, width, device=device) if has_core else None,
-            expand=torch.zeros(sum(layer.output_slices), width, **options),
+            expand=torch.zeros(width, sum(layer.output_slices), **options),
             first=table[:, start : start + width],
             second=table[:, start + width : start + 2 * width] if has_core else None,
             rank=rank,
