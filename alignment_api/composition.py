@@ -10,7 +10,7 @@ from pathlib import Path
 
 from essa.events import ResultEvent
 from essa.ports import EventSink, RunControl
-from essa.spec import AlignmentJobSpec
+from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
 
 
 def run_job(
@@ -44,4 +44,43 @@ def run_job(
         sink=sink,
         control=control,
         resolve_file=resolve_file,
+    )
+
+
+def quantize_model(
+    model: ModelSpec,
+    out: Path,
+    *,
+    scheme: str,
+    settings: QuantizationSpec,
+    calibration: Path | None,
+    cache_dir: Path,
+    is_replacing: bool,
+    progress: Callable[[str], None],
+) -> None:
+    """Write a quantised checkpoint that vLLM loads.
+
+    Args:
+        model: the unquantised model.
+        out: its folder; complete afterwards, or as it was.
+        scheme: such as `int4-w4a16-g128`.
+        settings: method, layers kept at int8, how much of the texts to use.
+        calibration: JSONL of calibration texts.
+        cache_dir: folder of prepared models.
+        is_replacing: a model that stands at `out` may be replaced.
+        progress: told one line a step.
+    Raises:
+        EssaError: the model cannot be quantised that way.
+    """
+    from workers.models.standalone import write_quantized
+
+    write_quantized(
+        model,
+        out,
+        scheme=scheme,
+        settings=settings,
+        calibration=calibration,
+        cache_dir=cache_dir,
+        is_replacing=is_replacing,
+        progress=progress,
     )

@@ -34,13 +34,22 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: no such file, no rows, or a line that is not a JSON object (its number is named).
     """
+    return [row for _, row in read_numbered_jsonl(path)]
+
+
+def read_numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read one JSON object a line, with the number of its line from 1; blank lines are skipped.
+
+    Raises:
+        DataError: as `read_jsonl`.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read data set {path}: {error.strerror}", path=str(path)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error.reason}", path=str(path)) from error
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     # Not splitlines(): a JSON string may hold U+2028 and its like as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -55,7 +64,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise DataError(
                 f"{path} line {number} is a {type(row).__name__}, not a JSON object", line=number
             )
-        rows.append(row)
+        rows.append((number, row))
     if not rows:
         raise DataError(f"data set {path} has no rows", path=str(path))
     return rows

@@ -10,6 +10,7 @@ EssaError
 ├── EvaluationError
 │   └── EngineError
 │       ├── EngineStartError
+│       ├── EngineGateError      an engine runs the base or an adapter wrongly
 │       ├── EngineStoppedError
 │       └── EngineTimeoutError
 ├── ClusterError
@@ -101,6 +102,13 @@ class EngineStartError(EngineError):
     """An inference engine did not start."""
 
     code = "engine_start_failed"
+    retryable = False
+
+
+class EngineGateError(EngineError):
+    """An engine's log-probabilities are not those of plain transformers."""
+
+    code = "engine_gate"
     retryable = False
 
 

@@ -19,7 +19,7 @@ class StageEvent(_EventModel):
 
     type: Literal["stage"] = "stage"
     stage: str
-    """prepare_model, start_engines, warm_start, ladder, search, test, export or done."""
+    """prepare_model, start_engines, warm_start, gate, ladder, search, test, export or done."""
     message: str = ""
     done: int | None = None
     """Units finished in this stage, where they can be counted."""
@@ -47,6 +47,28 @@ class LadderEvent(_EventModel):
     chosen_sigma: float
     rule: str
     tokens: int
+    seconds: float
+
+
+class GateEvent(_EventModel):
+    """The engines held against plain transformers before the search; the worst over all engines.
+
+    Differences are root mean squares over answer tokens, in nats.
+    """
+
+    type: Literal["gate"] = "gate"
+    precision: str
+    base_nats: float
+    """Base model, engine against reference."""
+    warm_start_nats: float
+    zeroed_nats: float
+    """A candidate of zeros against the base, both in the engine."""
+    candidates: list[float]
+    """Random candidates: their difference as a share of the adapter's effect."""
+    effect_nats: float
+    """The smallest effect of a random candidate."""
+    cached: bool = False
+    """True where the same bases passed on the same base and versions before."""
     seconds: float
 
 
@@ -109,6 +131,14 @@ class ScoreSummary(_EventModel):
     components: dict[str, float] = Field(default_factory=dict)
 
 
+class ServingScores(_EventModel):
+    """The same models on the base they will be served on, where the search ran on another."""
+
+    precision: str
+    test: dict[str, ScoreSummary]
+    """Keys base, warm_start, aligned."""
+
+
 class CompletionSample(_EventModel):
     """One test prompt answered by base, warm start and aligned model."""
 
@@ -124,6 +154,8 @@ class ResultEvent(_EventModel):
     type: Literal["result"] = "result"
     test: dict[str, ScoreSummary]
     """Keys base, warm_start, aligned. Scored once; decides nothing."""
+    serving: ServingScores | None = None
+    """None where the base of the search is the one to be served."""
     validation: ScoreSummary | None
     selected_generation: int
     generations: int
@@ -146,6 +178,7 @@ class ErrorEvent(_EventModel):
 Event = Annotated[
     StageEvent
     | LadderEvent
+    | GateEvent
     | GenerationEvent
     | ValidationEvent
     | WarningEvent

@@ -32,7 +32,7 @@ class EngineActor:
             # Here and not in `start`: threads take the setting over from the one that makes them.
             os.sched_setaffinity(0, own)
             # Read by vLLM when it is imported, which is later.
-            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, own))
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind_cores(own, build.ranks)
 
     def start(self, basis: EngineBasis | None = None, scales_N_S: Any = None) -> EngineHealth:
         """Load the model, and the bases and the population where they are given.
@@ -82,3 +82,11 @@ class EngineActor:
 
     def _has_cores(self) -> bool:
         return all(position < len(self._allowed) for position in self._cores)
+
+
+def bind_cores(cores: Sequence[int], ranks: int) -> str:
+    """vLLM's notation of who computes where: `0,1` for one rank, `0|1` for two."""
+    each = len(cores) // ranks
+    return "|".join(
+        ",".join(map(str, cores[rank * each : (rank + 1) * each])) for rank in range(ranks)
+    )

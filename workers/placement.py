@@ -65,6 +65,13 @@ def _on_gpus(workers: int, tensor_parallel: int, nodes: Sequence[Node]) -> list[
 def _on_cores(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
     total = sum(node.cpus for node in nodes)
     cores = spec.cores_per_worker or max(1, total // spec.workers)
+    ranks = spec.tensor_parallel if isinstance(spec, VllmEngineSpec) else 1
+    if cores % ranks:
+        raise SpecError(
+            f"engine.tensor_parallel {ranks} does not divide the {cores} cores of an engine; set "
+            "engine.cores_per_worker to a multiple of it, or engine.tensor_parallel to 1",
+            field="engine.tensor_parallel",
+        )
     free = {node.node_id: list(range(node.cpus)) for node in nodes}
     placements = []
     for _ in range(spec.workers):

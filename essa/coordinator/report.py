@@ -57,11 +57,7 @@ def result_event(
     """Summarise the test of base, warm start and aligned model; `adapter` is filled in later."""
     answers, rows = scores.completions, data.test
     return ResultEvent(
-        test={
-            "base": _summary(scores, BASE),
-            "warm_start": _summary(scores, WARM_START),
-            "aligned": _summary(scores, ALIGNED),
-        },
+        test=test_summaries(scores),
         validation=_validation(state, len(data.validation)),
         selected_generation=state.best_generation,
         generations=state.generation,
@@ -78,6 +74,30 @@ def result_event(
             )
             for index in spread(len(rows), samples)
         ],
+    )
+
+
+def test_summaries(scores: PopulationScores) -> dict[str, ScoreSummary]:
+    """Base, warm start and aligned model of a final evaluation."""
+    return {
+        "base": _summary(scores, BASE),
+        "warm_start": _summary(scores, WARM_START),
+        "aligned": _summary(scores, ALIGNED),
+    }
+
+
+def precision_gap(
+    searched: str, result: ScoreSummary, served: str, serving: ScoreSummary
+) -> str | None:
+    """What to tell the user where the two bases disagree by more than the interval; else None."""
+    low, high = result.ci95
+    if low <= serving.mean <= high:
+        return None
+    return (
+        f"the aligned model scores {serving.mean:.3f} on the {served} base, outside the interval "
+        f"of its {result.mean:.3f} on the {searched} base ({low:.3f} to {high:.3f}) that it was "
+        f"searched on. Set engine.precision to {served} to search on the base you serve, or "
+        f"evaluation.serving_precision to {searched} to serve the one you searched on"
     )
 
 

@@ -5,6 +5,8 @@ from essa.spec.data import ChatPrompt, DatasetSpec, DataSpec, TextPrompt
 from essa.spec.engine import (
     EngineSpec,
     Precision,
+    QuantizationMethod,
+    QuantizationSpec,
     RolloutSpec,
     TransformersEngineSpec,
     VllmEngineSpec,
@@ -43,6 +45,8 @@ __all__ = [
     "ModelSpec",
     "OpenAiEsSearch",
     "Precision",
+    "QuantizationMethod",
+    "QuantizationSpec",
     "RandomSearch",
     "RejectionSamplingWarmStart",
     "RolloutSpec",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from essa.spec.base import SpecModel
+from essa.spec.data import DatasetSpec
 
 
 class Precision(StrEnum):
@@ -19,8 +20,43 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+class QuantizationMethod(StrEnum):
+    """How weights become integers."""
+
+    RTN = "rtn"
+    GPTQ = "gptq"
+
+
+class QuantizationSpec(SpecModel):
+    """How the base is rounded to int8 (W8A8) or int4 (W4A16)."""
+
+    method: QuantizationMethod = QuantizationMethod.RTN
+    """`rtn` rounds each weight to the nearest step; `gptq` (arXiv:2210.17323) lets the weights not
+    yet rounded make up for the error of those that are, on calibration texts."""
+    group_size: Literal[128, 64, 32] | None = None
+    """Inputs that share an int4 scale; None takes the largest that divides every layer."""
+    keep_int8: int = Field(default=0, ge=0)
+    """With precision int4: so many layers, those that int4 hurts most, stay int8. Query, key and
+    value projections count as one layer, gate and up projections as another."""
+    calibration: DatasetSpec | None = None
+    """JSONL with `text`, `messages`, `prompt` and `answer` or `completion`, or `question` and
+    `answer`; None takes the job's training prompts. Read by gptq, and by keep_int8 to find the
+    layers."""
+    samples: int = Field(default=128, ge=1)
+    """Calibration texts used, spread evenly over those given."""
+    sequence_length: int = Field(default=512, ge=16)
+    """Tokens of a calibration text after which it is cut off."""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """True where the result depends on calibration texts."""
+        return self.method is QuantizationMethod.GPTQ or self.keep_int8 > 0
+
+
 class _EngineModel(SpecModel):
     precision: Precision = Precision.BF16
+    quantization: QuantizationSpec | None = None
+    """How precision int8 or int4 is reached with kind vllm; None rounds to nearest."""
     workers: int = Field(default=1, ge=1)
     """Engines, one Ray actor each."""
     cores_per_worker: int | None = Field(default=None, ge=1)
@@ -31,6 +67,37 @@ class _EngineModel(SpecModel):
     """Tries after the first before a work item's scores are missing."""
     max_restarts: int = Field(default=2, ge=0)
     """How often one engine is started again before the job fails."""
+    gate: bool = True
+    """Hold the engines against plain transformers before the search, and refuse to start on ones
+    that run the base or an adapter wrongly. Takes seconds, and the base in float32 in memory."""
+
+    @field_validator("quantization")
+    @classmethod
+    def _quantization_fits(
+        cls, quantization: QuantizationSpec | None, info: ValidationInfo
+    ) -> QuantizationSpec | None:
+        if quantization is not None:
+            cls._check_quantization(quantization, info.data.get("precision"))
+        return quantization
+
+    @classmethod
+    def _check_quantization(cls, quantization: QuantizationSpec, precision: Any) -> None:
+        # Without a valid precision its own error is told instead.
+        if precision in (Precision.BF16, Precision.FP32):
+            raise ValueError(
+                f"engine.precision is {precision}, which is not quantised; set engine.precision "
+                "to int8 or int4, or remove engine.quantization"
+            )
+        for name, is_given in (
+            ("group_size", quantization.group_size is not None),
+            ("keep_int8", quantization.keep_int8 > 0),
+        ):
+            if is_given and precision is Precision.INT8:
+                raise ValueError(
+                    f"engine.quantization.{name} is {getattr(quantization, name)} but "
+                    f"engine.precision is int8; set engine.precision to int4, or remove "
+                    f"engine.quantization.{name}"
+                )
 
 
 class VllmEngineSpec(_EngineModel):
@@ -38,7 +105,7 @@ class VllmEngineSpec(_EngineModel):
 
     kind: Literal["vllm"] = "vllm"
     tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs per engine."""
+    """GPUs per engine; on CPU the processes that share an engine's cores."""
     max_num_seqs: int = Field(default=192, ge=1)
     """Sequences decoded together by one engine."""
     max_model_len: int | None = Field(default=None, ge=16)
@@ -60,6 +127,13 @@ class TransformersEngineSpec(_EngineModel):
     max_batch: int = Field(default=64, ge=1)
     """Sequences decoded together."""
 
+    @classmethod
+    def _check_quantization(cls, quantization: QuantizationSpec, precision: Any) -> None:
+        raise ValueError(
+            "engine.kind is transformers, which quantises through bitsandbytes as it loads; set "
+            "engine.kind to vllm, or remove engine.quantization"
+        )
+
 
 EngineSpec = Annotated[VllmEngineSpec | TransformersEngineSpec, Field(discriminator="kind")]
 
@@ -73,3 +147,6 @@ class RolloutSpec(SpecModel):
     samples_per_prompt: int = Field(default=1, ge=1)
     stop: tuple[str, ...] = ()
     """The answer ends before the first of these strings."""
+    batch_invariant: bool = False
+    """Start only where an answer does not depend, to the last bit, on what else is in the batch:
+    vLLM on CPU with one core per engine and a bf16, int8 or int4 base, where it costs nothing."""

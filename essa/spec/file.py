@@ -20,6 +20,7 @@ _PATHS = (
     ("data", "validation", "path"),
     ("data", "test", "path"),
     ("warm_start", "path"),
+    ("engine", "quantization", "calibration", "path"),
 )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.data import DataSpec
-from essa.spec.engine import EngineSpec, RolloutSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.spec.search import SearchSpec, SepCmaEsSearch
 from reward.spec import RewardSpec
@@ -35,6 +35,10 @@ class EvaluationSpec(SpecModel):
     """Score the validation set every so many generations."""
     samples: int = Field(default=5, ge=0)
     """Test completions kept side by side in the result."""
+    serving_precision: Precision | None = None
+    """Precision of the base the adapter will be served on: the test is scored there too where the
+    search ran on another, and the exported adapter names that base. None is bf16 after a search on
+    int8 or int4, and otherwise the search's own."""
 
 
 class AlignmentJobSpec(SpecModel):
@@ -55,6 +59,14 @@ class AlignmentJobSpec(SpecModel):
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def serving_precision(self) -> Precision:
+        """`evaluation.serving_precision` with its default resolved."""
+        chosen, searched = self.evaluation.serving_precision, self.engine.precision
+        if chosen is None:
+            return Precision.BF16 if searched in (Precision.INT8, Precision.INT4) else searched
+        return chosen
+
     @model_validator(mode="after")
     def _sampling_needs_temperature(self) -> AlignmentJobSpec:
         if self.rollout.samples_per_prompt > 1 and self.rollout.temperature == 0:
@@ -62,4 +74,22 @@ class AlignmentJobSpec(SpecModel):
                 f"rollout.samples_per_prompt is {self.rollout.samples_per_prompt} but "
                 "rollout.temperature is 0: greedy samples are all alike; raise the temperature"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_invariance_needs_an_engine_that_has_it(self) -> AlignmentJobSpec:
+        if not self.rollout.batch_invariant:
+            return self
+        wanted = {
+            "kind": (["vllm"], "vllm"),
+            "precision": (["bf16", "int8", "int4"], "bf16, int8 or int4"),
+            "cores_per_worker": ([None, 1], "1"),
+        }
+        for name, (allowed, words) in wanted.items():
+            value = getattr(self.engine, name)
+            if value not in allowed:
+                raise ValueError(
+                    f"rollout.batch_invariant is true but engine.{name} is {value}; set it to "
+                    f"{words}, or remove rollout.batch_invariant"
+                )
         return self

@@ -15,12 +15,12 @@ from workers.engines.build import EngineBuild, process_environment
 class RemoteEngine(Engine):
     """Forwards every call to an `EngineActor`. vLLM wants a process per engine."""
 
-    def __init__(self, build: EngineBuild, core: int = 0) -> None:
-        environment = process_environment(build.spec, (core,))
+    def __init__(self, build: EngineBuild, cores: tuple[int, ...] = (0,)) -> None:
+        environment = process_environment(build.spec, cores)
         self.actor: Any = (
             ray.remote(EngineActor)
             .options(num_cpus=0, max_concurrency=8, runtime_env={"env_vars": environment})
-            .remote(build, (core,))
+            .remote(build, cores)
         )
         ray.get(self.actor.start.remote())
 

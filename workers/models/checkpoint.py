@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from essa.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration and tokenizer files, next to the weights."""
@@ -31,6 +35,30 @@ def copy_side_files(source: Path, target: Path) -> None:
     """Copy configuration and tokenizer to another folder."""
     for file in side_files(source):
         shutil.copyfile(file, target / file.name)
+
+
+class WeightReader:
+    """Reads single tensors of a model folder, whichever of its files they are in."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look up which file holds which tensor."""
+        from safetensors import safe_open
+
+        self._files: dict[str, Path] = {}
+        for file in weight_files(folder):
+            with safe_open(file, framework="pt") as source:
+                self._files.update(dict.fromkeys(source.keys(), file))
+
+    def __contains__(self, name: str) -> bool:
+        """True where the folder holds a tensor of this name."""
+        return name in self._files
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor."""
+        from safetensors import safe_open
+
+        with safe_open(self._files[name], framework="pt") as source:
+            return source.get_tensor(name)
 
 
 def check_folder(folder: Path, path: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from essa.errors import SpecError
-from essa.spec.engine import Precision
+from essa.spec.engine import Precision, QuantizationSpec
 from essa.spec.model import ModelSpec
 from workers.models.cache import FolderCache
+from workers.models.calibration import chosen_texts, texts_digest
 from workers.models.checkpoint import check_folder
 from workers.models.content_hash import ContentHasher
 from workers.models.hub import download_snapshot, is_hub_name
@@ -63,25 +64,42 @@ class ModelStore:
         folder = self._locate(spec, progress)
         check_folder(folder, spec.path)
         progress(f"checking {spec.path}")
-        return PreparedModel(folder, self._hasher.folder(folder), _short_name(spec.path))
+        return PreparedModel(folder, self.digest(folder), _short_name(spec.path))
 
     def quantized(
-        self, base: PreparedModel, precision: Precision, progress: Progress = _ignore
+        self,
+        base: PreparedModel,
+        precision: Precision,
+        progress: Progress = _ignore,
+        *,
+        settings: QuantizationSpec | None = None,
+        texts: Sequence[str] = (),
     ) -> Path:
         """Folder of the base in another precision; bf16 and fp32 are the base itself.
 
+        Args:
+            settings: how it is rounded; to nearest by default.
+            texts: calibration texts; needed where `settings.is_calibrated`, ignored elsewhere.
         Raises:
             SpecError: the model cannot be quantised that way.
         """
         if precision in (Precision.BF16, Precision.FP32):
             return base.folder
+        settings = settings or QuantizationSpec()
 
         def build(folder: Path) -> None:
             from workers.models.quantize import quantize_folder
 
-            quantize_folder(base.folder, folder, precision, progress)
+            quantize_folder(
+                base.folder, folder, precision, progress, settings=settings, texts=texts
+            )
 
-        return self._cache.get(_key(base.name, str(precision), base.digest), build, progress)
+        variant = _variant(precision, settings, texts)
+        return self._cache.get(_key(base.name, variant, base.digest), build, progress)
+
+    def digest(self, folder: Path) -> str:
+        """SHA-256 over the content of a prepared model's folder."""
+        return self._hasher.folder(folder)
 
     def _locate(self, spec: ModelSpec, progress: Progress) -> Path:
         if is_package_path(spec.path):
@@ -109,6 +127,19 @@ def _short_name(path: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in last).strip(".") or "model"
 
 
+def _variant(precision: Precision, settings: QuantizationSpec, texts: Sequence[str]) -> str:
+    """All that a quantised folder depends on beside its base; the first word is for people."""
+    name = str(precision)
+    if settings.group_size is not None:
+        name += f"-g{settings.group_size}"
+    if not settings.is_calibrated:
+        return name
+    name += f"-{settings.method}" + (f"-keep{settings.keep_int8}" if settings.keep_int8 else "")
+    digest = texts_digest(chosen_texts(texts, settings))
+    return f"{name} length {settings.sequence_length} texts {digest}"
+
+
 def _key(name: str, variant: str, digest: str) -> str:
     identity = f"{digest} {variant} {FORMAT_VERSION}"
-    return f"{name}-{variant}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    shown = variant.partition(" ")[0]
+    return f"{name}-{shown}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

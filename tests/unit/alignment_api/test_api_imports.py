@@ -48,10 +48,10 @@ def test_import_contracts_hold() -> None:
 
 def test_only_composition_names_the_workers() -> None:
     sources = (ROOT / "alignment_api").rglob("*.py")
-    naming = [
+    naming = {
         path.name
         for path in sources
         for line in path.read_text().splitlines()
         if line.strip().startswith(("from workers", "import workers"))
-    ]
-    assert naming == ["composition.py"]
+    }
+    assert naming == {"composition.py"}

@@ -11,13 +11,9 @@ from transformers import AutoModelForCausalLM
 
 from essa.errors import SpecError
 from essa.spec import Precision
-from workers.models.quantize import (
-    dequantized_state_dict,
-    linear_shapes,
-    quantize_folder,
-    save_dequantized,
-    scheme_for,
-)
+from workers.models.dequantize import dequantized_state_dict, save_dequantized
+from workers.models.quantize import linear_shapes, quantize_folder
+from workers.models.schemes import scheme_for
 
 Q_PROJ = "model.layers.0.self_attn.q_proj"
 

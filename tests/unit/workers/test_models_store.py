@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from essa.errors import SpecError
-from essa.spec import ModelSpec, Precision
+from essa.spec import ModelSpec, Precision, QuantizationSpec
 from workers.models.cache import MANIFEST, FolderCache, is_complete
 from workers.models.content_hash import ContentHasher
 from workers.models.store import ModelStore
@@ -219,3 +219,41 @@ def test_large_file_is_hashed_again_only_when_it_changes(tmp_path, monkeypatch):
     assert hasher.file(file) == "new weights"
     (tmp_path / "hashes.json").write_text("{broken")
     assert hasher.file(file) == "new weights"
+
+
+def test_calibrated_folder_follows_method_texts_and_kept_layers_and_nothing_else(store, model):
+    base = store.base(ModelSpec(path=str(model)))
+    texts = ["some text to calibrate on, which is short", "and another one, also not long"]
+
+    def folder(given: list[str] = texts, precision: Precision = Precision.INT4, **settings) -> Path:
+        spec = QuantizationSpec(**settings)
+        return store.quantized(base, precision, settings=spec, texts=given)
+
+    plain = store.quantized(base, Precision.INT4)
+    assert folder() == folder(["other texts"]) == folder(samples=7) == plain
+    gptq = folder(method="gptq")
+    calibration = {"path": "somewhere.jsonl"}
+    assert folder(list(texts), method="gptq", calibration=calibration, samples=9) == gptq
+    others = [
+        folder(["another text"], method="gptq"),
+        folder(method="gptq", keep_int8=1),
+        folder(keep_int8=1),
+        folder(method="gptq", samples=1),
+        folder(method="gptq", sequence_length=20),
+        folder(method="gptq", group_size=32),
+        folder(method="gptq", precision=Precision.INT8),
+        folder(group_size=32),
+    ]
+    assert len({plain, gptq, *others}) == 2 + len(others)
+    assert "int4-gptq-keep1" in others[1].name
+
+
+def test_calibrated_folder_is_built_once(store, model):
+    base = store.base(ModelSpec(path=str(model)))
+    settings = QuantizationSpec(method="gptq")
+    messages: list[str] = []
+    for _ in range(2):
+        store.quantized(
+            base, Precision.INT8, messages.append, settings=settings, texts=["a short text"]
+        )
+    assert sum(message.startswith("gptq: layer") for message in messages) == 2

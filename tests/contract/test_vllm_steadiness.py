@@ -1,0 +1,137 @@
+"""An answer depends on candidate and prompt alone: not on the batch, nor on tensor parallelism."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vllm")
+
+import ray
+
+from essa.parametrize.adapter import LoraAdapter, LoraModule
+from essa.parametrize.basis import AdapterBasis
+from essa.parametrize.codec import SingularValueCodec
+from essa.spec import ModelSpec, Precision, VllmEngineSpec
+from tests.contract.remote_engine import RemoteEngine
+from workers.engines.base import BASE, SamplingParameters
+from workers.engines.build import EngineBuild
+from workers.models.store import ModelStore
+
+pytestmark = pytest.mark.engine
+
+LAYERS = {
+    "self_attn.q_proj": (128, 128),
+    "self_attn.k_proj": (128, 64),
+    "self_attn.v_proj": (128, 64),
+    "self_attn.o_proj": (128, 128),
+    "mlp.gate_proj": (128, 256),
+    "mlp.up_proj": (128, 256),
+    "mlp.down_proj": (256, 128),
+}
+"""(in, out) of every linear layer of the tiny models: both merged projections, both row-parallel
+ones."""
+RANK = 4
+POPULATION = 4
+HEAD = list(range(5, 45))
+"""Longer than one block of the KV cache, so that prompts of a candidate share it."""
+PROMPTS = [[*HEAD, 50 + i, 60 + 2 * i, 70 - i][: 43 - i] for i in range(4)]
+PAIRS = [(n, prompt) for n in (*range(POPULATION), BASE) for prompt in PROMPTS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def codec() -> SingularValueCodec:
+    rng = np.random.default_rng(8)
+    modules = tuple(
+        LoraModule(
+            f"model.layers.{layer}.{name}",
+            (rng.normal(size=(RANK, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
+            (0.3 * rng.normal(size=(wide_out, RANK))).astype(np.float32),
+            2.0,
+        )
+        for layer in range(2)
+        for name, (wide_in, wide_out) in LAYERS.items()
+    )
+    config = {
+        "peft_type": "LORA",
+        "r": RANK,
+        "lora_alpha": 2.0 * RANK,
+        "target_modules": [name.rpartition(".")[2] for name in LAYERS],
+    }
+    return SingularValueCodec(AdapterBasis.decompose(LoraAdapter(modules, config), "factors", 1.0))
+
+
+def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> RemoteEngine:
+    build = EngineBuild(
+        spec=VllmEngineSpec(
+            precision=precision, kv_cache_gib=0.2, max_model_len=64, tensor_parallel=ranks
+        ),
+        model_path=str(folder),
+        max_population=POPULATION,
+        rank=RANK,
+        target_modules=tuple(name.rpartition(".")[2] for name in LAYERS),
+        has_core=True,
+        seed=0,
+    )
+    engine = RemoteEngine(build, cores=tuple(range(ranks)))
+    engine.load_basis(codec.engine_basis())
+    vectors = np.random.default_rng(9).normal(size=(POPULATION, codec.dimension))
+    engine.set_population(codec.scales(vectors))
+    return engine
+
+
+def _answers(engine, pairs, parameters) -> list:
+    results = engine.generate([n for n, _ in pairs], [p for _, p in pairs], parameters)
+    return [(one.token_ids, one.token_logprobs) for samples in results for one in samples]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8, Precision.INT4])
+def test_answers_are_bit_equal_in_any_company(precision, temperature, tiny_model, codec, tmp_path):
+    store = ModelStore(tmp_path)
+    base = store.base(ModelSpec(path=str(tiny_model("llama"))))
+    engine = _engine(store.quantized(base, precision), precision, codec)
+    parameters = SamplingParameters(
+        max_tokens=10, temperature=temperature, seed=4, with_logprobs=True, ignore_end=True
+    )
+    try:
+        # Alone first: the prefix cache then holds nothing that the crowd would not compute alike.
+        alone = []
+        for index, pair in enumerate(PAIRS):
+            # A sampling seed belongs to a place in the call.
+            one = SamplingParameters(
+                max_tokens=10, temperature=temperature, seed=4 + index, with_logprobs=True,
+                ignore_end=True,
+            )  # fmt: skip
+            alone += _answers(engine, [pair], one)
+        together = _answers(engine, PAIRS, parameters)
+    finally:
+        engine.close()
+    assert together == alone
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_two_tensor_parallel_processes_answer_as_one(architecture, tiny_model, codec):
+    greedy = SamplingParameters(max_tokens=8, with_logprobs=True)
+    answers = []
+    for ranks in (1, 2):
+        engine = _engine(tiny_model(architecture), Precision.FP32, codec, ranks)
+        try:
+            answers.append(_answers(engine, PAIRS, greedy))
+        finally:
+            engine.close()
+    one, two = answers
+    assert [tokens for tokens, _ in two] == [tokens for tokens, _ in one]
+    assert np.array([logprobs for _, logprobs in two]) == pytest.approx(
+        np.array([logprobs for _, logprobs in one]), abs=2e-3
+    )

@@ -1,0 +1,116 @@
+"""From a job to a running pool of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.errors import SpecError
+from essa.parametrize.adapter import read_adapter
+from essa.spec import AlignmentJobSpec
+from essa.spec.engine import EngineSpec, QuantizationSpec, VllmEngineSpec
+from workers.engines.build import EngineBuild
+from workers.models.store import ModelStore, PreparedModel
+from workers.placement import Node, Placement, plan_placement
+from workers.pool import EnginePool
+from workers.warm_start.stage import warm_start_lora
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """What a pool is started from: the engines, and the checkpoint they load."""
+
+    spec: EngineSpec
+    model_folder: Path
+    model_digest: str
+
+
+def plan_engines(
+    store: ModelStore,
+    base: PreparedModel,
+    spec: EngineSpec,
+    texts: Callable[[], Sequence[str]],
+    say: Callable[[str], None],
+) -> EnginePlan:
+    """Find or make the checkpoint in the engine's precision.
+
+    Args:
+        texts: calibration texts, asked for where the quantisation reads any.
+    Raises:
+        SpecError: the model cannot be quantised that way.
+    """
+    folder = base.folder
+    # bitsandbytes quantises as it loads.
+    if isinstance(spec, VllmEngineSpec):
+        settings = spec.quantization or QuantizationSpec()
+        folder = store.quantized(
+            base,
+            spec.precision,
+            say,
+            settings=settings,
+            texts=texts() if settings.is_calibrated else (),
+        )
+    digest = base.digest if folder == base.folder else store.digest(folder)
+    return EnginePlan(spec, folder, digest)
+
+
+def start_pool(
+    job: AlignmentJobSpec,
+    plan: EnginePlan,
+    nodes: Sequence[Node],
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> EnginePool:
+    """Start the engines; blocks until every model is loaded.
+
+    Raises:
+        SpecError: the cluster is too small, or cannot do what the job asks for.
+        EngineStartError: an engine did not start.
+    """
+    placements = plan_placement(plan.spec, nodes)
+    _check_invariance(job, placements)
+    rank, modules = _adapter_shape(job)
+    ladder = job.search.ladder.candidates + 1 if job.search.sigma_init == "auto" else 0
+    build = EngineBuild(
+        spec=plan.spec,
+        model_path=str(plan.model_folder),
+        max_population=max(job.search.population, ladder, 2),
+        rank=rank,
+        target_modules=modules,
+        has_core=job.search.target == "factors",
+        seed=job.seed,
+    )
+    say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")
+    pool = EnginePool(build, placements, notify=warn)
+    try:
+        pool.start()
+    except BaseException:
+        pool.close()
+        raise
+    return pool
+
+
+def _check_invariance(job: AlignmentJobSpec, placements: Sequence[Placement]) -> None:
+    """The specification has ruled out what it can see; cores and GPUs are known only here."""
+    if not job.rollout.batch_invariant:
+        return
+    for placement in placements:
+        if placement.gpus or len(placement.cores) != 1:
+            where = "a GPU" if placement.gpus else f"{len(placement.cores)} cores"
+            raise SpecError(
+                f"rollout.batch_invariant is true but an engine gets {where}; it needs one CPU "
+                "core per engine: set engine.cores_per_worker to 1, or remove "
+                "rollout.batch_invariant",
+                field="rollout.batch_invariant",
+            )
+
+
+def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
+    lora = warm_start_lora(job.warm_start)
+    if lora is not None:
+        return lora.rank, lora.target_modules
+    adapter = read_adapter(Path(job.warm_start.path).expanduser())
+    rank = max(module.rank for module in adapter.modules)
+    return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))

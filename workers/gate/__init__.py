@@ -1,0 +1,1 @@
+"""The adapter-correctness gate: no search starts on an engine that runs adapters wrongly."""

@@ -1,0 +1,233 @@
+"""Hold every engine of a job against the reference before the search starts.
+
+Four candidates fill all rows of the population: the warm start, two random ones far enough from it
+that their effect drowns rounding, and one of zeros. They answer a few prompts in one batch, beside
+the base; the reference then scores the very tokens they answered with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from essa.errors import EngineGateError
+from essa.events import GateEvent
+from essa.parametrize.adapter import LoraAdapter
+from essa.parametrize.codec import SingularValueCodec
+from essa.spec.engine import Precision
+from essa.types import Completion, FloatArray
+from workers.engines.base import BASE, SamplingParameters
+from workers.gate.reference import Answer, ReferenceModel
+from workers.gate.verdict import Measurement, objections, rms, worst
+from workers.pool import EnginePool
+
+PROMPTS = 4
+ANSWER_TOKENS = 24
+RANDOM_CANDIDATES = 2
+EFFECT_NATS = 1.0
+"""Root mean square change of log-probability that a random candidate must make on the base's
+answers."""
+MAX_SIGMA = 256.0
+ANSWER = SamplingParameters(max_tokens=ANSWER_TOKENS, with_logprobs=True)
+
+WARM_START, ZEROED = 0, RANDOM_CANDIDATES + 1
+"""Positions among the gate's candidates; the random ones lie between."""
+
+
+def check_engines(
+    pool: EnginePool,
+    codec: SingularValueCodec,
+    reference: ReferenceModel,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    precision: Precision,
+    seed: int,
+    say: Callable[[str], None],
+) -> GateEvent:
+    """Measure every engine of the pool; leaves the gate's candidates in it as population.
+
+    Args:
+        prompts: token ids; the first few are used.
+        seed: of the random candidates.
+        say: told what is being done.
+    Returns:
+        The worst measurement over all engines.
+    Raises:
+        EngineGateError: an engine runs the base or an adapter wrongly.
+        EngineError: an engine failed.
+    """
+    started_s = time.monotonic()
+    chosen = [tuple(prompt) for prompt in prompts[:PROMPTS]]
+    say("checking the engines against plain transformers: the base")
+    base_answers = _base_answers(pool, chosen)
+    scorer = _Scorer(reference, codec)
+    vectors = np.vstack(
+        [
+            np.zeros(codec.dimension),
+            *(
+                _strong_vector(scorer, base_answers, codec.dimension, seed + number)
+                for number in range(RANDOM_CANDIDATES)
+            ),
+        ]
+    )
+    say("checking the engines against plain transformers: adapters")
+    sheets = _candidate_answers(pool, codec, vectors, chosen)
+    scorer.set_vectors(vectors)
+    measured = [_measure(scorer, sheet) for sheet in sheets]
+    for engine, one in enumerate(measured):
+        found = objections(one, precision)
+        if found:
+            raise EngineGateError(_refusal(engine, found), measurement=one.as_json())
+    result = worst(measured)
+    return GateEvent(
+        **result.as_json(), precision=str(precision), seconds=time.monotonic() - started_s
+    )
+
+
+def _refusal(engine: int, found: Sequence[str]) -> str:
+    return (
+        f"engine {engine} does not run this model as plain transformers does: "
+        f"{'; '.join(found)}. Scores from it would be false. Another engine.precision may be "
+        "sound; engine.gate: false starts anyway"
+    )
+
+
+@dataclass
+class _Sheet:
+    """What one engine answered: rows of (kind, answer, log-probabilities).
+
+    A kind is BASE or a position among the gate's candidates.
+    """
+
+    rows: list[tuple[int, Answer, NDArray[np.float64]]] = field(default_factory=list)
+
+    def add(self, kind: int, prompt: tuple[int, ...], completion: Completion) -> None:
+        answer = Answer(prompt, completion.token_ids)
+        self.rows.append((kind, answer, np.array(completion.token_logprobs, dtype=np.float64)))
+
+    def of(self, kind: int) -> list[tuple[Answer, NDArray[np.float64]]]:
+        return [(answer, values) for found, answer, values in self.rows if found == kind]
+
+
+class _Scorer:
+    """The reference's log-probabilities by kind, each distinct answer once."""
+
+    def __init__(self, reference: ReferenceModel, codec: SingularValueCodec) -> None:
+        self._reference = reference
+        self._codec = codec
+        self._adapters: dict[int, LoraAdapter] = {}
+        self._known: dict[tuple[int, Answer], NDArray[np.float64]] = {}
+
+    def set_vectors(self, vectors_N_D: FloatArray) -> None:
+        for kind, vector in enumerate(vectors_N_D):
+            self._adapters[kind] = self._codec.export(vector)
+
+    def of_vector(self, vector: FloatArray, answers: Sequence[Answer]) -> NDArray[np.float64]:
+        return np.concatenate(self._reference.logprobs(self._codec.export(vector), answers))
+
+    def of(self, kind: int, answers: Sequence[Answer]) -> NDArray[np.float64]:
+        """A zeroed candidate is the base."""
+        adapter = self._adapters.get(kind)
+        key = BASE if adapter is None else kind
+        missing = list(dict.fromkeys(one for one in answers if (key, one) not in self._known))
+        for answer, values in zip(missing, self._reference.logprobs(adapter, missing), strict=True):
+            self._known[key, answer] = values
+        return np.concatenate([self._known[key, one] for one in answers])
+
+
+def _base_answers(pool: EnginePool, prompts: Sequence[tuple[int, ...]]) -> list[Answer]:
+    (first, *_) = pool.generate_everywhere([BASE] * len(prompts), prompts, ANSWER)
+    return [
+        Answer(prompt, samples[0].token_ids) for prompt, samples in zip(prompts, first, strict=True)
+    ]
+
+
+def _strong_vector(
+    scorer: _Scorer, answers: Sequence[Answer], dimension: int, seed: int
+) -> FloatArray:
+    """A random direction, doubled until it changes the base's answers clearly."""
+    direction = np.random.default_rng([seed, dimension]).normal(size=dimension)
+    base = scorer.of(BASE, answers)
+    sigma = 1.0
+    while sigma <= MAX_SIGMA:
+        if rms(scorer.of_vector(sigma * direction, answers) - base) >= EFFECT_NATS:
+            return sigma * direction
+        sigma *= 2
+    raise EngineGateError(
+        f"random candidates change nothing even at a step of {MAX_SIGMA:g} mean singular values: "
+        "the warm start is too weak to be searched; train it longer or with a higher "
+        "warm_start.sft.learning_rate"
+    )
+
+
+def _candidate_answers(
+    pool: EnginePool,
+    codec: SingularValueCodec,
+    vectors_N_D: FloatArray,
+    prompts: Sequence[tuple[int, ...]],
+) -> list[_Sheet]:
+    """Answers of all kinds from every engine, each kind from its first and its last row."""
+    scales = codec.scales(vectors_N_D)
+    scales = np.vstack([scales, np.zeros_like(scales[:1])])
+    sheets = [_Sheet() for _ in range(pool.size)]
+    for start in range(0, len(scales), pool.max_population):
+        kinds = np.arange(start, min(start + pool.max_population, len(scales)))
+        held = np.resize(kinds, pool.max_population)
+        pool.set_population(scales[held])
+        rows = [BASE]
+        for kind in kinds:
+            places = np.flatnonzero(held == kind)
+            rows += sorted({int(places[0]), int(places[-1])})
+        asked = [(row, prompt) for row in rows for prompt in prompts]
+        for sheet, results in zip(
+            sheets,
+            pool.generate_everywhere([row for row, _ in asked], [p for _, p in asked], ANSWER),
+            strict=True,
+        ):
+            for (row, prompt), samples in zip(asked, results, strict=True):
+                sheet.add(BASE if row == BASE else int(held[row]), prompt, samples[0])
+    return sheets
+
+
+def _measure(scorer: _Scorer, sheet: _Sheet) -> Measurement:
+    shares, effects = [], []
+    for kind in range(WARM_START + 1, ZEROED):
+        answers, values = _joined(sheet, kind)
+        expected = scorer.of(kind, answers)
+        effects.append(rms(expected - scorer.of(BASE, answers)))
+        shares.append(rms(values - expected) / max(effects[-1], 1e-12))
+    return Measurement(
+        base_nats=_error(scorer, sheet, BASE),
+        warm_start_nats=_error(scorer, sheet, WARM_START),
+        zeroed_nats=_zeroed_error(sheet),
+        candidates=tuple(shares),
+        effect_nats=min(effects),
+    )
+
+
+def _joined(sheet: _Sheet, kind: int) -> tuple[list[Answer], NDArray[np.float64]]:
+    rows = sheet.of(kind)
+    return [answer for answer, _ in rows], np.concatenate([values for _, values in rows])
+
+
+def _error(scorer: _Scorer, sheet: _Sheet, kind: int) -> float:
+    answers, values = _joined(sheet, kind)
+    return rms(values - scorer.of(kind, answers))
+
+
+def _zeroed_error(sheet: _Sheet) -> float:
+    """The base's log-probabilities against those of zeros, up to where their tokens part."""
+    base = {answer.prompt: (answer.tokens, values) for answer, values in sheet.of(BASE)}
+    differences = []
+    for answer, values in sheet.of(ZEROED):
+        tokens, expected = base[answer.prompt]
+        same = 0
+        while same < min(len(tokens), len(answer.tokens)) and tokens[same] == answer.tokens[same]:
+            same += 1
+        differences.append(values[:same] - expected[:same])
+    compared = np.concatenate(differences)
+    return rms(compared) if len(compared) else float("inf")

