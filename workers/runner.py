@@ -7,19 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from essa.coordinator.loop import Coordinator, Outcome
-from essa.coordinator.report import precision_gap, test_summaries
 from essa.data import JobData, load_job_data
-from essa.errors import ClusterError, EvaluationError, SpecError
-from essa.events import ResultEvent, ServingScores, WarningEvent
+from essa.errors import SpecError
+from essa.events import ResultEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
-from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
-from essa.types import PopulationScores
+from essa.spec import AlignmentJobSpec, DatasetSpec
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
@@ -33,6 +29,7 @@ from workers.models.store import ModelStore
 from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
+from workers.serving import serving_engine, with_serving_scores
 from workers.warm_start.stage import make_warm_start
 
 BASIS_FILE = "basis.safetensors"
@@ -79,7 +76,7 @@ def run_alignment_job(
     with ray_cluster() as nodes:
         found = _search(context, plan, nodes)
         adapter = _export(context, found)
-        result = _with_serving_scores(context, found, nodes)
+        result = with_serving_scores(context, found.codec, found.outcome, nodes)
     result = result.model_copy(
         update={"adapter": str(adapter), "seconds": time.monotonic() - job.started_s}
     )
@@ -138,58 +135,12 @@ def _check_engines(
     )
 
 
-def _serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
-    """The engine of the search, on the base that will be served."""
-    if spec.serving_precision == spec.engine.precision:
-        return spec.engine
-    return spec.engine.model_copy(
-        update={"precision": spec.serving_precision, "quantization": None}
-    )
-
-
-def _with_serving_scores(context: JobContext, found: _Found, nodes: list[Node]) -> ResultEvent:
-    """Score the same vector on the base it will be served on, where that is another."""
-    job, result = context.job, found.outcome.result
-    searched, served = job.spec.engine.precision, job.spec.serving_precision
-
-    def warn(code: str, message: str) -> None:
-        job.sink.emit(WarningEvent(code=code, message=message))
-
-    if served == searched:
-        return result
-    try:
-        scores = _score_when_served(context, found, nodes)
-    except (EvaluationError, ClusterError) as error:
-        # The adapter is there and was scored where it was searched.
-        warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
-        return result
-    serving = ServingScores(precision=served, test=test_summaries(scores))
-    gap = precision_gap(searched, result.test["aligned"], served, serving.test["aligned"])
-    if gap is not None:
-        warn("precision_gap", gap)
-    return result.model_copy(update={"serving": serving, "tokens": result.tokens + scores.tokens})
-
-
-def _score_when_served(context: JobContext, found: _Found, nodes: list[Node]) -> PopulationScores:
-    job, vector = context.job, found.outcome.vector
-    with context.engines(context.plan(_serving_engine(job.spec)), nodes) as pool:
-        pool.load_basis(found.codec.engine_basis())
-        what = f"test on the {job.spec.serving_precision} base"
-        job.stage("test", what)
-        return context.evaluator(pool, found.codec).evaluate(
-            np.stack([np.zeros_like(vector), vector]),
-            context.data.test,
-            with_base=True,
-            label=what,
-        )
-
-
 def _export(context: JobContext, found: _Found) -> Path:
     """Write the adapter for the base it will be served on."""
     job = context.job
     job.stage("export", "writing the adapter")
     folder = job.run_dir / "adapter"
-    base = context.plan(_serving_engine(job.spec)).model_folder
+    base = context.plan(serving_engine(job.spec)).model_folder
     write_adapter(found.codec.export(found.outcome.vector), folder, base_model_name=str(base))
     return folder
 

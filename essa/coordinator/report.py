@@ -89,9 +89,12 @@ def test_summaries(scores: PopulationScores) -> dict[str, ScoreSummary]:
 def precision_gap(
     searched: str, result: ScoreSummary, served: str, serving: ScoreSummary
 ) -> str | None:
-    """What to tell the user where the two bases disagree by more than the interval; else None."""
+    """What to tell the user where the two bases disagree by more than the interval; else None.
+
+    A missing score disagrees with nothing.
+    """
     low, high = result.ci95
-    if low <= serving.mean <= high:
+    if not (serving.mean < low or serving.mean > high):
         return None
     return (
         f"the aligned model scores {serving.mean:.3f} on the {served} base, outside the interval "

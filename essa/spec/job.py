@@ -92,4 +92,9 @@ class AlignmentJobSpec(SpecModel):
                     f"rollout.batch_invariant is true but engine.{name} is {value}; set it to "
                     f"{words}, or remove rollout.batch_invariant"
                 )
+        if self.serving_precision is Precision.FP32:
+            raise ValueError(
+                "rollout.batch_invariant is true but evaluation.serving_precision is fp32; set it "
+                "to bf16, int8 or int4, or remove rollout.batch_invariant"
+            )
         return self

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,21 @@ def job(tiny_model, tiny_adapter, tmp_path_factory) -> dict:
     }
 
 
-def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_path):
-    with running_service(tmp_path / "home", job_command=None) as service:
+@dataclass(frozen=True)
+class Finished:
+    """What the service answers about a job that succeeded."""
+
+    result: dict
+    events: list[dict]
+    generations: list[dict]
+    adapter: Path
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for event in self.events if event["type"] == kind]
+
+
+def _run(job: dict, folder: Path) -> Finished:
+    with running_service(folder / "home", job_command=None) as service:
         answer = service.client.post("/v1/jobs", json=job)
         assert answer.status_code == 201, answer.text
         job_id = answer.json()["id"]
@@ -74,21 +88,73 @@ def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_p
         log = service.settings.job_dir(job_id) / "job.log"
         assert finished["status"] == "succeeded", (finished["error"], log.read_text()[-3000:])
         events = service.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()
-        generations = service.client.get(f"/v1/jobs/{job_id}/generations").json()["data"]
+        generations = service.client.get(f"/v1/jobs/{job_id}/generations").json()
         archive = service.client.get(f"/v1/jobs/{job_id}/adapter").content
+    adapter = folder / "adapter"
+    zipfile.ZipFile(io.BytesIO(archive)).extractall(adapter)
+    return Finished(
+        finished["result"],
+        [event["data"] for event in events["data"]],
+        generations["data"],
+        adapter,
+    )
 
-    result = finished["result"]
-    kinds = [event["type"] for event in events["data"]]
-    assert {"stage", "ladder", "generation", "validation", "result"} <= set(kinds)
-    assert len(generations) == 6
-    assert all(len(one["fitness"]) == 8 for one in generations)
-    assert all(score["prompts"] == TEST_PROMPTS for score in result["test"].values())
+
+def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_path):
+    done = _run(job, tmp_path)
+    kinds = {event["type"] for event in done.events}
+    assert {"stage", "gate", "ladder", "generation", "validation", "result"} <= kinds
+    assert len(done.generations) == 6
+    assert all(len(one["fitness"]) == 8 for one in done.generations)
+    test = done.result["test"]
+    assert all(score["prompts"] == TEST_PROMPTS for score in test.values())
     # Six generations on a random model still move a reward this easy.
-    assert result["test"]["aligned"]["mean"] > result["test"]["warm_start"]["mean"]
+    assert test["aligned"]["mean"] > test["warm_start"]["mean"]
+    # The base that was searched is the one to be served.
+    assert done.result["serving"] is None
+    score = _score_with_peft(job, done.adapter, tmp_path)
+    assert score == pytest.approx(test["aligned"]["mean"], abs=2 / TEST_PROMPTS)
 
-    zipfile.ZipFile(io.BytesIO(archive)).extractall(tmp_path / "adapter")
-    score = _score_with_peft(job, tmp_path / "adapter", tmp_path)
-    assert score == pytest.approx(result["test"]["aligned"]["mean"], abs=2 / TEST_PROMPTS)
+
+def test_a_search_on_gptq_int4_is_scored_on_the_bf16_base_too_and_exported_for_it(job, tmp_path):
+    engine = {
+        **job["engine"],
+        "precision": "int4",
+        "quantization": {"method": "gptq", "samples": 16},
+        "workers": 1,
+        "cores_per_worker": 1,
+    }
+    done = _run(
+        {
+            **job,
+            "engine": engine,
+            "search": {**job["search"], "sigma_init": 1.0},
+            "rollout": {**job["rollout"], "batch_invariant": True},
+            "budget": {"generations": 1},
+        },
+        tmp_path,
+    )
+    said = [event["message"] for event in done.of("stage")]
+    assert any(line.startswith("calibrating on 16 texts") for line in said)
+
+    (gate,) = done.of("gate")
+    assert gate["precision"] == "int4"
+    assert not gate["cached"]
+    assert len(gate["candidates"]) == 2
+    stages = [event.get("stage", event["type"]) for event in done.events]
+    assert stages.index("gate") < stages.index("search") < stages.index("export")
+
+    serving = done.result["serving"]
+    assert serving["precision"] == "bf16"
+    assert list(serving["test"]) == ["base", "warm_start", "aligned"]
+    assert all(score["prompts"] == TEST_PROMPTS for score in serving["test"].values())
+    assert not any(score["missing"] for score in serving["test"].values())
+    low, high = done.result["test"]["aligned"]["ci95"]
+    is_outside = not low <= serving["test"]["aligned"]["mean"] <= high
+    assert [event["code"] for event in done.of("warning")].count("precision_gap") == is_outside
+
+    configuration = json.loads((done.adapter / "adapter_config.json").read_text())
+    assert configuration["base_model_name_or_path"] == job["model"]["path"]
 
 
 def _score_with_peft(job: dict, adapter: Path, folder: Path) -> float:

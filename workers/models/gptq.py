@@ -61,11 +61,14 @@ def feedback_of(
     ordered = hessian[order][:, order]
     steps = ordered.diagonal()
     is_dead = steps == 0
-    mean = steps.mean()
+    # Rounding depends on ratios only. Those of inputs far from 1 would over- or underflow below,
+    # which no damping mends.
+    mean = steps.mean(dtype=torch.float64).item()
+    ordered /= mean or 1.0
     ordered.diagonal()[is_dead] = 1.0
     while True:
         damped = ordered.clone()
-        damped.diagonal().add_(damping * mean)
+        damped.diagonal().add_(damping)
         upper = _inverse_factor(damped)
         if upper is not None:
             return Feedback(upper, order, damping)

@@ -20,7 +20,7 @@ from workers.models.checkpoint_writer import write_weights
 from workers.models.decoder import Decoder
 from workers.models.gptq_blocks import LayerError, RoundedFolder, round_blocks
 from workers.models.schemes import Shapes, config_entry, scheme_for
-from workers.models.sensitivity import Sensitivity, measured_sensitivities
+from workers.models.sensitivity import Sensitivity, measured_sensitivities, merged_layers
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
@@ -134,7 +134,13 @@ def _sequences(
         )
     if not texts or not settings.is_calibrated:
         return []
-    sequences = token_sequences(texts, base, settings)
+    sequences = [ids for ids in token_sequences(texts, base, settings) if ids]
+    if not sequences:
+        raise SpecError(
+            "no calibration text has a token to this model's tokenizer; set "
+            "engine.quantization.calibration to other texts",
+            field="engine.quantization.calibration",
+        )
     progress(f"calibrating on {len(sequences)} texts, {sum(map(len, sequences)):,} tokens")
     return sequences
 
@@ -155,13 +161,14 @@ def _kept_layers(
             f"keep_int8 is {count} but every layer is int8 already; take an int4 scheme",
             field="engine.quantization.keep_int8",
         )
-    found = measured_sensitivities(base, modules, scheme, sequences, progress)
-    if count >= len(found):
+    layers = len(merged_layers(modules))
+    if count >= layers:
         raise SpecError(
-            f"keep_int8 is {count} but the model has {len(found)} layers; set it to at most "
-            f"{len(found) - 1}, or take int8",
+            f"keep_int8 is {count} but the model has {layers} layers; set it to at most "
+            f"{layers - 1}, or take int8",
             field="engine.quantization.keep_int8",
         )
+    found = measured_sensitivities(base, modules, scheme, sequences, progress)
     for layer in found[:count]:
         progress(f"stays int8: {' + '.join(layer.modules)}, int4 output error {layer.error:.2e}")
     return tuple(found[:count])

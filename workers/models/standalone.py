@@ -49,13 +49,17 @@ def write_quantized(
     settings = settings.model_copy(update={"group_size": group_size})
     if settings.method is QuantizationMethod.GPTQ and calibration is None:
         raise SpecError("--method gptq needs calibration texts; give --calibration FILE")
+    if calibration is not None and not settings.is_calibrated:
+        raise SpecError(
+            f"--calibration {calibration} is given but rounding to nearest reads no texts; give "
+            "--method gptq or --keep-int8 too, or leave it out"
+        )
     target = out.expanduser().resolve()
     _check_target(target, is_replacing)
     base = ModelStore(cache_dir).base(model, progress)
     if base.folder == target or target in base.folder.parents:
         raise SpecError(f"--out {out} is or holds the model itself; name another folder")
-    is_reading = calibration is not None and settings.is_calibrated
-    texts = read_texts(calibration, base.folder) if is_reading else []
+    texts = read_texts(calibration, base.folder) if calibration is not None else []
 
     def build(folder: Path) -> None:
         quantize_folder(base.folder, folder, precision, progress, settings=settings, texts=texts)
@@ -87,11 +91,16 @@ def _check_target(target: Path, is_replacing: bool) -> None:
 
 def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
     """Build in a temporary folder on the same disk, then rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (
         target.parent / f".{target.name}-{part}-{os.getpid()}" for part in ("new", "old")
     )
-    temporary.mkdir()
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise SpecError(
+            f"--out {target} cannot be made: {error.strerror}; name a folder on a disk that can "
+            "be written"
+        ) from error
     try:
         build(temporary)
         if target.is_dir():

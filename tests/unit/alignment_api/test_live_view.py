@@ -15,11 +15,13 @@ from alignment_api.cli.text import duration, event_line, number
 from essa.events import (
     CompletionSample,
     ErrorEvent,
+    GateEvent,
     GenerationEvent,
     LadderEvent,
     LadderRung,
     ResultEvent,
     ScoreSummary,
+    ServingScores,
     StageEvent,
     ValidationEvent,
     WarningEvent,
@@ -40,6 +42,15 @@ LADDER = LadderEvent(
     rule="largest reliable",
     tokens=100,
     seconds=9,
+)
+GATE = GateEvent(
+    precision="int8",
+    base_nats=0.0421,
+    warm_start_nats=0.05,
+    zeroed_nats=0,
+    candidates=[0.04, 0.19],
+    effect_nats=1.5,
+    seconds=12,
 )
 VALIDATION = ValidationEvent(generation=3, score=0.55, ci95=(0.5, 0.6), is_best=True)
 EVENTS = [
@@ -135,6 +146,28 @@ def test_the_result_shows_scores_completions_and_how_to_use_the_adapter(tmp_path
     assert serve in shown
 
 
+def test_scores_on_the_base_that_is_served_stand_below_those_of_the_search(tmp_path: Path) -> None:
+    serving = ServingScores(
+        precision="bf16",
+        test={
+            "base": ScoreSummary(mean=0.12, ci95=(0.1, 0.2), prompts=9, components={"tone": 0.31}),
+            "aligned": ScoreSummary(mean=0.64, ci95=(0.6, 0.68), prompts=200, missing=3),
+        },
+    )
+    console = console_of()
+    searched = result(str(tmp_path), samples=0)
+    print_result(searched.model_copy(update={"serving": serving}), console)
+    rows = [line.split() for line in text_of(console).splitlines()]
+    first = rows.index(["base", "0.100", "0.050", "to", "0.150", "0.300", "9", "0"])
+    assert rows[first + 3 : first + 5] == [
+        ["base", "on", "bf16", "0.120", "0.100", "to", "0.200", "0.310", "9", "0"],
+        ["aligned", "on", "bf16", "0.640", "0.600", "to", "0.680", "-", "200", "3"],
+    ]
+    console = console_of()
+    print_result(searched, console)
+    assert "on bf16" not in text_of(console)
+
+
 def test_on_a_narrow_terminal_completions_stand_one_below_the_other(tmp_path: Path) -> None:
     console = console_of(width=60)
     print_result(result(str(tmp_path / "not-here"), samples=1), console)
@@ -166,6 +199,22 @@ def test_the_ladder_fits_one_line() -> None:
         "step size 4 (largest reliable); reliability/mean fitness by sigma: 1: -/0.200, "
         "4: 0.83/0.200; 100 tokens, 9 s"
     )
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_gates_measurements_fit_one_line(is_terminal: bool) -> None:
+    console = console_of(width=300, is_terminal=is_terminal)
+    with LiveView(console) as view:
+        view.on_event(GATE)
+    assert (
+        "engines agree with plain transformers: base within 0.042 nats, warm start 0.050, zeros "
+        "0.000; random candidates off by 4 % and 19 % of their effect"
+    ) in text_of(console)
+
+
+def test_an_agreement_that_was_remembered_is_said_to_be_from_before() -> None:
+    line = event_line(GATE.model_copy(update={"cached": True}))
+    assert line == "engines agreed with plain transformers on these bases before"
 
 
 def test_event_streams_are_parsed_by_the_standards_rules() -> None:

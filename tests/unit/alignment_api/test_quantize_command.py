@@ -90,6 +90,17 @@ def test_unusable_options_exit_with_2_and_write_nothing(
     assert "out" not in "".join(entries(tmp_path))
 
 
+def test_texts_that_would_not_be_read_are_refused(command, texts, tmp_path, capsys) -> None:
+    assert command("--calibration", str(texts)) == 2
+    assert "rounding to nearest reads no texts; give --method gptq" in capsys.readouterr().err
+    assert command("--calibration", str(texts), "--keep-int8", "1") == 0
+
+
+def test_a_target_that_cannot_be_made_is_named(command, texts, capsys) -> None:
+    assert command(out=texts / "below" / "out") == 2
+    assert "texts.jsonl/below/out cannot be made: Not a directory" in capsys.readouterr().err
+
+
 def test_bad_calibration_row_is_named_by_its_line(command, texts, tmp_path, capsys) -> None:
     texts.write_text('{"text": "fine"}\n{"question": "why"}\n')
     assert command("--method", "gptq", "--calibration", str(texts)) == 1

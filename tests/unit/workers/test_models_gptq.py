@@ -142,6 +142,13 @@ def test_damping_is_raised_on_a_singular_hessian_only():
     assert found < nearest
 
 
+@pytest.mark.parametrize("exponent", [-110, 110])
+def test_inputs_near_the_ends_of_float32_give_the_same_integers(exponent):
+    weight, hessian = random_weight(), correlated_hessian()
+    expected = gptq(weight, hessian, INT4).integers
+    assert torch.equal(gptq(weight, hessian * 2.0**exponent, INT4).integers, expected)
+
+
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     rng = random.Random(0)
@@ -263,6 +270,32 @@ def test_gptq_without_texts_is_refused(tiny_model, tmp_path):
             Precision.INT4,
             ignore,
             settings=QuantizationSpec(method="gptq"),
+        )
+    assert caught.value.detail["field"] == "engine.quantization.calibration"
+
+
+def test_a_text_without_a_token_is_left_out(calibrated, tiny_model, texts, tmp_path):
+    expected, _ = calibrated("llama", Precision.INT8)
+    report = quantize_folder(
+        tiny_model("llama"),
+        tmp_path,
+        Precision.INT8,
+        ignore,
+        settings=QuantizationSpec(method="gptq"),
+        texts=["", *texts],
+    )
+    assert report.errors == expected.errors
+
+
+def test_texts_of_which_none_has_a_token_are_refused(tiny_model, tmp_path):
+    with pytest.raises(SpecError, match="no calibration text has a token") as caught:
+        quantize_folder(
+            tiny_model("llama"),
+            tmp_path,
+            Precision.INT4,
+            ignore,
+            settings=QuantizationSpec(keep_int8=1),
+            texts=["", ""],
         )
     assert caught.value.detail["field"] == "engine.quantization.calibration"
 

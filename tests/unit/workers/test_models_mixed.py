@@ -182,9 +182,18 @@ def test_keeping_layers_lowers_the_error_of_the_model(uneven_model, texts, tmp_p
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_keeping_every_layer_is_refused(tiny_model, texts, tmp_path):
+def test_keeping_every_layer_is_refused_before_any_is_measured(tiny_model, texts, tmp_path):
+    lines: list[str] = []
     with pytest.raises(SpecError, match=r"keep_int8 is 8 but the model has 8 layers.*at most 7"):
-        quantized(tiny_model("llama"), tmp_path, texts, keep_int8=8)
+        quantize_folder(
+            tiny_model("llama"),
+            tmp_path,
+            Precision.INT4,
+            lines.append,
+            settings=QuantizationSpec(keep_int8=8),
+            texts=texts,
+        )
+    assert not [line for line in lines if line.startswith("sensitivity")]
 
 
 def test_keeping_int8_layers_of_an_int8_model_is_refused(tiny_model, tmp_path):

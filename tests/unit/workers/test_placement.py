@@ -6,7 +6,7 @@ import pytest
 
 from essa.errors import EngineStartError, SpecError
 from essa.spec import TransformersEngineSpec, VllmEngineSpec
-from workers.actor import EngineActor
+from workers.actor import EngineActor, bind_cores
 from workers.engines.build import EngineBuild
 from workers.placement import Node, Placement, plan_placement
 
@@ -49,6 +49,45 @@ def test_cores_a_process_may_not_use_stop_the_engine_at_its_start():
     build = EngineBuild(VllmEngineSpec(), "model", 4, 4, ("q_proj",), True, 0)
     with pytest.raises(EngineStartError, match=r"core 100001 .*engine\.workers"):
         EngineActor(build, (100_000,)).start()
+
+
+@pytest.mark.parametrize(
+    ("spec", "cores"),
+    [
+        (VllmEngineSpec(workers=1, tensor_parallel=2), 4),
+        (VllmEngineSpec(workers=2, tensor_parallel=2), 2),
+        (VllmEngineSpec(workers=1, tensor_parallel=3, cores_per_worker=3), 3),
+    ],
+)
+def test_ranks_of_an_engine_share_its_cores_evenly(spec, cores):
+    placements = plan_placement(spec, [Node("a", 4)])
+    assert [len(placement.cores) for placement in placements] == [cores] * spec.workers
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (VllmEngineSpec(workers=1, tensor_parallel=3), "tensor_parallel 3 does not divide the 4"),
+        (VllmEngineSpec(workers=4, tensor_parallel=2), "tensor_parallel 2 does not divide the 1"),
+        (
+            VllmEngineSpec(workers=1, tensor_parallel=2, cores_per_worker=3),
+            "tensor_parallel 2 does not divide the 3",
+        ),
+    ],
+)
+def test_cores_that_ranks_cannot_share_are_refused(spec, told):
+    with pytest.raises(SpecError, match=told) as caught:
+        plan_placement(spec, [Node("a", 4)])
+    assert "engine.cores_per_worker" in str(caught.value)
+    assert caught.value.detail["field"] == "engine.tensor_parallel"
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "written"),
+    [((3,), 1, "3"), ((2, 5), 1, "2,5"), ((2, 5), 2, "2|5"), ((0, 1, 6, 7), 2, "0,1|6,7")],
+)
+def test_cores_are_written_for_vllm_rank_by_rank(cores, ranks, written):
+    assert bind_cores(cores, ranks) == written
 
 
 def test_gpus_come_before_cores():

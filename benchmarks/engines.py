@@ -1,0 +1,108 @@
+"""Engines of a benchmark, each in a process of its own, which take turns on the same cores.
+
+A turn is one line of JSON to the process and one back. Ways to run a population:
+
+  base        our engine without adapters: its arguments, kernels and environment; the floor
+  population  our engine
+  multilora   stock vLLM, one adapter folder per candidate, all loaded
+  single      stock vLLM with room for one adapter
+  defaults    `vllm.LLM(model)`, told only how much memory it may have
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from populations import Setup
+
+from workers.actor import bind_cores
+from workers.engines.build import process_environment
+
+Turn = Callable[..., dict[str, Any]]
+
+
+class EngineProcess:
+    """One engine on its cores."""
+
+    def __init__(self, way: str, setup: Setup, cores: Sequence[int]) -> None:
+        """Start it; `wait_until_ready` returns when the model is loaded."""
+        self._way = way
+        self._log = Path(setup.folder, f"{way}-{cores[0]}.log")
+        program = "import engine_ways; engine_ways.main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, way, json.dumps(asdict(setup)), json.dumps([*cores])],
+            cwd=Path(__file__).parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log.open("w"),
+            env=_environment(way, cores),
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once it can generate."""
+        self.answer()
+
+    def ask(self, turn: str, **options: Any) -> None:
+        """Start a turn."""
+        self._process.stdin.write(json.dumps({"turn": turn, **options}) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the turn to end: what it found, with its `seconds`."""
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        sys.exit(f"the {self._way} engine ended:\n{self._log.read_text()[-3000:]}")
+
+    def turn(self, turn: str, **options: Any) -> dict[str, Any]:
+        """One whole turn."""
+        self.ask(turn, **options)
+        return self.answer()
+
+    def speed(self, turn: str = "all") -> float:
+        """Generated tokens per second of one turn."""
+        found = self.turn(turn)
+        return found["tokens"] / found["seconds"]
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def running(starts: Sequence[tuple[str, Setup, Sequence[int]]]) -> Iterator[list[EngineProcess]]:
+    """Engines of (way, setup, cores) for the length of a block, loaded and warm."""
+    with ExitStack() as stack:
+        engines = []
+        for start in starts:
+            engine = EngineProcess(*start)
+            stack.callback(engine.stop)
+            engines.append(engine)
+        for engine in engines:
+            engine.wait_until_ready()
+        yield engines
+
+
+def _environment(way: str, cores: Sequence[int]) -> dict[str, str]:
+    root = str(Path(__file__).parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if way == "defaults":
+        return environment | {"VLLM_LOGGING_LEVEL": "ERROR"}
+    from essa.spec import VllmEngineSpec
+
+    return (
+        environment
+        | process_environment(VllmEngineSpec(), cores)
+        | {"VLLM_CPU_OMP_THREADS_BIND": bind_cores(cores, 1), "VLLM_LOGGING_LEVEL": "ERROR"}
+    )

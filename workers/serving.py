@@ -1,0 +1,79 @@
+"""The result on the base that it will be served on, where the search ran on another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from essa.coordinator.loop import Outcome
+from essa.coordinator.report import ALIGNED, precision_gap, test_summaries
+from essa.errors import ClusterError, EvaluationError
+from essa.events import ResultEvent, ServingScores, WarningEvent
+from essa.parametrize.codec import SingularValueCodec
+from essa.spec import AlignmentJobSpec, EngineSpec
+from essa.types import FloatArray, PopulationScores, describe_failures
+from workers.job_context import JobContext
+from workers.placement import Node
+
+
+def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
+    """The engine of the search, on the base that will be served."""
+    if spec.serving_precision == spec.engine.precision:
+        return spec.engine
+    return spec.engine.model_copy(
+        update={"precision": spec.serving_precision, "quantization": None}
+    )
+
+
+def with_serving_scores(
+    context: JobContext, codec: SingularValueCodec, outcome: Outcome, nodes: list[Node]
+) -> ResultEvent:
+    """Score the same vector on the base it will be served on, where that is another.
+
+    Warns where the scores are further apart than the interval, and where there are none: the
+    result of the search stands either way.
+
+    Raises:
+        JobCancelledError: the user cancelled.
+        SpecError: the model cannot be had in that precision.
+    """
+    job, result = context.job, outcome.result
+    searched, served = job.spec.engine.precision, job.spec.serving_precision
+
+    def warn(code: str, message: str) -> None:
+        job.sink.emit(WarningEvent(code=code, message=message))
+
+    if served == searched:
+        return result
+    try:
+        scores = _score_when_served(context, codec, outcome.vector, nodes)
+    except (EvaluationError, ClusterError) as error:
+        # The adapter is there and was scored where it was searched.
+        warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
+        return result
+    serving = ServingScores(precision=served, test=test_summaries(scores))
+    gap = precision_gap(searched, result.test["aligned"], served, serving.test["aligned"])
+    if gap is not None:
+        warn("precision_gap", gap)
+    return result.model_copy(update={"serving": serving, "tokens": result.tokens + scores.tokens})
+
+
+def _score_when_served(
+    context: JobContext, codec: SingularValueCodec, vector: FloatArray, nodes: list[Node]
+) -> PopulationScores:
+    spec = context.job.spec
+    with context.engines(context.plan(serving_engine(spec)), nodes) as pool:
+        pool.load_basis(codec.engine_basis())
+        what = f"test on the {spec.serving_precision} base"
+        context.job.stage("test", what)
+        scores = context.evaluator(pool, codec).evaluate(
+            np.stack([np.zeros_like(vector), vector]),
+            context.data.test,
+            with_base=True,
+            label=what,
+        )
+    if np.isnan(scores.rewards_N_P[ALIGNED]).all():
+        raise EvaluationError(
+            f"not one of {len(context.data.test)} test prompts has a score. Failures: "
+            + describe_failures(scores.failures)
+        )
+    return scores
