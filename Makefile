@@ -44,8 +44,8 @@ check: install ## lint, format and layering
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-bench: install ## tokens per second of the population path against its alternatives
-	$(BIN)/python benchmarks/population_throughput.py
+bench: install ## every benchmark of the engine, an hour; BENCH_ARGS=--quick takes minutes
+	$(BIN)/python benchmarks/suite.py $(BENCH_ARGS)
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,164 @@
+"""The demo job in every precision and with several seeds: test scores, and time to a target.
+
+Every run is a whole job (examples/upbeat/job.yaml): warm start, ladder, search, test, and the test
+on the bf16 base. Shown are test scores with 95 % intervals over prompts, and seconds, generations
+and generated tokens until the validation score first reached a target. A run that has finished is
+not run again: an interrupted benchmark goes on. Each takes minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from populations import CACHE
+from report import print_json, print_table
+
+from alignment_api import composition
+from essa.events import Event, StageEvent
+from essa.ports import EventSink, RunControl
+from essa.spec.file import load_job_file
+
+JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
+COLUMNS = (
+    "precision", "seed", "base", "warm start", "aligned", "aligned on bf16", "generations",
+    "seconds", "search tok/s", "s to target", "generations to target", "tokens to target",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run what has not finished, then print everything."""
+    arguments = _arguments()
+    if arguments.run:
+        _run_one(*arguments.run, arguments)
+        return
+    rows = []
+    for precision in arguments.precisions.split(","):
+        for seed in arguments.seeds.split(","):
+            folder = arguments.out / f"{precision}-{seed}"
+            if not (folder / "events.done").exists():
+                _run_in_process(precision, seed, folder, arguments)
+            rows.append({"precision": precision, "seed": int(seed)} | _read(folder, arguments))
+    print_table(COLUMNS, [_cells(row) for row in rows], f"target: validation {arguments.target:g}")
+    print_json("job_precisions", target=arguments.target, rows=rows)
+
+
+def _run_in_process(precision: str, seed: str, folder: Path, arguments: argparse.Namespace) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "--run", precision, seed, "--out", str(arguments.out)]
+    with (folder / "job.log").open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    if code != 0:
+        sys.exit(f"{precision}, seed {seed} failed:\n{(folder / 'job.log').read_text()[-3000:]}")
+
+
+class _Recorder(EventSink):
+    """Every event with the seconds since the start, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w")
+        self._started_s = time.monotonic()
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        seconds = round(time.monotonic() - self._started_s, 2)
+        if not isinstance(event, StageEvent):
+            line = json.dumps({"seconds": seconds, "event": event.model_dump(mode="json")})
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+class _NeverCancelled(RunControl):
+    def is_cancelled(self) -> bool:
+        """False."""
+        return False
+
+
+def _run_one(precision: str, seed: str, arguments: argparse.Namespace) -> None:
+    spec = load_job_file(JOB, [f"engine.precision={precision}", f"seed={seed}"])
+    folder = arguments.out / f"{precision}-{seed}"
+
+    def no_uploads(file_id: str) -> Path:
+        raise FileNotFoundError(file_id)
+
+    composition.run_job(
+        spec,
+        run_dir=folder / "run",
+        cache_dir=CACHE.resolve(),
+        sink=_Recorder(folder / "events.jsonl"),
+        control=_NeverCancelled(),
+        resolve_file=no_uploads,
+    )
+    (folder / "events.done").touch()
+
+
+def _read(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    tokens, generations, rollout_s, reached = 0, 0, 0.0, None
+    result: dict[str, Any] = {}
+    for line in lines:
+        event = line["event"]
+        if event["type"] == "generation":
+            tokens += event["generated_tokens"]
+            rollout_s += event["rollout_s"]
+            generations = event["generation"]
+        is_validation = event["type"] == "validation"
+        if is_validation and reached is None and event["score"] >= arguments.target:
+            reached = (line["seconds"], generations, tokens)
+        if event["type"] == "result":
+            result = event
+    seconds, reached_generations, reached_tokens = reached or (None, None, None)
+    return {
+        "test": result["test"],
+        "serving": result["serving"],
+        "generations": result["generations"],
+        "stop_reason": result["stop_reason"],
+        "seconds": round(result["seconds"], 1),
+        "search_tok_s": round(tokens / rollout_s, 1),
+        "seconds_to_target": seconds,
+        "generations_to_target": reached_generations,
+        "tokens_to_target": reached_tokens,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    serving = row["serving"]
+    to_target = [row[f"{what}_to_target"] for what in ("seconds", "generations", "tokens")]
+    return [
+        row["precision"],
+        row["seed"],
+        f"{row['test']['base']['mean']:.3f}",
+        f"{row['test']['warm_start']['mean']:.3f}",
+        _interval(row["test"]["aligned"]),
+        _interval(serving["test"]["aligned"]) if serving else "",
+        row["generations"],
+        float(row["seconds"]),
+        float(row["search_tok_s"]),
+        *("not reached" if value is None else value for value in to_target),
+    ]
+
+
+def _interval(score: dict[str, Any]) -> str:
+    low, high = score["ci95"]
+    return f"{score['mean']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--precisions", default="bf16,int8,int4", help="formats of the base")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--target", type=float, default=1.3, help="validation score")
+    parser.add_argument("--out", type=Path, default=CACHE / "job_precisions", help="runs, kept")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
