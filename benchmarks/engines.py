@@ -4,7 +4,7 @@ A turn is one line of JSON to the process and one back. Ways to run a population
 
   base        our engine without adapters: its arguments, kernels and environment; the floor
   population  our engine
-  multilora   stock vLLM, one adapter folder per candidate, all loaded
+  multilora   stock vLLM with its threads bound, one adapter folder per candidate, all loaded
   single      stock vLLM with room for one adapter
   defaults    `vllm.LLM(model)`, told only how much memory it may have
 """
@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +23,12 @@ from typing import Any
 
 from populations import Setup
 
+from essa.spec import VllmEngineSpec
 from workers.actor import bind_cores
 from workers.engines.build import process_environment
 
-Turn = Callable[..., dict[str, Any]]
+STOCK = ("multilora", "single")
+"""Ways that are vLLM's own."""
 
 
 class EngineProcess:
@@ -97,12 +99,11 @@ def _environment(way: str, cores: Sequence[int]) -> dict[str, str]:
     root = str(Path(__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment["VLLM_LOGGING_LEVEL"] = "ERROR"
     if way == "defaults":
-        return environment | {"VLLM_LOGGING_LEVEL": "ERROR"}
-    from essa.spec import VllmEngineSpec
-
-    return (
-        environment
-        | process_environment(VllmEngineSpec(), cores)
-        | {"VLLM_CPU_OMP_THREADS_BIND": bind_cores(cores, 1), "VLLM_LOGGING_LEVEL": "ERROR"}
-    )
+        return environment
+    ours = process_environment(VllmEngineSpec(), cores)
+    if way in STOCK:
+        # Threads where they belong, as vLLM's documents advise; its memory is its own affair.
+        ours = {name: ours[name] for name in ("OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")}
+    return environment | ours | {"VLLM_CPU_OMP_THREADS_BIND": bind_cores(cores, 1)}

@@ -9,9 +9,11 @@ Ways to generate the same number of tokens for N candidates on the same prompts:
 
 Each lives in a process of its own on the same core; they take turns, so that a change in the
 machine's speed meets all of them. A ratio is the median of ratios turn by turn, with a 95 %
-bootstrap interval. Prefix caching is off in all of them: the base would share every prompt, a
-population only those of one candidate. With several cores, rows run side by side, one a core, as
-engines do in a pool.
+bootstrap interval. Two processes of one and the same engine differ by up to 2 % for their whole
+life, so base and population are started several times and the interval is over starts too.
+
+Prefix caching is off in all of them: the base would share every prompt, a population only those of
+one candidate. With several cores, rows run side by side, one a core, as engines do in a pool.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def main() -> None:
     def measure(case: Case) -> dict[str, Any]:
         core = cores.get()
         try:
-            return _measure(case, core, arguments.turns, arguments.slow_turns)
+            return _measure(case, core, arguments)
         finally:
             cores.put(core)
 
@@ -80,46 +82,55 @@ def main() -> None:
     print_json("population_throughput", rows=rows)
 
 
-def _measure(case: Case, core: int, turns: int, slow_turns: int) -> dict[str, Any]:
+def _measure(case: Case, core: int, arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="essa-bench-") as folder:
         setup = prepare(
             Path(folder),
             case.precision,
             case.population,
-            with_adapters=slow_turns > 0,
+            with_adapters=arguments.slow_turns > 0,
             rank=case.rank,
             targets=TARGETS[case.layers],
             sequences=max(case.sequences, case.population),
             prompt_tokens=case.prompt_tokens,
             new_tokens=case.new_tokens,
         )
-        ways = ["base", "population"] + (["multilora"] if slow_turns else [])
-        with running([(way, setup, [core]) for way in ways]) as engines:
-            return vars(case) | _take_turns(engines, setup, turns, slow_turns)
+        found = _against_base(setup, core, arguments)
+        if arguments.slow_turns:
+            found |= _against_others(setup, core, arguments.slow_turns)
+        return vars(case) | found
 
 
-def _take_turns(engines: list[Any], setup: Setup, turns: int, slow_turns: int) -> dict[str, Any]:
-    base, ours, *slow = engines
-    for engine in engines:
-        engine.speed()
+def _against_base(setup: Setup, core: int, arguments: argparse.Namespace) -> dict[str, Any]:
     speeds: dict[str, list[float]] = {"base": [], "population": []}
-    for turn in range(turns):
-        # Every other turn in the other order: who goes first would otherwise always be the same.
-        for name, engine in [("base", base), ("population", ours)][:: 1 if turn % 2 else -1]:
-            speeds[name].append(engine.speed())
-    found: dict[str, Any] = {f"{name}_tok_s": median(values) for name, values in speeds.items()}
-    found["population_over_base"] = ratio(speeds["population"], speeds["base"])
-    if not slow:
-        return found
+    for _ in range(arguments.starts):
+        with running([(way, setup, [core]) for way in speeds]) as engines:
+            named = list(zip(speeds, engines, strict=True))
+            for engine in engines:
+                engine.speed()
+            for turn in range(arguments.turns):
+                # The order alternates: otherwise it would always be the same one that goes first.
+                for name, engine in named[:: 1 if turn % 2 else -1]:
+                    speeds[name].append(engine.speed())
+    return {
+        **{f"{name}_tok_s": median(values) for name, values in speeds.items()},
+        "population_over_base": ratio(speeds["population"], speeds["base"], arguments.starts),
+    }
+
+
+def _against_others(setup: Setup, core: int, turns: int) -> dict[str, Any]:
     each = -(-setup.sequences // setup.population)
     candidates = min(setup.population, max(1, 16 // each))
     together, folders, alone = [], [], []
-    for _ in range(slow_turns):
-        together.append(ours.speed())
-        folders.append(slow[0].speed())
-        turn = ours.turn("one_by_one", candidates=candidates)
-        alone.append(turn["tokens"] / turn["seconds"])
-    return found | {
+    with running([(way, setup, [core]) for way in ("population", "multilora")]) as (ours, stock):
+        ours.speed()
+        stock.speed()
+        for _ in range(turns):
+            together.append(ours.speed())
+            folders.append(stock.speed())
+            turn = ours.turn("one_by_one", candidates=candidates)
+            alone.append(turn["tokens"] / turn["seconds"])
+    return {
         "multilora_tok_s": median(folders),
         "one_by_one_tok_s": median(alone),
         "population_over_multilora": ratio(together, folders),
@@ -157,7 +168,10 @@ def _arguments() -> argparse.Namespace:
     add("--ranks", int, "8", "ranks of the adapter")
     add("--layers", _layers, "qkvo", "qkvo or all-linear")
     add("--cores", int, "0", "one row at a time on each of these CPU cores")
-    parser.add_argument("--turns", type=int, default=11, help="pairs of base and population")
+    parser.add_argument(
+        "--starts", type=int, default=3, help="times base and population are started anew"
+    )
+    parser.add_argument("--turns", type=int, default=4, help="pairs of them after each start")
     parser.add_argument(
         "--slow-turns", type=int, default=2, help="turns of multi-LoRA and one by one; 0: neither"
     )
