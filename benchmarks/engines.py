@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ class EngineProcess:
             stderr=self._log.open("w"),
             env=_environment(way, cores),
             text=True,
+            start_new_session=True,
         )
 
     def wait_until_ready(self) -> None:
@@ -76,22 +78,22 @@ class EngineProcess:
         return found["tokens"] / found["seconds"]
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.kill()
+        """End the process and those that vLLM started from it."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 @contextmanager
 def running(starts: Sequence[tuple[str, Setup, Sequence[int]]]) -> Iterator[list[EngineProcess]]:
-    """Engines of (way, setup, cores) for the length of a block, loaded and warm."""
+    """Engines of (way, setup, cores) for the length of a block, loaded."""
     with ExitStack() as stack:
         engines = []
         for start in starts:
             engine = EngineProcess(*start)
             stack.callback(engine.stop)
-            engines.append(engine)
-        for engine in engines:
+            # One after the other: vLLM measures the free memory while it starts.
             engine.wait_until_ready()
+            engines.append(engine)
         yield engines
 
 

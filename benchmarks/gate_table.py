@@ -66,7 +66,7 @@ def main() -> None:
         folders["SmolLM2-135M"] = ModelStore(CACHE).base(ModelSpec(path=MODEL)).folder
         cases = [
             Case(*case)
-            for case in itertools.product(FORMATS, folders, TARGETS, arguments.ranks)
+            for case in itertools.product(arguments.formats, folders, TARGETS, arguments.ranks)
             if case[1] != "SmolLM2-135M" or case[3] == arguments.ranks[len(arguments.ranks) // 2]
         ]
         bases = {
@@ -231,6 +231,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--ranks", type=numbers, default=[2, 8, 32], help="default 2,8,32; SmolLM2: the middle one"
+    )
+    parser.add_argument(
+        "--formats",
+        type=lambda given: given.split(","),
+        default=list(FORMATS),
+        help=f"comma-separated (default {','.join(FORMATS)})",
     )
     parser.add_argument(
         "--cores", type=numbers, default=[0, 1], help="cases side by side (default 0,1)"
