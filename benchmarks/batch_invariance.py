@@ -22,7 +22,7 @@ COLUMNS = ("precision", "cores", "order", "sequences differing", "tokens differi
 
 
 def main() -> None:
-    """Measure every precision on one core, and what was asked for on two."""
+    """Measure every precision."""
     arguments = _arguments()
     prompts = sampled_prompts(arguments.prompts)
     rows: list[dict[str, Any]] = []

@@ -3,7 +3,7 @@
 Every run is a whole job (examples/upbeat/job.yaml): warm start, ladder, search, test, and the test
 on the bf16 base. Shown are test scores with 95 % intervals over prompts, and seconds, generations
 and generated tokens until the validation score first reached a target. A run that has finished is
-not run again: an interrupted benchmark goes on.
+not run again; one that was interrupted starts anew.
 
 Every job has one engine and one core to itself, for everything; with several cores, jobs run side
 by side. The wall-clock budget is lifted, since one core takes longer than the demo's two.
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import time
@@ -72,7 +73,9 @@ def main() -> None:
 def _run_on(
     core: int, precision: str, seed: str, folder: Path, arguments: argparse.Namespace
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not resumed: the clock of a resumed job says nothing.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     command = [sys.executable, __file__, "--run", precision, seed, "--out", str(arguments.out)]
     with (folder / "job.log").open("w") as log:
         code = subprocess.run(
@@ -127,20 +130,26 @@ def _run_one(precision: str, seed: str, arguments: argparse.Namespace) -> None:
 
 def _read(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    tokens, generations, rollout_s, reached = 0, 0, 0.0, None
+    tokens_by_generation: dict[int, int] = {0: 0}
+    rollout_s, reached = 0.0, None
     result: dict[str, Any] = {}
     for line in lines:
         event = line["event"]
         if event["type"] == "generation":
-            tokens += event["generated_tokens"]
+            tokens_by_generation[event["generation"]] = event["generated_tokens"]
             rollout_s += event["rollout_s"]
-            generations = event["generation"]
-        is_validation = event["type"] == "validation"
-        if is_validation and reached is None and event["score"] >= arguments.target:
-            reached = (line["seconds"], generations, tokens)
-        if event["type"] == "result":
+        elif event["type"] == "result":
             result = event
-    seconds, reached_generations, reached_tokens = reached or (None, None, None)
+        elif event["type"] == "validation":
+            if reached is None and event["score"] >= arguments.target:
+                reached = (line["seconds"], event["generation"])
+    tokens = sum(tokens_by_generation.values())
+    seconds, reached_generations = reached or (None, None)
+    reached_tokens = None
+    if reached_generations is not None:
+        # A generation's own event comes after its validation.
+        counted = [n for number, n in tokens_by_generation.items() if number <= reached_generations]
+        reached_tokens = sum(counted)
     return {
         "test": result["test"],
         "serving": result["serving"],

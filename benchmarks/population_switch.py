@@ -76,7 +76,7 @@ def _memory_per_candidate(size: Size, arguments: argparse.Namespace) -> dict[str
         with tempfile.TemporaryDirectory(prefix="essa-bench-") as folder:
             setup = prepare(
                 Path(folder), arguments.precision, population, modules=size.modules, rank=size.rank,
-                targets=size.targets,
+                targets=size.targets, sequences=population,
             )  # fmt: skip
             with running([("population", setup, [arguments.core])]) as (engine,):
                 engine.turn("one_by_one", candidates=FEW)

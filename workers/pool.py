@@ -164,15 +164,17 @@ class EnginePool:
         """The same work on every engine, side by side: one result per engine, see `Engine`.
 
         Raises:
-            EngineError: an engine failed; nothing is tried again.
+            EngineError: an engine refused the work.
+            WorkerLostError: an engine died more often than engine.max_restarts allows.
         """
-        self._await_starts()
-        return self._all(
-            [
-                worker.actor.generate.remote(candidates, prompts, parameters)
-                for worker in self._workers
-            ]
-        )
+
+        def generate(worker: _Worker) -> Any:
+            return worker.actor.generate.remote(candidates, prompts, parameters)
+
+        found = self._each(generate)
+        while any(worker.starting for worker in self._workers):
+            found = self._each(generate)
+        return found
 
     def run(
         self, items: Sequence[WorkItem], check: Callable[[], None] = lambda: None
@@ -228,18 +230,24 @@ class EnginePool:
         except RayError as error:
             raise EngineStartError(f"an engine's process failed: {_reason(error)}") from error
 
-    def _each(self, call: Callable[[_Worker], Any]) -> None:
-        """Make a call on every engine; one that has died is started again, which repeats it."""
+    def _each(self, call: Callable[[_Worker], Any]) -> list[Any]:
+        """Make a call on every engine; answers in order.
+
+        An engine that has died is started again with bases and population; it is `starting`
+        afterwards and has no answer.
+        """
         self._await_starts()
+        answers = []
         for worker, reference in [(worker, call(worker)) for worker in self._workers]:
             try:
-                ray.get(reference, timeout=self._build.spec.item_timeout_s)
+                answers.append(ray.get(reference, timeout=self._build.spec.item_timeout_s))
             except EngineStoppedError as error:
                 self._restart(worker, _reason(error))
             except EngineError as error:
                 raise _cause(error) from error
             except RayError as error:
                 self._restart(worker, _reason(error))
+        return answers
 
     def _restart(self, worker: _Worker, reason: str) -> None:
         limit = self._build.spec.max_restarts

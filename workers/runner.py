@@ -73,10 +73,12 @@ def run_alignment_job(
         sink.emit(WarningEvent(code="data", message=note))
     context = JobContext(job, store, base, encoder, data, reward, resolve)
     plan = context.plan(spec.engine)
+    # Both before the search: a base that cannot be had must not cost a finished one.
+    serving = context.plan(serving_engine(spec))
     with ray_cluster() as nodes:
         found = _search(context, plan, nodes)
-        adapter = _export(context, found)
-        result = with_serving_scores(context, found.codec, found.outcome, nodes)
+        adapter = _export(context, found, serving)
+        result = with_serving_scores(context, found.codec, found.outcome, serving, nodes)
     result = result.model_copy(
         update={"adapter": str(adapter), "seconds": time.monotonic() - job.started_s}
     )
@@ -135,13 +137,13 @@ def _check_engines(
     )
 
 
-def _export(context: JobContext, found: _Found) -> Path:
+def _export(context: JobContext, found: _Found, serving: EnginePlan) -> Path:
     """Write the adapter for the base it will be served on."""
     job = context.job
     job.stage("export", "writing the adapter")
     folder = job.run_dir / "adapter"
-    base = context.plan(serving_engine(job.spec)).model_folder
-    write_adapter(found.codec.export(found.outcome.vector), folder, base_model_name=str(base))
+    adapter = found.codec.export(found.outcome.vector)
+    write_adapter(adapter, folder, base_model_name=str(serving.model_folder))
     return folder
 
 

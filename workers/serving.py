@@ -11,6 +11,7 @@ from essa.events import ResultEvent, ServingScores, WarningEvent
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import AlignmentJobSpec, EngineSpec
 from essa.types import FloatArray, PopulationScores, describe_failures
+from workers.engine_setup import EnginePlan
 from workers.job_context import JobContext
 from workers.placement import Node
 
@@ -25,16 +26,21 @@ def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
 
 
 def with_serving_scores(
-    context: JobContext, codec: SingularValueCodec, outcome: Outcome, nodes: list[Node]
+    context: JobContext,
+    codec: SingularValueCodec,
+    outcome: Outcome,
+    plan: EnginePlan,
+    nodes: list[Node],
 ) -> ResultEvent:
     """Score the same vector on the base it will be served on, where that is another.
 
     Warns where the scores are further apart than the interval, and where there are none: the
     result of the search stands either way.
 
+    Args:
+        plan: of `serving_engine`.
     Raises:
         JobCancelledError: the user cancelled.
-        SpecError: the model cannot be had in that precision.
     """
     job, result = context.job, outcome.result
     searched, served = job.spec.engine.precision, job.spec.serving_precision
@@ -45,7 +51,7 @@ def with_serving_scores(
     if served == searched:
         return result
     try:
-        scores = _score_when_served(context, codec, outcome.vector, nodes)
+        scores = _score_when_served(context, codec, outcome.vector, plan, nodes)
     except (EvaluationError, ClusterError) as error:
         # The adapter is there and was scored where it was searched.
         warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
@@ -58,12 +64,15 @@ def with_serving_scores(
 
 
 def _score_when_served(
-    context: JobContext, codec: SingularValueCodec, vector: FloatArray, nodes: list[Node]
+    context: JobContext,
+    codec: SingularValueCodec,
+    vector: FloatArray,
+    plan: EnginePlan,
+    nodes: list[Node],
 ) -> PopulationScores:
-    spec = context.job.spec
-    with context.engines(context.plan(serving_engine(spec)), nodes) as pool:
+    with context.engines(plan, nodes) as pool:
         pool.load_basis(codec.engine_basis())
-        what = f"test on the {spec.serving_precision} base"
+        what = f"test on the {plan.spec.precision} base"
         context.job.stage("test", what)
         scores = context.evaluator(pool, codec).evaluate(
             np.stack([np.zeros_like(vector), vector]),

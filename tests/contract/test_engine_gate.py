@@ -49,11 +49,11 @@ class Bench:
     folder: Path
     cache_dir: Path
 
-    def gate(self, key: str) -> GateEvent:
+    def gate(self, key: str, prompts: list[tuple[int, ...]] = PROMPTS) -> GateEvent:
         """Each `key` is a model never seen before, so that nothing is remembered."""
         sink = Recorder()
         pass_gate(
-            self.pool, self.codec, self.spec, PROMPTS, model_folder=self.folder, model_digest=key,
+            self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key,
             cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text: None,
         )  # fmt: skip
         (event,) = sink.events
@@ -124,6 +124,11 @@ def test_a_right_engine_passes_and_is_remembered(bench):
     again = bench.gate("right")
     assert again.cached
     assert again.candidates == event.candidates
+
+
+def test_prompts_longer_than_the_context_are_cut(bench):
+    long = [prompt * 10 for prompt in PROMPTS]
+    assert bench.gate("long prompts", long).base_nats < 0.01
 
 
 def _rotate_slots(worker: Any) -> None:

@@ -85,9 +85,13 @@ def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> Remote
     )
     engine = RemoteEngine(build, cores=tuple(range(ranks)))
     engine.load_basis(codec.engine_basis())
+    _set_population(engine, codec)
+    return engine
+
+
+def _set_population(engine: RemoteEngine, codec) -> None:
     vectors = np.random.default_rng(9).normal(size=(POPULATION, codec.dimension))
     engine.set_population(codec.scales(vectors))
-    return engine
 
 
 def _answers(engine, pairs, parameters) -> list:
@@ -105,7 +109,6 @@ def test_answers_are_bit_equal_in_any_company(precision, temperature, tiny_model
         max_tokens=10, temperature=temperature, seed=4, with_logprobs=True, ignore_end=True
     )
     try:
-        # Alone first: the prefix cache then holds nothing that the crowd would not compute alike.
         alone = []
         for index, pair in enumerate(PAIRS):
             # A sampling seed belongs to a place in the call.
@@ -114,6 +117,7 @@ def test_answers_are_bit_equal_in_any_company(precision, temperature, tiny_model
                 ignore_end=True,
             )  # fmt: skip
             alone += _answers(engine, [pair], one)
+        _set_population(engine, codec)  # empties the prefix cache
         together = _answers(engine, PAIRS, parameters)
     finally:
         engine.close()

@@ -92,7 +92,7 @@ class LayerBuffers:
     def shrunk(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""
         rows = len(x)
-        if rows < STEADY_ROWS:
+        if rows < STEADY_ROWS and self.shrink.device.type == "cpu":
             x = F.pad(x, (0, 0, 0, STEADY_ROWS - rows))
             slots = F.pad(slots, (0, STEADY_ROWS - rows))
         if self.packed is None:

@@ -26,6 +26,8 @@ from workers.gate.verdict import Measurement, objections, rms, worst
 from workers.pool import EnginePool
 
 PROMPTS = 4
+PROMPT_TOKENS = 128
+"""Of longer prompts the last so many: enough to compare by, and they fit every context."""
 ANSWER_TOKENS = 24
 RANDOM_CANDIDATES = 2
 EFFECT_NATS = (1.0, 1.3)
@@ -35,7 +37,7 @@ Less drowns in rounding. Much more leaves the region where the model is a smooth
 weights: at 4 nats right INT8 engines were off by 70 % of the effect, at 1 by 36 % at most."""
 MAX_SIGMA = 256.0
 BISECTIONS = 6
-ANSWER = SamplingParameters(max_tokens=ANSWER_TOKENS, with_logprobs=True)
+ANSWER = SamplingParameters(max_tokens=ANSWER_TOKENS, ignore_end=True, with_logprobs=True)
 
 WARM_START, ZEROED = 0, RANDOM_CANDIDATES + 1
 """Positions among the gate's candidates; the random ones lie between."""
@@ -48,6 +50,7 @@ def check_engines(
     prompts: Sequence[tuple[int, ...]],
     *,
     precision: Precision,
+    max_len: int | None = None,
     seed: int,
     say: Callable[[str], None],
 ) -> GateEvent:
@@ -55,6 +58,7 @@ def check_engines(
 
     Args:
         prompts: token ids; the first few are used.
+        max_len: longest prompt and answer that the engines take, where the job limits it.
         seed: of the random candidates.
         say: told what is being done.
     Returns:
@@ -64,7 +68,10 @@ def check_engines(
         EngineError: an engine failed.
     """
     started_s = time.monotonic()
-    chosen = [tuple(prompt) for prompt in prompts[:PROMPTS]]
+    longest = PROMPT_TOKENS
+    if max_len is not None:
+        longest = max(1, min(longest, max_len - ANSWER_TOKENS))
+    chosen = [tuple(prompt[-longest:]) for prompt in prompts[:PROMPTS]]
     say("checking the engines against plain transformers: the base")
     base_answers = _base_answers(pool, chosen)
     scorer = _Scorer(reference, codec)

@@ -29,6 +29,7 @@ from workers.models.checkpoint import weight_files
 
 MEMORY_FRAC = 0.7
 """Share of the free memory that the reference may fill."""
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,20 @@ def memory_needed_bytes(folder: Path) -> int:
 
 
 def fits_memory(folder: Path) -> bool:
-    """Whether this machine has room for the reference now."""
-    return memory_needed_bytes(folder) <= MEMORY_FRAC * psutil.virtual_memory().available
+    """Whether this machine, or the container, has room for the reference now."""
+    return memory_needed_bytes(folder) <= MEMORY_FRAC * _available_bytes()
+
+
+def _available_bytes() -> float:
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        kept = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return free  # no container, or one without a limit
+    # Files that the kernel keeps in memory as long as nobody needs it.
+    return min(free, limit - used + int(kept.get("inactive_file", 0)))
 
 
 def _load(folder: Path, quantise_to: Precision | None) -> Any:

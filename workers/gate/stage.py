@@ -14,7 +14,7 @@ from essa.events import GateEvent, WarningEvent
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.storage import write_file
 from essa.ports import EventSink
-from essa.spec.engine import EngineSpec, TransformersEngineSpec
+from essa.spec.engine import EngineSpec, VllmEngineSpec
 from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
 from workers.pool import EnginePool
@@ -64,12 +64,14 @@ def pass_gate(
         )
         return
     say("loading the reference")
-    is_transformers = isinstance(spec, TransformersEngineSpec)
-    reference = ReferenceModel(model_folder, spec.precision if is_transformers else None)
+    is_vllm = isinstance(spec, VllmEngineSpec)
+    # bitsandbytes quantises as it loads, vLLM's checkpoint is quantised already.
+    reference = ReferenceModel(model_folder, None if is_vllm else spec.precision)
     try:
         event = check_engines(
-            pool, codec, reference, prompts, precision=spec.precision, seed=seed, say=say
-        )
+            pool, codec, reference, prompts, precision=spec.precision,
+            max_len=spec.max_model_len if is_vllm else None, seed=seed, say=say,
+        )  # fmt: skip
     finally:
         reference.close()
     memory.parent.mkdir(parents=True, exist_ok=True)

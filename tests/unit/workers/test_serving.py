@@ -109,7 +109,9 @@ class Bench:
         run = JobRun(spec, self._folder, self._folder, self.sink, control or Control(), 0.0)
         # No test here reaches model, prompts or reward.
         context = LocalContext(run, None, None, None, DATA, None, None, served=served)
-        return with_serving_scores(context, self._codec, Outcome(self.vector, self.result), NODES)
+        plan = context.plan(serving_engine(context.job.spec))
+        outcome = Outcome(self.vector, self.result)
+        return with_serving_scores(context, self._codec, outcome, plan, NODES)
 
     def served(self, loss: float = 0.0, **given: Any) -> ServingBase:
         """A base on which the vector scores `loss` less than where it was searched."""
