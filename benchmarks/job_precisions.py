@@ -140,9 +140,9 @@ def _read(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             rollout_s += event["rollout_s"]
         elif event["type"] == "result":
             result = event
-        elif event["type"] == "validation":
-            if reached is None and event["score"] >= arguments.target:
-                reached = (line["seconds"], event["generation"])
+        elif reached is None and event["type"] == "validation":
+            is_there = event["score"] >= arguments.target
+            reached = (line["seconds"], event["generation"]) if is_there else None
     tokens = sum(tokens_by_generation.values())
     seconds, reached_generations = reached or (None, None)
     reached_tokens = None

@@ -240,6 +240,19 @@ def test_an_engine_that_dies_between_runs_gets_the_next_population(bench):
     assert [one.population for one in bench.pool.health()] == [POPULATION] * 2
 
 
+def test_work_for_every_engine_is_done_again_by_one_that_died(bench):
+    candidates = [BASE, *range(POPULATION)]
+    prompts = PROMPTS[: len(candidates)]
+    os.kill(bench.process(0), signal.SIGKILL)
+    answers = bench.pool.generate_everywhere(candidates, prompts, GREEDY)
+    expected = bench.reference.generate(candidates, prompts, GREEDY)
+    assert len(answers) == 2
+    for found in answers:
+        assert [c.token_ids for (c,) in found] == [c.token_ids for (c,) in expected]
+    assert len(bench.told) == 1
+    assert "engine 0 was lost" in bench.told[0]
+
+
 # The tests below start their own engine: the cores of the shared ones are free again by then.
 
 
