@@ -110,7 +110,10 @@ class _NeverCancelled(RunControl):
 def _run_one(precision: str, seed: str, arguments: argparse.Namespace) -> None:
     # Inherited by Ray and its engines.
     os.sched_setaffinity(0, set(arguments.cores))
-    overrides = [f"engine.precision={precision}", f"seed={seed}", "engine.workers=1"]
+    name, _, method = precision.partition("-")
+    overrides = [f"engine.precision={name}", f"seed={seed}", "engine.workers=1"]
+    if method:
+        overrides.append(f"engine.quantization.method={method}")
     spec = load_job_file(JOB, [*overrides, "budget.wall_s=3600"])
     folder = arguments.out / f"{precision}-{seed}"
 
@@ -189,7 +192,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--precisions", default="bf16,int8,int4", help="formats of the base")
+    parser.add_argument(
+        "--precisions",
+        default="bf16,int8,int4,int4-gptq",
+        help="formats of the base, with the method of quantisation behind a dash if not rtn",
+    )
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
     parser.add_argument(
         "--cores",
