@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cores import numbers
 from engines import EngineProcess, running
 from populations import prepare
 from report import median, print_json, print_table, ratio, shown_ratio
@@ -108,7 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument(
         "--cores",
-        type=lambda given: [int(core) for core in given.split(",")],
+        type=numbers,
         default=sorted(os.sched_getaffinity(0)),
         help="comma-separated; all by default",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cores import numbers
 from engines import EngineProcess, running
 from generation_rate import sampled_prompts
 from populations import prepare
@@ -108,7 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument(
         "--cores",
-        type=lambda given: [int(core) for core in given.split(",")],
+        type=numbers,
         default=[0],
         help="cores of the one engine, comma-separated (default 0)",
     )

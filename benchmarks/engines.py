@@ -72,9 +72,9 @@ class EngineProcess:
         self.ask(turn, **options)
         return self.answer()
 
-    def speed(self, turn: str = "all") -> float:
+    def speed(self, turn: str = "all", **options: Any) -> float:
         """Generated tokens per second of one turn."""
-        found = self.turn(turn)
+        found = self.turn(turn, **options)
         return found["tokens"] / found["seconds"]
 
     def stop(self) -> None:

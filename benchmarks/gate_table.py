@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import queue
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from populations import ALL_LINEAR, ATTENTION, CACHE, MODEL, random_adapter
+from cores import numbers, on_free_cores
+from populations import CACHE, MODEL, TARGETS, random_adapter
 from report import print_json, print_table
 
 from essa.errors import EngineGateError
@@ -37,7 +36,6 @@ from workers.models.store import ModelStore
 from workers.placement import Node, Placement
 from workers.pool import EnginePool
 
-TARGETS = {"qkvo": ATTENTION, "all-linear": ALL_LINEAR}
 FORMATS = ("vllm bf16", "vllm int8", "vllm int4", "bnb int8", "bnb nf4")
 COLUMNS = (
     "format", "model", "layers", "ranks", "base", "warm start", "zeros", "candidates", "passed",
@@ -88,25 +86,16 @@ def _run_all(
     node: Node,
     cores: Sequence[int],
 ) -> list[dict[str, Any]]:
-    free: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in cores:
-        free.put(core)
-
-    def run(case: Case) -> dict[str, Any]:
-        core = free.get()
-        try:
-            engine, name = case.format.split()
-            precision = Precision.INT4 if name == "nf4" else Precision(name)
-            base = folders[case.model]
-            folder = bases.get((precision, case.model), base) if engine == "vllm" else base
-            outcome = _pass(case, _spec(engine, precision), folder, base, node, core)
-        finally:
-            free.put(core)
+    def run(case: Case, core: int) -> dict[str, Any]:
+        engine, name = case.format.split()
+        precision = Precision.INT4 if name == "nf4" else Precision(name)
+        base = folders[case.model]
+        folder = bases.get((precision, case.model), base) if engine == "vllm" else base
+        outcome = _pass(case, _spec(engine, precision), folder, base, node, core)
         print(f"{case} {outcome}", file=sys.stderr, flush=True)
         return outcome
 
-    with ThreadPoolExecutor(len(cores)) as pool:
-        return list(pool.map(run, cases))
+    return on_free_cores(run, cases, cores)
 
 
 def _pass(
@@ -223,9 +212,6 @@ def _quantized(base: Path, precision: Precision, scratch: Path) -> Path:
 
 
 def _arguments() -> argparse.Namespace:
-    def numbers(given: str) -> list[int]:
-        return [int(one) for one in given.split(",")]
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

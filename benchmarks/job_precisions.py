@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import queue
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cores import numbers, on_free_cores
 from populations import CACHE
 from report import print_json, print_table
 
@@ -50,22 +49,15 @@ def main() -> None:
         for seed in arguments.seeds.split(",")
         for precision in arguments.precisions.split(",")
     ]
-    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in arguments.cores:
-        cores.put(core)
 
-    def run(one: tuple[str, str]) -> dict[str, Any]:
+    def run(one: tuple[str, str], core: int) -> dict[str, Any]:
         folder = arguments.out / "-".join(one)
         if not (folder / DONE).exists():
-            core = cores.get()
-            try:
-                _run_on(core, *one, folder, arguments)
-            finally:
-                cores.put(core)
+            _run_on(core, *one, folder, arguments)
         return {"precision": one[0], "seed": int(one[1])} | _read(folder, arguments)
 
-    with ThreadPoolExecutor(len(arguments.cores)) as pool:
-        rows = sorted(pool.map(run, runs), key=lambda row: (row["precision"], row["seed"]))
+    found = on_free_cores(run, runs, arguments.cores)
+    rows = sorted(found, key=lambda row: (row["precision"], row["seed"]))
     print_table(COLUMNS, [_cells(row) for row in rows], f"target: validation {arguments.target:g}")
     print_json("job_precisions", target=arguments.target, rows=rows)
 
@@ -200,7 +192,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
     parser.add_argument(
         "--cores",
-        type=lambda given: [int(core) for core in given.split(",")],
+        type=numbers,
         default=sorted(os.sched_getaffinity(0)),
         help="one job at a time on each, comma-separated; all by default",
     )

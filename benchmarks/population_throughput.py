@@ -20,18 +20,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import queue
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cores import on_free_cores
 from engines import running
-from populations import ALL_LINEAR, ATTENTION, Setup, prepare
+from populations import TARGETS, Setup, prepare
 from report import median, print_json, print_table, ratio, shown_ratio
 
-TARGETS = {"qkvo": ATTENTION, "all-linear": ALL_LINEAR}
 COLUMNS = (
     "precision", "population", "sequences", "prompt + new tokens", "rank", "layers",
     "base tok/s", "population tok/s", "/ base", "/ multi-LoRA", "/ one by one",
@@ -65,19 +63,11 @@ def main() -> None:
             arguments.layers,
         )
     ]
-    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in arguments.cores:
-        cores.put(core)
 
-    def measure(case: Case) -> dict[str, Any]:
-        core = cores.get()
-        try:
-            return _measure(case, core, arguments)
-        finally:
-            cores.put(core)
+    def measure(case: Case, core: int) -> dict[str, Any]:
+        return _measure(case, core, arguments)
 
-    with ThreadPoolExecutor(len(arguments.cores)) as pool:
-        rows = list(pool.map(measure, cases))
+    rows = on_free_cores(measure, cases, arguments.cores)
     print_table(COLUMNS, [_cells(row) for row in rows])
     print_json("population_throughput", rows=rows)
 
@@ -128,8 +118,7 @@ def _against_others(setup: Setup, core: int, turns: int) -> dict[str, Any]:
         for _ in range(turns):
             together.append(ours.speed())
             folders.append(stock.speed())
-            turn = ours.turn("one_by_one", candidates=candidates)
-            alone.append(turn["tokens"] / turn["seconds"])
+            alone.append(ours.speed("one_by_one", candidates=candidates))
     return {
         "multilora_tok_s": median(folders),
         "one_by_one_tok_s": median(alone),

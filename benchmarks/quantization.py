@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from essa.errors import DataError, EssaError, SpecError
 from essa.spec import ModelSpec, Precision, QuantizationMethod, QuantizationSpec
 from workers.models.calibration import chosen_texts, read_texts, token_sequences
-from workers.models.checkpoint import weight_files
+from workers.models.checkpoint import weight_bytes
 from workers.models.gptq import DAMPING
 from workers.models.quantize import QuantizationReport, linear_shapes, quantize_folder
 from workers.models.schemes import GROUP_SIZES, SCHEMES, named_scheme
@@ -82,7 +82,7 @@ def main() -> None:
         bench = _bench(arguments)
         cases = _cases(arguments, bench.base)
         _say(f"scoring {arguments.model}")
-        base = Result(0.0, _megabytes(bench.base), _losses(bench, bench.base))
+        base = Result(0.0, 1e-6 * weight_bytes(bench.base), _losses(bench, bench.base))
         rows = []
         for scheme, keep in cases:
             rows += _measured(bench, scheme, keep, base, arguments.library)
@@ -236,7 +236,7 @@ def _result(bench: Bench, write: Callable[[Path], float]) -> Result:
     with tempfile.TemporaryDirectory(prefix="essa-bench-") as name:
         folder = Path(name)
         seconds = write(folder)
-        return Result(seconds, _megabytes(folder), _losses(bench, folder))
+        return Result(seconds, 1e-6 * weight_bytes(folder), _losses(bench, folder))
 
 
 def _losses(bench: Bench, folder: Path) -> dict[str, Loss]:
@@ -286,10 +286,6 @@ def _cells(row: dict[str, Any], names: list[str]) -> list[Any]:
         cells.append(row["perplexity_over_base"][name]["ratio"])
         cells.append(shown_ratio(over_rtn[name]) if over_rtn else "")
     return cells
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in weight_files(folder)) / 1e6
 
 
 def _say(line: str) -> None:

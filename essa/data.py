@@ -28,6 +28,17 @@ class JobData:
     notes: tuple[str, ...] = ()
 
 
+def dataset_path(dataset: DatasetSpec, resolve_file: Callable[[str], Path]) -> Path:
+    """Where the file of a data set is.
+
+    Args:
+        resolve_file: uploaded file id -> path.
+    """
+    if dataset.file_id is not None:
+        return resolve_file(dataset.file_id)
+    return Path(dataset.path or "").expanduser()
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object a line; blank lines are skipped.
 

@@ -32,7 +32,7 @@ class EngineActor:
             # Here and not in `start`: threads take the setting over from the one that makes them.
             os.sched_setaffinity(0, own)
             # Read by vLLM when it is imported, which is later.
-            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind_cores(own, build.ranks)
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind_cores(own, build.spec.ranks)
 
     def start(self, basis: EngineBasis | None = None, scales_N_S: Any = None) -> EngineHealth:
         """Load the model, and the bases and the population where they are given.

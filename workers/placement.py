@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from essa.errors import SpecError
-from essa.spec.engine import EngineSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ def plan_placement(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
     Raises:
         SpecError: the cluster is too small; names the setting to lower.
     """
-    tensor_parallel = spec.tensor_parallel if isinstance(spec, VllmEngineSpec) else 1
     if any(node.gpus for node in nodes):
-        return _on_gpus(spec.workers, tensor_parallel, nodes)
+        return _on_gpus(spec.workers, spec.ranks, nodes)
     return _on_cores(spec, nodes)
 
 
@@ -65,11 +64,10 @@ def _on_gpus(workers: int, tensor_parallel: int, nodes: Sequence[Node]) -> list[
 def _on_cores(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
     total = sum(node.cpus for node in nodes)
     cores = spec.cores_per_worker or max(1, total // spec.workers)
-    ranks = spec.tensor_parallel if isinstance(spec, VllmEngineSpec) else 1
-    if cores % ranks:
+    if cores % spec.ranks:
         raise SpecError(
-            f"engine.tensor_parallel {ranks} does not divide the {cores} cores of an engine; set "
-            "engine.cores_per_worker to a multiple of it, or engine.tensor_parallel to 1",
+            f"engine.tensor_parallel {spec.ranks} does not divide the {cores} cores of an engine; "
+            "set engine.cores_per_worker to a multiple of it, or engine.tensor_parallel to 1",
             field="engine.tensor_parallel",
         )
     free = {node.node_id: list(range(node.cpus)) for node in nodes}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from essa.coordinator.loop import Coordinator, Outcome
-from essa.data import JobData, load_job_data
+from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
@@ -63,9 +63,7 @@ def run_alignment_job(
     encoder = PromptEncoder(base.folder, spec.data.prompt)
 
     def resolve(dataset: DatasetSpec) -> Path:
-        if dataset.file_id is not None:
-            return resolve_file(dataset.file_id)
-        return Path(dataset.path or "").expanduser()
+        return dataset_path(dataset, resolve_file)
 
     data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.text)
     reward = _checked_reward(spec, data)
@@ -73,8 +71,9 @@ def run_alignment_job(
         sink.emit(WarningEvent(code="data", message=note))
     context = JobContext(job, store, base, encoder, data, reward, resolve)
     plan = context.plan(spec.engine)
-    # Both before the search: a base that cannot be had must not cost a finished one.
-    serving = context.plan(serving_engine(spec))
+    # Before the search: a base that cannot be had must not cost a finished one.
+    served = serving_engine(spec)
+    serving = plan if served == spec.engine else context.plan(served)
     with ray_cluster() as nodes:
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alignment_api.files.rows import NumberedRow, read_rows
 from essa.calibration import text_columns
-from essa.data import load_job_data
+from essa.data import dataset_path, load_job_data
 from essa.errors import DataError, EssaError
 from essa.spec import (
     AdapterWarmStart,
@@ -92,7 +92,7 @@ def _dataset_problems(
 ) -> list[Problem]:
     field, value = _source(field, dataset)
     try:
-        rows = read_rows(_path(dataset, resolve_file), dataset.limit, name=value)
+        rows = read_rows(dataset_path(dataset, resolve_file), dataset.limit, name=value)
     except EssaError as error:
         return [Problem(field, value, error.message)]
     fault = _prompt_fault(spec, rows) or _reward_fault(reward, rows)
@@ -106,7 +106,7 @@ def _calibration_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> 
     dataset = quantization.calibration
     field, value = _source("engine.quantization.calibration", dataset)
     try:
-        for row in read_rows(_path(dataset, resolve_file), dataset.limit, name=value):
+        for row in read_rows(dataset_path(dataset, resolve_file), dataset.limit, name=value):
             text_columns(row.columns, row.line)
     except EssaError as error:
         return [Problem(field, value, error.message)]
@@ -120,19 +120,13 @@ def _source(field: str, dataset: DatasetSpec) -> tuple[str, str | None]:
     return f"{field}.path", dataset.path
 
 
-def _path(dataset: DatasetSpec, resolve_file: ResolveFile) -> Path:
-    if dataset.file_id is not None:
-        return resolve_file(dataset.file_id)
-    return Path(dataset.path or "").expanduser()
-
-
 def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
     """Whether the sets that are not given can be cut, by the rule of the run itself."""
     try:
         load_job_data(
             spec.data,
             seed=spec.seed,
-            resolve=lambda dataset: _path(dataset, resolve_file),
+            resolve=lambda dataset: dataset_path(dataset, resolve_file),
             render=lambda row, line: "",
         )
     except DataError as error:

@@ -71,6 +71,11 @@ class _EngineModel(SpecModel):
     """Hold the engines against plain transformers before the search, and refuse to start on ones
     that run the base or an adapter wrongly. Takes seconds, and the base in float32 in memory."""
 
+    @property
+    def ranks(self) -> int:
+        """Processes that share one engine's layers."""
+        return 1
+
     @field_validator("quantization")
     @classmethod
     def _quantization_fits(
@@ -115,6 +120,11 @@ class VllmEngineSpec(_EngineModel):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     enforce_eager: bool = True
     """False turns torch.compile and CUDA graphs on."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that share one engine's layers."""
+        return self.tensor_parallel
 
 
 class TransformersEngineSpec(_EngineModel):

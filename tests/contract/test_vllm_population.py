@@ -12,10 +12,10 @@ pytest.importorskip("vllm")
 
 import ray
 
-from essa.parametrize.adapter import LoraAdapter, LoraModule, write_adapter
-from essa.parametrize.basis import AdapterBasis
+from essa.parametrize.adapter import write_adapter
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import ModelSpec, Precision, VllmEngineSpec
+from tests.contract.linear_layers import TARGETS, linear_codec
 from tests.contract.remote_engine import RemoteEngine
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild, process_environment
@@ -23,16 +23,6 @@ from workers.models.store import ModelStore
 
 pytestmark = pytest.mark.engine
 
-ALL_LINEAR = {
-    "q_proj": (128, 128),
-    "k_proj": (128, 64),
-    "v_proj": (128, 64),
-    "o_proj": (128, 128),
-    "gate_proj": (128, 256),
-    "up_proj": (128, 256),
-    "down_proj": (256, 128),
-}
-"""(in, out) of every linear layer of the tiny models."""
 POPULATION = 5
 ANSWER = SamplingParameters(max_tokens=12, with_logprobs=True)
 PROMPTS = [[40, 41, 42, 43], [50, 51], [60, 61, 62, 63, 64, 65]]
@@ -49,34 +39,12 @@ def _cluster() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def codec() -> SingularValueCodec:
     """Every linear layer adapted, so that both merged projections are: qkv and gate_up."""
-    rng = np.random.default_rng(4)
-    modules = tuple(
-        LoraModule(
-            f"model.layers.{layer}.{_parent(name)}.{name}",
-            (rng.normal(size=(3, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
-            (0.5 * rng.normal(size=(wide_out, 3))).astype(np.float32),
-            1.5,
-        )
-        for layer in range(2)
-        for name, (wide_in, wide_out) in ALL_LINEAR.items()
-    )
-    config = {
-        "peft_type": "LORA",
-        "r": 3,
-        "lora_alpha": 4.5,
-        "target_modules": list(ALL_LINEAR),
-        "base_model_name_or_path": "tiny",
-    }
-    return SingularValueCodec(AdapterBasis.decompose(LoraAdapter(modules, config), "factors", 1.0))
+    return linear_codec(rank=3, seed=4, strength=0.5, scaling=1.5)
 
 
 @pytest.fixture(scope="module")
 def vectors(codec) -> np.ndarray:
     return np.random.default_rng(5).normal(size=(POPULATION, codec.dimension))
-
-
-def _parent(name: str) -> str:
-    return "mlp" if name in ("gate_proj", "up_proj", "down_proj") else "self_attn"
 
 
 def _build(model: Path, precision: Precision) -> EngineBuild:
@@ -85,7 +53,7 @@ def _build(model: Path, precision: Precision) -> EngineBuild:
         model_path=str(model),
         max_population=POPULATION,
         rank=3,
-        target_modules=tuple(ALL_LINEAR),
+        target_modules=TARGETS,
         has_core=True,
         seed=0,
     )

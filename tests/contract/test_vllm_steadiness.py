@@ -12,10 +12,9 @@ pytest.importorskip("vllm")
 
 import ray
 
-from essa.parametrize.adapter import LoraAdapter, LoraModule
-from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import ModelSpec, Precision, VllmEngineSpec
+from tests.contract.linear_layers import TARGETS, linear_codec
 from tests.contract.remote_engine import RemoteEngine
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild
@@ -23,17 +22,6 @@ from workers.models.store import ModelStore
 
 pytestmark = pytest.mark.engine
 
-LAYERS = {
-    "self_attn.q_proj": (128, 128),
-    "self_attn.k_proj": (128, 64),
-    "self_attn.v_proj": (128, 64),
-    "self_attn.o_proj": (128, 128),
-    "mlp.gate_proj": (128, 256),
-    "mlp.up_proj": (128, 256),
-    "mlp.down_proj": (256, 128),
-}
-"""(in, out) of every linear layer of the tiny models: both merged projections, both row-parallel
-ones."""
 RANK = 4
 POPULATION = 4
 HEAD = list(range(5, 45))
@@ -51,24 +39,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def codec() -> SingularValueCodec:
-    rng = np.random.default_rng(8)
-    modules = tuple(
-        LoraModule(
-            f"model.layers.{layer}.{name}",
-            (rng.normal(size=(RANK, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
-            (0.3 * rng.normal(size=(wide_out, RANK))).astype(np.float32),
-            2.0,
-        )
-        for layer in range(2)
-        for name, (wide_in, wide_out) in LAYERS.items()
-    )
-    config = {
-        "peft_type": "LORA",
-        "r": RANK,
-        "lora_alpha": 2.0 * RANK,
-        "target_modules": [name.rpartition(".")[2] for name in LAYERS],
-    }
-    return SingularValueCodec(AdapterBasis.decompose(LoraAdapter(modules, config), "factors", 1.0))
+    return linear_codec(rank=RANK, seed=8, strength=0.3, scaling=2.0)
 
 
 def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> RemoteEngine:
@@ -79,7 +50,7 @@ def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> Remote
         model_path=str(folder),
         max_population=POPULATION,
         rank=RANK,
-        target_modules=tuple(name.rpartition(".")[2] for name in LAYERS),
+        target_modules=TARGETS,
         has_core=True,
         seed=0,
     )

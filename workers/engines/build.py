@@ -42,11 +42,6 @@ class EngineBuild:
             return self.spec.max_num_seqs
         return self.spec.max_batch
 
-    @property
-    def ranks(self) -> int:
-        """Processes that share one engine's layers."""
-        return self.spec.tensor_parallel if isinstance(self.spec, VllmEngineSpec) else 1
-
 
 def build_engine(build: EngineBuild) -> Engine:
     """Start the engine; blocks until its model is loaded.
@@ -98,9 +93,8 @@ def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    ranks = spec.tensor_parallel if isinstance(spec, VllmEngineSpec) else 1
     if cores:
-        environment |= {"OMP_NUM_THREADS": str(len(cores) // ranks), **_CPU_MALLOC}
-    if isinstance(spec, VllmEngineSpec) and ranks == 1:
+        environment |= {"OMP_NUM_THREADS": str(len(cores) // spec.ranks), **_CPU_MALLOC}
+    if isinstance(spec, VllmEngineSpec) and spec.ranks == 1:
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment

@@ -2,9 +2,8 @@
 
 Without torch.compile, which vLLM switches off on CPU where adapters are on, it runs these as a
 dozen torch operations. Its library has C++ kernels for the norms; registered here as another
-implementation of vLLM's IR operations, they are chosen by `ir_op_priority` of
-`vllm_settings`. The activation
-re-uses one buffer instead of filling three.
+implementation of vLLM's IR operations, they are chosen by `ir_op_priority` of `vllm_settings`. The
+activation re-uses one buffer instead of filling three.
 
 oneDNN sums a bf16 product of one row in another order than one of several, so a sequence that is
 left alone in its batch would go on differently than in company. Two rows are always enough.

@@ -25,7 +25,7 @@ from essa.errors import EngineGateError
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec.engine import Precision
 from workers.engines.transformers_loading import load_decoding_model
-from workers.models.checkpoint import weight_files
+from workers.models.checkpoint import weight_bytes
 
 MEMORY_FRAC = 0.7
 """Share of the free memory that the reference may fill."""
@@ -98,7 +98,7 @@ def memory_needed_bytes(folder: Path) -> int:
     growth = 2
     if "quantization_config" in (folder / "config.json").read_text():
         growth = 8
-    return growth * sum(file.stat().st_size for file in weight_files(folder))
+    return growth * weight_bytes(folder)
 
 
 def fits_memory(folder: Path) -> bool:

@@ -25,6 +25,11 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+def weight_bytes(folder: Path) -> int:
+    """Size of the model's safetensors files."""
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
 def side_files(folder: Path) -> list[Path]:
     """Configuration and tokenizer files, in order of name; the weights' index is left out."""
     files = (file for file in folder.iterdir() if file.suffix in SIDE_SUFFIXES and file.is_file())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.models.checkpoint import INDEX_FILE, weight_files
+from workers.models.checkpoint import INDEX_FILE, weight_bytes, weight_files
 from workers.models.gptq_blocks import RoundedFolder
 from workers.models.rounding import checked_weight, checkpoint_entries, round_nearest
 
@@ -59,6 +59,5 @@ def write_weights(
 
 
 def _write_index(folder: Path, index: dict[str, str]) -> None:
-    total = sum(file.stat().st_size for file in weight_files(folder))
-    content = {"metadata": {"total_size": total}, "weight_map": index}
+    content = {"metadata": {"total_size": weight_bytes(folder)}, "weight_map": index}
     (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n")

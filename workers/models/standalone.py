@@ -11,7 +11,7 @@ from pathlib import Path
 from essa.errors import SpecError
 from essa.spec.engine import QuantizationMethod, QuantizationSpec
 from essa.spec.model import ModelSpec
-from workers.models.checkpoint import weight_files
+from workers.models.checkpoint import weight_bytes
 from workers.models.schemes import named_scheme
 from workers.models.store import ModelStore
 
@@ -65,7 +65,7 @@ def write_quantized(
         quantize_folder(base.folder, folder, precision, progress, settings=settings, texts=texts)
 
     _build_beside(target, build)
-    before, after = (_megabytes(folder) for folder in (base.folder, target))
+    before, after = (1e-6 * weight_bytes(folder) for folder in (base.folder, target))
     progress(
         f"{model.path} as {scheme} by {settings.method} lies in {out}: {after:.1f} MB instead of "
         f"{before:.1f}, {time.monotonic() - started_s:.1f} s"
@@ -112,7 +112,3 @@ def _build_beside(target: Path, build: Callable[[Path], None]) -> None:
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in weight_files(folder)) / 1e6
