@@ -22,6 +22,7 @@ from essa.coordinator.fitness import bootstrap_interval
 from essa.data import load_job_data
 from essa.spec.file import load_job_file
 from reward.registry import build_reward
+from reward.sample import samples_of
 from workers.prompting import PromptEncoder
 
 
@@ -43,12 +44,12 @@ def main() -> None:
     base = arguments.base or config["base_model_name_or_path"]
     encoder = PromptEncoder(base, spec.data.prompt)
     data = load_job_data(
-        spec.data, seed=spec.seed, resolve=lambda one: Path(one.path), render=encoder.text
+        spec.data, seed=spec.seed, resolve=lambda one: Path(one.path), render=encoder.prompt
     )
     model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, arguments.dtype))
     model = PeftModel.from_pretrained(model, arguments.adapter).eval()
     texts = _answers(model, encoder, [row.prompt for row in data.test], spec, arguments.batch)
-    results = build_reward(spec.reward).score(texts, [row.columns for row in data.test])
+    results = build_reward(spec.reward).score(samples_of(texts, [row.columns for row in data.test]))
     interval = bootstrap_interval(np.array([result.value for result in results]))
     print(f"{'adapter':<50}{'dtype':>10}{'score':>9}   95 % interval")
     print(

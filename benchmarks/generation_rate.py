@@ -93,7 +93,7 @@ def sampled_prompts(count: int) -> list[list[int]]:
     encoder = PromptEncoder(ModelStore(CACHE).base(ModelSpec(path=MODEL)).folder, ChatPrompt())
     lines = (JOB / "train.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in random.Random(0).sample(lines, count)]
-    return [encoder.token_ids(encoder.text(row, 0)) for row in rows]
+    return [encoder.token_ids(encoder.prompt(row, 0).text) for row in rows]
 
 
 def _arguments() -> argparse.Namespace:

@@ -12,10 +12,10 @@ import numpy as np
 
 from essa.errors import DataError
 from essa.spec.data import DatasetSpec, DataSpec
-from essa.types import Row
+from essa.types import RenderedPrompt, Row
 
-Render = Callable[[Mapping[str, Any], int], str]
-"""(columns of a row, its line from 0) -> the prompt text the model sees."""
+Render = Callable[[Mapping[str, Any], int], RenderedPrompt]
+"""(columns of a row, its line from 0) -> the prompt the model is given."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,11 @@ def _rows(
     dataset: DatasetSpec, resolve: Callable[[DatasetSpec], Path], render: Render
 ) -> list[Row]:
     columns = read_jsonl(resolve(dataset))[: dataset.limit]
-    return [Row(index, render(row, index), row) for index, row in enumerate(columns)]
+    rows = []
+    for index, row in enumerate(columns):
+        prompt = render(row, index)
+        rows.append(Row(index, prompt.text, row, prompt.messages))
+    return rows
 
 
 def _overlaps(sets: Mapping[str, Sequence[Row]]) -> list[str]:

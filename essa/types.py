@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +19,26 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 
+class RenderedPrompt(NamedTuple):
+    """A row as the model is given it; `messages` is empty for a plain-text prompt."""
+
+    text: str
+    messages: tuple[dict[str, str], ...] = ()
+
+
 @dataclass(frozen=True)
 class Row:
     """One item of a data set.
 
-    `prompt` is the text given to the model (templates already applied), `columns` is the row as
-    the user wrote it: rewards read references and keywords from it. `index` is its line in the
-    file, from 0.
+    `prompt` is the text given to the model (templates already applied), `messages` the
+    conversation behind it, empty for a plain-text prompt. `columns` is the row as the user wrote
+    it: rewards read references and keywords from it. `index` is its line in the file, from 0.
     """
 
     index: int
     prompt: str
     columns: dict[str, Any] = field(default_factory=dict)
+    messages: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

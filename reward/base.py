@@ -1,4 +1,4 @@
-"""The reward port: a batch of completions in, one result per completion out."""
+"""The reward port: the answers of one candidate in, one result per answer out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from reward.errors import RewardError
+from reward.resources import RewardResources
+from reward.sample import Need, Sample
 
 NaN = float("nan")
+
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True)
@@ -39,37 +43,51 @@ class RewardResult:
         return math.isnan(self.value)
 
 
-class Reward(ABC):
-    """Scores completions. Stateless once built: safe to call from several threads.
+class Reward(ABC, Generic[Spec]):
+    """Scores completions. Safe to call from several threads.
+
+    Building one is cheap and starts nothing, so that a specification can be checked anywhere;
+    whatever scoring needs is opened with the first sample.
 
     Args:
+        spec: the validated specification.
         path: where this reward stands in the job, for messages: `reward.components[1].reward`.
+        resources: what operator and job lend.
+    Raises:
+        RewardConfigError: the operator does not allow this reward.
     """
 
-    def __init__(self, path: str = "reward") -> None:
+    def __init__(
+        self, spec: Spec, path: str = "reward", resources: RewardResources | None = None
+    ) -> None:
+        self.spec = spec
         self.path = path
+        self.resources = resources or RewardResources()
 
     @property
     def component_names(self) -> tuple[str, ...]:
         """Names under which every result carries its parts; empty for a simple reward."""
         return ()
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What samples must carry beyond their text."""
+        return frozenset()
+
+    @property
+    def is_batch(self) -> bool:
+        """True where the score of a sample depends on the other samples of its batch."""
+        return False
+
     @abstractmethod
-    def score(
-        self, completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> list[RewardResult]:
-        """Score a batch. Deterministic; inputs are not modified.
+    def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
+        """Score all answers that one candidate gave to one batch of prompts.
 
-        An item that cannot be scored is a missing result with an error message, never an
-        exception and never 0.
+        The fitness of the candidate is the mean of the results. An item that cannot be scored is a
+        missing result with an error message, never an exception and never 0.
 
-        Args:
-            completions: what the model answered, without the prompt.
-            rows: the data row of each completion, as the user wrote it.
         Returns:
-            One result per completion, in order.
-        Raises:
-            RewardError: the two sequences differ in length.
+            One result per sample, in order.
         """
 
     def check_row(self, columns: Mapping[str, Any]) -> None:
@@ -80,26 +98,27 @@ class Reward(ABC):
         """
         return None
 
+    def close(self) -> None:
+        """Free what scoring opened. Safe to call twice."""
+        return None
 
-class ItemReward(Reward):
-    """A reward that looks at one completion at a time: subclasses give `_score_item`."""
+
+class ItemReward(Reward[Spec]):
+    """A reward that looks at one sample at a time: subclasses give `_score_item`."""
 
     @abstractmethod
-    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
-        """Score one completion; any exception makes this item missing."""
+    def _score_item(self, sample: Sample) -> float:
+        """Score one sample; any exception makes this item missing."""
 
-    def score(
-        self, completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> list[RewardResult]:
-        check_lengths(completions, rows)
-        return [self._result(text, row) for text, row in zip(completions, rows, strict=True)]
+    def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
+        return [self._result(sample) for sample in samples]
 
-    def _result(self, completion: str, row: Mapping[str, Any]) -> RewardResult:
-        if not isinstance(completion, str):
-            kind = type(completion).__name__
+    def _result(self, sample: Sample) -> RewardResult:
+        if not isinstance(sample.completion, str):
+            kind = type(sample.completion).__name__
             return RewardResult(NaN, error=f"{self.path}: the completion is {kind}, not text")
         try:
-            return RewardResult(float(self._score_item(completion, row)))
+            return RewardResult(float(self._score_item(sample)))
         except RewardError as error:
             return RewardResult(NaN, error=error.message)
         # The boundary of one item: an unforeseen failure here must not take the batch with it,
@@ -107,18 +126,3 @@ class ItemReward(Reward):
         except Exception as error:
             message = f"{self.path}: unexpected {type(error).__name__}: {error}"
             return RewardResult(NaN, error=message)
-
-
-def check_lengths(completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a batch in which completions and rows cannot be paired.
-
-    Raises:
-        RewardError: the lengths differ.
-    """
-    if len(completions) != len(rows):
-        raise RewardError(
-            f"{len(completions)} completions came with {len(rows)} rows; "
-            "give the row of each completion",
-            completions=len(completions),
-            rows=len(rows),
-        )

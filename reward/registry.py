@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from reward.base import Reward
 from reward.errors import RewardConfigError
 from reward.functions.composite import Composite
@@ -13,9 +11,10 @@ from reward.functions.length import Length
 from reward.functions.numeric_match import NumericMatch
 from reward.functions.regex import Regex
 from reward.functions.sentiment import Sentiment
+from reward.resources import RewardResources
 from reward.spec import RewardSpec
 
-REWARDS: dict[str, Callable[..., Reward]] = {
+REWARDS: dict[str, type[Reward]] = {
     "composite": Composite,
     "exact_match": ExactMatch,
     "keywords": Keywords,
@@ -24,17 +23,20 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "regex": Regex,
     "sentiment": Sentiment,
 }
-"""Class of every `type` of `RewardSpec`; its constructor takes the spec and its path."""
+"""Class of every `type` of `RewardSpec`."""
 
 
-def build_reward(spec: RewardSpec, path: str = "reward") -> Reward:
-    """Build the reward that a specification describes.
+def build_reward(
+    spec: RewardSpec, path: str = "reward", resources: RewardResources | None = None
+) -> Reward:
+    """Build the reward that a specification describes. Starts nothing.
 
     Args:
         spec: a validated specification.
         path: where it stands in the job; error messages name settings below it.
+        resources: what operator and job lend; nothing by default.
     Raises:
-        RewardConfigError: no reward of this type is registered.
+        RewardConfigError: no reward of this type is registered, or the operator does not allow it.
     """
     cls = REWARDS.get(spec.type)
     if cls is None:
@@ -43,4 +45,4 @@ def build_reward(spec: RewardSpec, path: str = "reward") -> Reward:
             f"{path}.type is {spec.type!r}, which is not registered; use one of {known}",
             field=f"{path}.type",
         )
-    return cls(spec, path)
+    return cls(spec, path, resources)

@@ -10,6 +10,7 @@ from typing import Any
 
 from essa.errors import DataError, SpecError
 from essa.spec.data import ChatPrompt, PromptSpec
+from essa.types import RenderedPrompt
 
 Message = dict[str, str]
 
@@ -43,8 +44,8 @@ class PromptEncoder:
         self.end_id: int | None = _end_id(Path(model_folder), self.tokenizer.eos_token_id)
         """Token that ends an answer: the one the model's generation configuration stops at."""
 
-    def text(self, columns: Mapping[str, Any], index: int) -> str:
-        """Prompt text of one row.
+    def prompt(self, columns: Mapping[str, Any], index: int) -> RenderedPrompt:
+        """Prompt of one row.
 
         Args:
             columns: the row as the user wrote it.
@@ -54,8 +55,9 @@ class PromptEncoder:
             DataError: a column of the template is missing or unusable, or `messages` is malformed.
         """
         if not self._is_chat:
-            return self._template.fill(columns, index)
-        return self.render(self._messages(columns, index), index)
+            return RenderedPrompt(self._template.fill(columns, index))
+        messages = self._messages(columns, index)
+        return RenderedPrompt(self.render(messages, index), tuple(messages))
 
     def render(self, messages: list[Message], index: int) -> str:
         """Apply the chat template up to where the assistant's answer begins."""

@@ -65,7 +65,7 @@ def run_alignment_job(
     def resolve(dataset: DatasetSpec) -> Path:
         return dataset_path(dataset, resolve_file)
 
-    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.text)
+    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
     reward = _checked_reward(spec, data)
     for note in data.notes:
         sink.emit(WarningEvent(code="data", message=note))

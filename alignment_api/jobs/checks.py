@@ -19,6 +19,7 @@ from essa.spec import (
     SftWarmStart,
 )
 from essa.spec.problem import Problem
+from essa.types import RenderedPrompt
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
@@ -127,7 +128,7 @@ def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[P
             spec.data,
             seed=spec.seed,
             resolve=lambda dataset: dataset_path(dataset, resolve_file),
-            render=lambda row, line: "",
+            render=lambda row, line: RenderedPrompt(""),
         )
     except DataError as error:
         return [Problem(error.detail.get("field", "data"), None, error.message)]

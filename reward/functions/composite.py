@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reward.base import NaN, Reward, RewardResult, check_lengths
+from reward.base import NaN, Reward, RewardResult
+from reward.resources import RewardResources
+from reward.sample import Need, Sample
 from reward.spec import CompositeReward
 
 
-class Composite(Reward):
+class Composite(Reward[CompositeReward]):
     """Sum of weight times value over its components.
 
     Every result keeps the unweighted value of each component under its name; parts of a nested
@@ -18,15 +20,20 @@ class Composite(Reward):
     weight 0, since a part left out would make candidates incomparable.
     """
 
-    def __init__(self, spec: CompositeReward, path: str = "reward") -> None:
+    def __init__(
+        self,
+        spec: CompositeReward,
+        path: str = "reward",
+        resources: RewardResources | None = None,
+    ) -> None:
         # The registry imports this module, so it can only be reached once both are loaded.
         from reward.registry import build_reward
 
-        super().__init__(path)
+        super().__init__(spec, path, resources)
         self._names = tuple(part.name for part in spec.components)
         self._weights = tuple(part.weight for part in spec.components)
         self._parts = tuple(
-            build_reward(part.reward, f"{path}.components[{index}].reward")
+            build_reward(part.reward, f"{path}.components[{index}].reward", resources)
             for index, part in enumerate(spec.components)
         )
 
@@ -37,15 +44,24 @@ class Composite(Reward):
             names += [name, *(f"{name}.{inner}" for inner in part.component_names)]
         return tuple(names)
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset().union(*(part.needs for part in self._parts))
+
+    @property
+    def is_batch(self) -> bool:
+        return any(part.is_batch for part in self._parts)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
     def check_row(self, columns: Mapping[str, Any]) -> None:
         for part in self._parts:
             part.check_row(columns)
 
-    def score(
-        self, completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> list[RewardResult]:
-        check_lengths(completions, rows)
-        columns = [part.score(completions, rows) for part in self._parts]
+    def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
+        columns = [part.score(samples) for part in self._parts]
         return [self._sum(results) for results in zip(*columns, strict=True)]
 
     def _sum(self, results: Sequence[RewardResult]) -> RewardResult:

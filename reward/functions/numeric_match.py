@@ -10,13 +10,15 @@ from reward.base import ItemReward
 from reward.column import as_text, read_column, unusable
 from reward.errors import RewardParseError
 from reward.numeral import difference, last_number
+from reward.resources import RewardResources
+from reward.sample import Sample
 from reward.spec import NumericMatchReward
 
 ANSWER_MARK = "####"
 """Stands before the final answer in GSM8K (Cobbe et al. 2021, arXiv:2110.14168)."""
 
 
-class NumericMatch(ItemReward):
+class NumericMatch(ItemReward[NumericMatchReward]):
     """1 where the last number of the completion equals that of the reference column, else 0.
 
     A completion without a number scores 0: the model gave no answer. A reference without one is
@@ -24,8 +26,13 @@ class NumericMatch(ItemReward):
     counts. `reward.numeral.last_number` states how numbers are read.
     """
 
-    def __init__(self, spec: NumericMatchReward, path: str = "reward") -> None:
-        super().__init__(path)
+    def __init__(
+        self,
+        spec: NumericMatchReward,
+        path: str = "reward",
+        resources: RewardResources | None = None,
+    ) -> None:
+        super().__init__(spec, path, resources)
         self._column = spec.reference
         self._setting = f"{path}.reference"
         self._tolerance = Decimal(str(spec.tolerance))
@@ -33,10 +40,10 @@ class NumericMatch(ItemReward):
     def check_row(self, columns: Mapping[str, Any]) -> None:
         self._reference(columns)
 
-    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
-        reference = self._reference(row)
+    def _score_item(self, sample: Sample) -> float:
+        reference = self._reference(sample.columns)
         try:
-            answer = last_number(completion)
+            answer = last_number(sample.completion)
         except RewardParseError:
             return 0.0
         return float(difference(answer, reference) <= self._tolerance)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from reward.base import ItemReward
+from reward.sample import Sample
 from reward.spec import SentimentReward
 
 
-class Sentiment(ItemReward):
+class Sentiment(ItemReward[SentimentReward]):
     """VADER compound score, in [-1, 1]. Text without any word of its lexicon scores 0.
 
     Source:
@@ -20,12 +19,8 @@ class Sentiment(ItemReward):
         of Social Media Text, ICWSM.
     """
 
-    def __init__(self, spec: SentimentReward, path: str = "reward") -> None:
-        super().__init__(path)
-        self._analyzer = _analyzer()
-
-    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
-        return self._analyzer.polarity_scores(completion)["compound"]
+    def _score_item(self, sample: Sample) -> float:
+        return _analyzer().polarity_scores(sample.completion)["compound"]
 
 
 @cache

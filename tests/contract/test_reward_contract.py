@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from reward.base import Reward
 from reward.errors import RewardConfigError, RewardError
 from reward.registry import REWARDS, build_reward
+from reward.sample import samples_of
 from reward.spec import RewardSpec, SentimentReward
 
 SPEC = TypeAdapter(RewardSpec)
@@ -75,7 +76,7 @@ def test_every_type_of_the_union_is_registered_and_under_contract() -> None:
 @every_reward
 def test_a_better_completion_scores_higher(kind: str) -> None:
     example = EXAMPLES[kind]
-    best, worst = built(kind).score([example.best, example.worst], [example.row] * 2)
+    best, worst = built(kind).score(samples_of([example.best, example.worst], [example.row] * 2))
     assert best.error is None
     assert worst.error is None
     assert best.value > worst.value
@@ -85,15 +86,15 @@ def test_a_better_completion_scores_higher(kind: str) -> None:
 def test_results_follow_the_order_of_the_completions(kind: str) -> None:
     example = EXAMPLES[kind]
     texts = [example.worst, example.best, "", example.best]
-    together = built(kind).score(texts, [example.row] * 4)
-    alone = [built(kind).score([text], [example.row])[0] for text in texts]
+    together = built(kind).score(samples_of(texts, [example.row] * 4))
+    alone = [built(kind).score(samples_of([text], [example.row]))[0] for text in texts]
     assert together == alone
     assert together[1].value > together[0].value
 
 
 @every_reward
 def test_an_empty_batch_gives_no_results(kind: str) -> None:
-    assert built(kind).score([], []) == []
+    assert built(kind).score([]) == []
 
 
 @every_reward
@@ -101,7 +102,7 @@ def test_an_empty_batch_gives_no_results(kind: str) -> None:
     "text", ["", " \n\t", "\x00", "\ud800", "🙂" * 50, "9" * 5000, "a " * 3000]
 )
 def test_any_text_has_a_finite_score(kind: str, text: str) -> None:
-    (result,) = built(kind).score([text], [EXAMPLES[kind].row])
+    (result,) = built(kind).score(samples_of([text], [EXAMPLES[kind].row]))
     assert result.error is None
     assert math.isfinite(result.value)
 
@@ -110,25 +111,26 @@ def test_any_text_has_a_finite_score(kind: str, text: str) -> None:
 def test_one_bad_item_is_missing_and_its_neighbours_are_scored(kind: str) -> None:
     example = EXAMPLES[kind]
     reward = built(kind)
-    bad, *good = reward.score([None, example.best, example.worst], [example.row] * 3)  # type: ignore[list-item]
+    texts: list[Any] = [None, example.best, example.worst]
+    bad, *good = reward.score(samples_of(texts, [example.row] * 3))
     assert bad.missing
     assert bad.error is not None
     assert "NoneType" in bad.error
-    assert good == reward.score([example.best, example.worst], [example.row] * 2)
+    assert good == reward.score(samples_of([example.best, example.worst], [example.row] * 2))
 
 
 @every_reward
 def test_components_of_a_result_are_the_declared_ones_even_when_missing(kind: str) -> None:
     example = EXAMPLES[kind]
     reward = built(kind)
-    for result in reward.score([None, example.best], [example.row] * 2):  # type: ignore[list-item]
+    texts: list[Any] = [None, example.best]
+    for result in reward.score(samples_of(texts, [example.row] * 2)):
         assert tuple(result.components) == reward.component_names
 
 
-@every_reward
-def test_completions_and_rows_that_cannot_be_paired_are_refused(kind: str) -> None:
+def test_completions_and_rows_that_cannot_be_paired_are_refused() -> None:
     with pytest.raises(RewardError, match="2 completions came with 1 rows"):
-        built(kind).score(["a", "b"], [{}])
+        samples_of(["a", "b"], [{}])
 
 
 @every_reward
@@ -136,7 +138,7 @@ def test_inputs_are_not_modified(kind: str) -> None:
     example = EXAMPLES[kind]
     rows = [copy.deepcopy(example.row), {}]
     completions = [example.best, example.worst]
-    built(kind).score(completions, rows)
+    built(kind).score(samples_of(completions, rows))
     assert rows == [example.row, {}]
     assert completions == [example.best, example.worst]
 
@@ -173,7 +175,7 @@ def test_check_row_refuses_a_column_it_cannot_use(kind: str, value: Any) -> None
 @reading_a_column
 def test_a_row_without_the_column_scores_missing_and_not_zero(kind: str) -> None:
     example = EXAMPLES[kind]
-    lacking, whole = built(kind).score([example.best] * 2, [{}, example.row])
+    lacking, whole = built(kind).score(samples_of([example.best] * 2, [{}, example.row]))
     assert lacking.missing
     assert lacking.error is not None
     assert example.setting in lacking.error

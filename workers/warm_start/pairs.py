@@ -57,10 +57,10 @@ def encode_pair(row: Mapping[str, Any], encoder: PromptEncoder, index: int) -> S
                 "before it",
                 line=index + 1,
             )
-        prompt = encoder.text({"messages": messages[:-1]}, index)
+        prompt = encoder.prompt({"messages": messages[:-1]}, index).text
     elif "prompt" in row and "completion" in row:
         answer = _completion_text(row["completion"], index)
-        prompt = encoder.text(row, index)
+        prompt = encoder.prompt(row, index).text
     else:
         raise DataError(
             f"line {index + 1}: needs `prompt` and `completion`, or `messages`; the row has "

@@ -11,7 +11,7 @@ import pytest
 from essa.data import JobData, draw_batch, load_job_data, read_jsonl
 from essa.errors import DataError
 from essa.spec import DatasetSpec, DataSpec
-from essa.types import Row
+from essa.types import RenderedPrompt, Row
 
 
 def write(path: Path, count: int, prefix: str = "p") -> dict[str, Any]:
@@ -25,7 +25,7 @@ def load(seed: int = 0, **parts: Any) -> JobData:
         DataSpec.model_validate(parts),
         seed=seed,
         resolve=lambda dataset: Path(dataset.path),
-        render=lambda columns, index: f"Q: {columns['prompt']}",
+        render=lambda columns, index: RenderedPrompt(f"Q: {columns['prompt']}"),
     )
 
 
@@ -148,7 +148,9 @@ def test_uploaded_files_are_resolved_by_the_caller(tmp_path):
         return tmp_path / "upload"
 
     spec = DataSpec.model_validate({"train": {"file_id": "file-abc"}})
-    data = load_job_data(spec, seed=0, resolve=resolve, render=lambda columns, index: "x")
+    data = load_job_data(
+        spec, seed=0, resolve=resolve, render=lambda columns, index: RenderedPrompt("x")
+    )
     assert [dataset.file_id for dataset in asked] == ["file-abc"]
     assert len(data.train) == 22
 

@@ -1,26 +1,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from reward.base import ItemReward, RewardResult
 from reward.errors import RewardTimeoutError
+from reward.sample import Sample
 
 
 class Scripted(ItemReward):
     """Answers as the row says: a value, or an exception to raise."""
 
-    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
-        if isinstance(row["outcome"], Exception):
-            raise row["outcome"]
-        return row["outcome"]
+    def _score_item(self, sample: Sample) -> float:
+        if isinstance(sample.columns["outcome"], Exception):
+            raise sample.columns["outcome"]
+        return sample.columns["outcome"]
 
 
 def outcome(value: Any) -> RewardResult:
-    return Scripted("reward").score(["text"], [{"outcome": value}])[0]
+    return Scripted(None).score([Sample("text", {"outcome": value})])[0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -62,8 +62,8 @@ def test_an_unforeseen_exception_is_named_with_the_place_of_the_reward() -> None
 
 def test_interrupting_the_process_is_not_swallowed() -> None:
     class Interrupted(ItemReward):
-        def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
+        def _score_item(self, sample: Sample) -> float:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Interrupted().score(["text"], [{}])
+        Interrupted(None).score([Sample("text")])

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from reward.base import Reward
 from reward.errors import RewardConfigError
 from reward.registry import build_reward
+from reward.sample import samples_of
 from reward.spec import MAX_NESTING, RewardSpec
 
 SPEC = TypeAdapter(RewardSpec)
@@ -34,7 +35,7 @@ SLOW = {"type": "regex", "pattern": r"(a|aa)+$", "timeout_s": 0.05}
 
 def test_the_sum_is_weighted_and_components_are_kept_unweighted() -> None:
     reward = built(part("a", HAS_A, 0.5), part("short", SHORT, -2.0))
-    both, none = reward.score(["a", "x y z"], [{}, {}])
+    both, none = reward.score(samples_of(["a", "x y z"], [{}, {}]))
     assert both.value == pytest.approx(-1.5)
     assert both.components == {"a": 1.0, "short": 1.0}
     assert none.value == 0
@@ -46,7 +47,7 @@ def test_nested_components_have_dotted_names() -> None:
     reward = built(part("form", inner, 0.5), part("match", MATCH))
     names = ("form", "form.a", "form.deep", "form.deep.short", "match")
     assert reward.component_names == names
-    (result,) = reward.score(["a"], [{"answer": "b"}])
+    (result,) = reward.score(samples_of(["a"], [{"answer": "b"}]))
     assert result.value == pytest.approx(0.5 * (3 + 1))
     assert result.components == dict(zip(names, [4.0, 1.0, 1.0, 1.0, 0.0], strict=True))
 
@@ -54,7 +55,7 @@ def test_nested_components_have_dotted_names() -> None:
 @pytest.mark.parametrize("weight", [1.0, 0.0])
 def test_a_missing_component_makes_the_sum_missing_and_keeps_the_others(weight: float) -> None:
     reward = built(part("a", HAS_A), part("match", MATCH, weight))
-    missing, whole = reward.score(["a", "a"], [{}, {"answer": "a"}])
+    missing, whole = reward.score(samples_of(["a", "a"], [{}, {"answer": "a"}]))
     assert missing.missing
     assert missing.components["a"] == 1
     assert math.isnan(missing.components["match"])
@@ -66,7 +67,7 @@ def test_a_missing_component_makes_the_sum_missing_and_keeps_the_others(weight: 
 
 def test_every_missing_component_is_named() -> None:
     reward = built(part("match", MATCH), part("slow", SLOW), part("a", HAS_A))
-    (result,) = reward.score(["a" * 60 + "b"], [{}])
+    (result,) = reward.score(samples_of(["a" * 60 + "b"], [{}]))
     assert result.error is not None
     assert "component match: " in result.error
     assert "component slow: reward.components[1].reward.pattern" in result.error
@@ -75,7 +76,7 @@ def test_every_missing_component_is_named() -> None:
 
 def test_a_sum_beyond_the_largest_float_is_missing() -> None:
     reward = built(part("a", HAS_A, 1.7e308), part("b", HAS_A, 1.7e308))
-    (result,) = reward.score(["a"], [{}])
+    (result,) = reward.score(samples_of(["a"], [{}]))
     assert result.missing
     assert result.components == {"a": 1.0, "b": 1.0}
 

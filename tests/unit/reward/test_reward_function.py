@@ -11,13 +11,14 @@ from pydantic import TypeAdapter
 from reward.base import RewardResult
 from reward.errors import RewardConfigError
 from reward.registry import build_reward
+from reward.sample import Sample
 from reward.spec import RewardSpec
 
 SPEC = TypeAdapter(RewardSpec)
 
 
 def result(completion: str, row: dict[str, Any] | None = None, **spec: Any) -> RewardResult:
-    return build_reward(SPEC.validate_python(spec)).score([completion], [row or {}])[0]
+    return build_reward(SPEC.validate_python(spec)).score([Sample(completion, row or {})])[0]
 
 
 def value(completion: str, row: dict[str, Any] | None = None, **spec: Any) -> float:

@@ -10,6 +10,7 @@ import pytest
 from reward.base import RewardResult
 from reward.errors import RewardConfigError
 from reward.functions.numeric_match import NumericMatch
+from reward.sample import Sample, samples_of
 from reward.spec import NumericMatchReward
 
 DATA = Path(os.environ.get("ESSA_DATA_DIR") or Path(__file__).parents[3].parent / "shared" / "data")
@@ -17,7 +18,7 @@ DATA = Path(os.environ.get("ESSA_DATA_DIR") or Path(__file__).parents[3].parent 
 
 def score(completion: str, answer: Any, **settings: Any) -> RewardResult:
     reward = NumericMatch(NumericMatchReward(**settings))
-    return reward.score([completion], [{"answer": answer}])[0]
+    return reward.score([Sample(completion, {"answer": answer})])[0]
 
 
 @pytest.mark.parametrize("answer", ["18", "2 * 9 = 18\n#### 18", "#### $18.00", 18, 18.0, "36/2"])
@@ -64,7 +65,7 @@ def test_zero_tolerance_accepts_equal_numbers_in_another_form() -> None:
 
 def test_another_reference_column() -> None:
     reward = NumericMatch(NumericMatchReward(reference="gold"), "reward.components[2].reward")
-    assert reward.score(["5"], [{"gold": 5}])[0].value == 1
+    assert reward.score([Sample("5", {"gold": 5})])[0].value == 1
     with pytest.raises(RewardConfigError, match=r"reward\.components\[2\]\.reward\.reference"):
         reward.check_row({"answer": "5"})
 
@@ -91,9 +92,11 @@ def test_every_gsm8k_answer_matches_itself_and_not_its_successor() -> None:
     for row in rows:
         reward.check_row(row)
     for name in ("full answer", "marked"):
-        assert [result.value for result in reward.score(right[name], rows)] == [1.0] * 1319, name
+        assert [result.value for result in reward.score(samples_of(right[name], rows))] == [
+            1.0
+        ] * 1319, name
     positive = [row for row, value in zip(rows, values, strict=True) if value >= 0]
     assert len(positive) > 1300
-    assert all(result.value == 1 for result in reward.score(right["prose"], positive))
+    assert all(result.value == 1 for result in reward.score(samples_of(right["prose"], positive)))
     wrong = [f"#### {value + 1}" for value in values]
-    assert [result.value for result in reward.score(wrong, rows)] == [0.0] * 1319
+    assert [result.value for result in reward.score(samples_of(wrong, rows))] == [0.0] * 1319

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from essa.types import Completion, Row
 from reward.base import ItemReward, Reward, RewardResult
 from reward.errors import RewardError
 from reward.registry import build_reward
+from reward.sample import Sample
 from reward.spec import CompositeReward
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
@@ -74,13 +75,14 @@ class NumberReward(ItemReward):
     """The completion is the score and a column of the row comes on top; some columns fail."""
 
     def __init__(self, missing: Sequence[float] = ()) -> None:
-        super().__init__()
+        super().__init__(None)
         self._missing = missing
 
-    def _score_item(self, completion: str, row: Mapping[str, Any]) -> float:
-        if row["bonus"] in self._missing:
-            raise RewardError(f"no score at {row['bonus']:g}")
-        return float(completion) + row["bonus"]
+    def _score_item(self, sample: Sample) -> float:
+        bonus = sample.columns["bonus"]
+        if bonus in self._missing:
+            raise RewardError(f"no score at {bonus:g}")
+        return float(sample.completion) + bonus
 
 
 @pytest.fixture
@@ -178,13 +180,15 @@ def test_samples_are_averaged_and_the_first_is_shown(codec, vectors):
 
 def test_a_missing_sample_leaves_the_mean_of_the_others(codec, vectors):
     class FirstSampleFails(Reward):
-        def score(self, completions, rows):
-            results = [RewardResult(float(index % 3)) for index in range(len(completions))]
+        def score(self, samples):
+            results = [RewardResult(float(index % 3)) for index in range(len(samples))]
             results[::3] = [RewardResult(float("nan"), error="first")] * len(results[::3])
             return results
 
     rollout = RolloutSpec(max_tokens=8, temperature=1.0, samples_per_prompt=3)
-    scores = make_evaluator(LocalPool(), codec, FirstSampleFails(), rollout).evaluate(vectors, ROWS)
+    scores = make_evaluator(LocalPool(), codec, FirstSampleFails(None), rollout).evaluate(
+        vectors, ROWS
+    )
     np.testing.assert_array_equal(scores.rewards_N_P, np.full((5, len(ROWS)), 1.5))
     assert scores.failures == {"first": 5 * len(ROWS)}
 

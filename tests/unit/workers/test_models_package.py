@@ -78,7 +78,7 @@ def test_file_that_is_no_gguf_is_refused(tmp_path):
 @pytest.mark.engine
 def test_prepared_smollm2_answers_in_its_chat_format(smollm):
     encoder = PromptEncoder(smollm.folder, ChatPrompt(system="Be brief."))
-    text = encoder.text(QUESTION, 0)
+    text = encoder.prompt(QUESTION, 0).text
     assert text == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"
@@ -103,7 +103,7 @@ def test_stock_vllm_runs_the_quantised_smollm2(store, smollm, precision):
     pytest.importorskip("vllm")
     folder = store.quantized(smollm, precision)
     encoder = PromptEncoder(folder, ChatPrompt())
-    ids = json.dumps(encoder.token_ids(encoder.text(QUESTION, 0)))
+    ids = json.dumps(encoder.token_ids(encoder.prompt(QUESTION, 0).text))
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     script = folder.parent / "run_vllm.py"
     script.write_text(VLLM_SCRIPT)

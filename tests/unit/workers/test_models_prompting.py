@@ -26,12 +26,12 @@ def chat_model(tiny_model, tmp_path) -> Path:
 
 def test_standard_row_fills_the_user_turn(chat_model):
     encoder = PromptEncoder(chat_model, ChatPrompt(system="be kind", user="About {topic}: {n}"))
-    text = encoder.text({"topic": "rain", "n": 3}, 0)
+    text = encoder.prompt({"topic": "rain", "n": 3}, 0).text
     assert text == "[system]be kind;[user]About rain: 3;[assistant]"
 
 
 def test_no_system_turn_is_added_where_none_is_asked_for(chat_model):
-    assert PromptEncoder(chat_model, ChatPrompt()).text({"prompt": "hi"}, 0) == (
+    assert PromptEncoder(chat_model, ChatPrompt()).prompt({"prompt": "hi"}, 0).text == (
         "[user]hi;[assistant]"
     )
 
@@ -40,12 +40,12 @@ def test_no_system_turn_is_added_where_none_is_asked_for(chat_model):
 def test_conversational_row_is_used_as_it_is(chat_model, column):
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     encoder = PromptEncoder(chat_model, ChatPrompt(system="ignored"))
-    assert encoder.text({column: turns}, 0) == "[system]s;[user]u;[assistant]"
+    assert encoder.prompt({column: turns}, 0).text == "[system]s;[user]u;[assistant]"
 
 
 def test_text_prompt_is_plain_text_and_braces_can_be_written(tiny_model):
     encoder = PromptEncoder(tiny_model("llama"), TextPrompt(template="{{x}} {a}+{b}="))
-    assert encoder.text({"a": 1, "b": 2.5}, 0) == "{x} 1+2.5="
+    assert encoder.prompt({"a": 1, "b": 2.5}, 0).text == "{x} 1+2.5="
 
 
 def test_token_ids_round_trip_and_an_answer_ends_with_the_end_token(tiny_model):
@@ -72,7 +72,7 @@ def test_answers_end_where_the_generation_configuration_stops(chat_model, config
 def test_unusable_column_is_named_with_line_and_columns(tiny_model, row, problem):
     encoder = PromptEncoder(tiny_model("llama"), TextPrompt())
     with pytest.raises(DataError, match=rf"line 8: column 'prompt'.*{problem}.*question"):
-        encoder.text(row, 7)
+        encoder.prompt(row, 7)
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_malformed_template_is_refused(template):
 )
 def test_malformed_conversation_is_refused(chat_model, messages):
     with pytest.raises(DataError, match=r"line 1: `messages` must be a list"):
-        PromptEncoder(chat_model, ChatPrompt()).text({"messages": messages}, 0)
+        PromptEncoder(chat_model, ChatPrompt()).prompt({"messages": messages}, 0)
 
 
 def test_prompt_that_ends_with_the_assistant_is_refused(chat_model):
     turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
     with pytest.raises(DataError, match="ends with the assistant's turn"):
-        PromptEncoder(chat_model, ChatPrompt()).text({"messages": turns}, 0)
+        PromptEncoder(chat_model, ChatPrompt()).prompt({"messages": turns}, 0)
 
 
 def test_refusal_of_the_chat_template_names_the_line(chat_model):
     turns = [{"role": "tool", "content": "u"}]
     with pytest.raises(DataError, match=r"line 3: .*no tools here"):
-        PromptEncoder(chat_model, ChatPrompt()).text({"messages": turns}, 2)
+        PromptEncoder(chat_model, ChatPrompt()).prompt({"messages": turns}, 2)
 
 
 def test_chat_prompt_of_a_model_without_template_is_refused(tiny_model):

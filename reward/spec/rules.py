@@ -1,31 +1,22 @@
-"""Reward specifications: a reward is data, not code.
-
-Higher is better for every reward. What a reward computes in detail stands in the class of the
-same name under `reward/functions/`.
-"""
+"""Rewards that a fixed rule computes from the text."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-MAX_NESTING = 8
-"""Composites inside composites; far above any sensible job, far below the recursion limit."""
-
-
-class _RewardModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from reward.spec.model import RewardModel
 
 
-class SentimentReward(_RewardModel):
+class SentimentReward(RewardModel):
     """VADER compound sentiment of the completion, in [-1, 1]."""
 
     type: Literal["sentiment"] = "sentiment"
 
 
-class ExactMatchReward(_RewardModel):
+class ExactMatchReward(RewardModel):
     """1 where the completion equals the reference column, else 0."""
 
     type: Literal["exact_match"] = "exact_match"
@@ -36,7 +27,7 @@ class ExactMatchReward(_RewardModel):
     """Ignore white space at both ends."""
 
 
-class NumericMatchReward(_RewardModel):
+class NumericMatchReward(RewardModel):
     """1 where the last number of the completion equals that of the reference column, else 0.
 
     Reads `1,234.50`, `$18`, `-3`, `3/4`, `1 3/4` and their LaTeX forms; units are passed over, a
@@ -51,7 +42,7 @@ class NumericMatchReward(_RewardModel):
     """Absolute difference that still counts as equal."""
 
 
-class RegexReward(_RewardModel):
+class RegexReward(RewardModel):
     """1 where the pattern is found in the completion, else 0."""
 
     type: Literal["regex"] = "regex"
@@ -73,7 +64,7 @@ class RegexReward(_RewardModel):
         return pattern
 
 
-class LengthReward(_RewardModel):
+class LengthReward(RewardModel):
     """1 inside the band, falling linearly to 0 over `slack` units outside it.
 
     White space at both ends is not counted.
@@ -97,7 +88,7 @@ class LengthReward(_RewardModel):
         return self
 
 
-class KeywordsReward(_RewardModel):
+class KeywordsReward(RewardModel):
     """Share of the keywords found in the completion, as whole words or phrases."""
 
     type: Literal["keywords"] = "keywords"
@@ -115,54 +106,3 @@ class KeywordsReward(_RewardModel):
         if not all(keyword.strip() for keyword in self.keywords):
             raise ValueError(f"a keyword is blank: {list(self.keywords)}")
         return self
-
-
-class CompositeComponent(_RewardModel):
-    """One named part of a composite reward."""
-
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    """Name under which its unweighted value is reported."""
-    weight: float = Field(default=1.0, allow_inf_nan=False)
-    """Negative to punish, 0 to report only."""
-    reward: RewardSpec
-
-
-class CompositeReward(_RewardModel):
-    """Weighted sum of named components. Missing where any component is missing."""
-
-    type: Literal["composite"] = "composite"
-    components: tuple[CompositeComponent, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> CompositeReward:
-        names = [component.name for component in self.components]
-        doubles = sorted({name for name in names if names.count(name) > 1})
-        if doubles:
-            raise ValueError(f"component names must differ; given twice: {', '.join(doubles)}")
-        return self
-
-    @model_validator(mode="after")
-    def _shallow(self) -> CompositeReward:
-        depth, level = 0, [self]
-        while level:
-            depth += 1
-            inner = [part.reward for composite in level for part in composite.components]
-            level = [reward for reward in inner if isinstance(reward, CompositeReward)]
-        if depth > MAX_NESTING:
-            raise ValueError(f"composites are nested {depth} deep; {MAX_NESTING} is the most")
-        return self
-
-
-RewardSpec = Annotated[
-    SentimentReward
-    | ExactMatchReward
-    | NumericMatchReward
-    | RegexReward
-    | LengthReward
-    | KeywordsReward
-    | CompositeReward,
-    Field(discriminator="type"),
-]
-
-CompositeComponent.model_rebuild()
-CompositeReward.model_rebuild()

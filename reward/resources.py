@@ -1,0 +1,57 @@
+"""What operator and job lend to rewards; by default nothing that could do harm."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RewardPolicy:
+    """What the operator of the service lets rewards do. Never part of a job.
+
+    Attributes:
+        allow_python: rewards of type `python` may run.
+        allowed_hosts: hosts that `judge` and `remote` may call: `scores.example.org`, with a port
+            `localhost:9000`, or all names under one, `*.example.org`. Empty forbids all.
+        allow_private_hosts: allowed hosts may resolve to private and loopback addresses.
+        secrets: values that a reward may use by name, such as API keys; a specification holds
+            names only.
+    """
+
+    allow_python: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allow_private_hosts: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class TextScorer(ABC):
+    """Scores conversations with a model that stands elsewhere."""
+
+    @abstractmethod
+    def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float | str]:
+        """Score every conversation, the answer last.
+
+        Returns:
+            For each its score, or why it has none.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
+
+
+@dataclass(frozen=True)
+class RewardResources:
+    """Lent to a reward when it is built.
+
+    Attributes:
+        policy: of the operator.
+        open_scorer: starts the model of a `reward_model` specification; None where models cannot
+            be started, as in a process that only checks specifications.
+    """
+
+    policy: RewardPolicy = RewardPolicy()
+    open_scorer: Callable[[Any], TextScorer] | None = None
