@@ -18,6 +18,8 @@ from alignment_api.error_handlers import install_error_handlers
 from alignment_api.files import endpoints as file_endpoints
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
+from alignment_api.graders import endpoints as grader_endpoints
+from alignment_api.graders.service import GraderService
 from alignment_api.home import FolderLock, home_lock
 from alignment_api.jobs import endpoints as job_endpoints
 from alignment_api.jobs.service import JobService
@@ -49,6 +51,7 @@ def create_app(settings: Settings, lock: FolderLock | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     app.include_router(job_endpoints.router)
     app.include_router(file_endpoints.router)
+    app.include_router(grader_endpoints.router)
     app.include_router(health.router)
     app.add_api_route("/", _page, include_in_schema=False)
     return app
@@ -64,6 +67,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.store = store
     app.state.queue = queue
     app.state.files = files
+    app.state.graders = GraderService(settings)
     app.state.jobs = JobService(store, settings, files.resolve, queue.notify)
     queue.start()
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from essa.events import ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
+from reward.resources import NOTHING_ALLOWED, RewardPolicy
 
 
 def run_job(
@@ -21,6 +22,7 @@ def run_job(
     sink: EventSink,
     control: RunControl,
     resolve_file: Callable[[str], Path],
+    reward_policy: RewardPolicy = NOTHING_ALLOWED,
 ) -> ResultEvent:
     """Run one alignment job to its end in this process. Resumes if `run_dir` has a checkpoint.
 
@@ -31,6 +33,7 @@ def run_job(
         sink: receives the events, the result included.
         control: asked whether the user has cancelled.
         resolve_file: path of an uploaded file.
+        reward_policy: what the operator lets rewards do.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
@@ -44,6 +47,7 @@ def run_job(
         sink=sink,
         control=control,
         resolve_file=resolve_file,
+        reward_policy=reward_policy,
     )
 
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     signal.signal(signal.SIGTERM, _on_terminate)
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
-    settings = Settings(home=arguments.home)
+    settings = Settings.from_environment(os.environ, home=arguments.home)
     # A predecessor, orphaned by a crash of the service, may need a moment to go.
     lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
     lock.acquire(_LOCK_WAIT_S)
@@ -108,6 +108,7 @@ def _surroundings(
         "cache_dir": settings.cache_dir,
         "sink": StoreSink(EventRepository(store), job_id),
         "control": StoreControl(jobs, job_id),
+        "reward_policy": settings.reward_policy,
         "resolve_file": FileService(FileRepository(store), settings.files_dir).resolve,
     }
 

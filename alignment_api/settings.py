@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from essa.errors import SpecError
+from reward.resources import RewardPolicy
 
 PREFIX = "ESSA_"
+SECRET_PREFIX = "ESSA_REWARD_SECRET_"
 
 
 class Settings(BaseModel):
@@ -41,6 +43,16 @@ class Settings(BaseModel):
     heartbeat_s: float = Field(default=15.0, gt=0)
     """Longest silence on an event stream."""
 
+    reward_python: bool = False
+    """Jobs may carry rewards of type `python`: code of their own, run on this machine."""
+    reward_hosts: tuple[str, ...] = ()
+    """Hosts that `judge` and `remote` rewards may call: `scores.example.org`, `localhost:9000`,
+    `*.example.org`. The environment variable separates them by commas."""
+    reward_private_hosts: bool = False
+    """Those hosts may be at private and loopback addresses."""
+    reward_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """Values that rewards use by name: `ESSA_REWARD_SECRET_OPENAI` is the secret `openai`."""
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -50,6 +62,23 @@ class Settings(BaseModel):
     @classmethod
     def _split(cls, command: Any) -> Any:
         return shlex.split(command) if isinstance(command, str) else command
+
+    @field_validator("reward_hosts", mode="before")
+    @classmethod
+    def _listed(cls, hosts: Any) -> Any:
+        if isinstance(hosts, str):
+            return tuple(host.strip() for host in hosts.split(",") if host.strip())
+        return hosts
+
+    @property
+    def reward_policy(self) -> RewardPolicy:
+        """What rewards may do."""
+        return RewardPolicy(
+            allow_python=self.reward_python,
+            allowed_hosts=self.reward_hosts,
+            allow_private_hosts=self.reward_private_hosts,
+            secrets=self.reward_secrets,
+        )
 
     @property
     def store_path(self) -> Path:
@@ -82,6 +111,13 @@ class Settings(BaseModel):
             for name in cls.model_fields
             if environment.get(PREFIX + name.upper())
         }
+        secrets = {
+            name.removeprefix(SECRET_PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(SECRET_PREFIX)
+        }
+        if secrets:
+            values["reward_secrets"] = secrets
         values |= {name: value for name, value in given.items() if value is not None}
         try:
             return cls.model_validate(values)

@@ -27,6 +27,9 @@ class RewardPolicy:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+NOTHING_ALLOWED = RewardPolicy()
+
+
 class TextScorer(ABC):
     """Scores conversations with a model that stands elsewhere."""
 
@@ -53,5 +56,5 @@ class RewardResources:
             be started, as in a process that only checks specifications.
     """
 
-    policy: RewardPolicy = RewardPolicy()
+    policy: RewardPolicy = NOTHING_ALLOWED
     open_scorer: Callable[[Any], TextScorer] | None = None

@@ -72,6 +72,15 @@ class EngineActor:
         """See `Engine.generate`."""
         return self._engine.generate(candidates, prompts, parameters)
 
+    def score(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+    ) -> list[list[Completion]]:
+        """See `Engine.score`."""
+        return self._engine.score(candidates, prompts, answers)
+
     def health(self) -> EngineHealth:
         """See `Engine.health`."""
         return self._engine.health()

@@ -44,12 +44,21 @@ START_TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A block of (candidate, prompt) pairs for one engine. `key` is the caller's."""
+    """A block of (candidate, prompt) pairs for one engine. `key` is the caller's.
+
+    With `answers` nothing is generated: the engine scores them.
+    """
 
     key: int
     candidates: tuple[int, ...]
     prompts: tuple[tuple[int, ...], ...]
     parameters: SamplingParameters
+    answers: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that the engine has to do with at once."""
+        return len(self.candidates) * self.parameters.samples
 
 
 @dataclass(frozen=True)
@@ -288,17 +297,17 @@ class EnginePool:
         while work.waiting and ready:
             worker = min(ready, key=lambda one: one.rows)
             item, attempt = work.waiting[0]
-            rows = len(item.candidates) * item.parameters.samples
+            rows = item.sequences
             if worker.rows and worker.rows + rows > limit:
                 return
             work.waiting.popleft()
-            reference = worker.actor.generate.remote(item.candidates, item.prompts, item.parameters)
+            reference = _send(worker, item)
             worker.rows += rows
             deadline_s = time.monotonic() + self._build.spec.item_timeout_s
             work.flying[reference] = _Flight(item, attempt, worker, deadline_s)
 
     def _land(self, work: _Work, flight: _Flight, reference: Any) -> Iterator[ItemResult]:
-        flight.worker.rows -= len(flight.item.candidates) * flight.item.parameters.samples
+        flight.worker.rows -= flight.item.sequences
         try:
             completions = ray.get(reference)
         except (RayActorError, EngineStoppedError) as error:
@@ -334,6 +343,12 @@ class EnginePool:
             yield ItemResult(flight.item, None, reason)
         else:
             work.waiting.append((flight.item, flight.attempt + 1))
+
+
+def _send(worker: _Worker, item: WorkItem) -> Any:
+    if item.answers is None:
+        return worker.actor.generate.remote(item.candidates, item.prompts, item.parameters)
+    return worker.actor.score.remote(item.candidates, item.prompts, item.answers)
 
 
 def _cause(error: BaseException) -> BaseException:

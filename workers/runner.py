@@ -19,6 +19,7 @@ from essa.spec import AlignmentJobSpec, DatasetSpec
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
+from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
 from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
@@ -44,6 +45,7 @@ def run_alignment_job(
     sink: EventSink,
     control: RunControl,
     resolve_file: Callable[[str], Path],
+    reward_policy: RewardPolicy = NOTHING_ALLOWED,
 ) -> ResultEvent:
     """Run a job to its end; resume where `run_dir` holds what an earlier run finished.
 
@@ -51,6 +53,7 @@ def run_alignment_job(
         run_dir: this job's own folder: bases, warm start, checkpoint, adapter, result.
         cache_dir: prepared models, shared by all jobs.
         resolve_file: uploaded file id -> path.
+        reward_policy: what the operator lets rewards do.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: what went wrong, with the setting that changes it.
@@ -66,7 +69,7 @@ def run_alignment_job(
         return dataset_path(dataset, resolve_file)
 
     data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
-    reward = _checked_reward(spec, data)
+    reward = _checked_reward(spec, data, RewardResources(reward_policy))
     for note in data.notes:
         sink.emit(WarningEvent(code="data", message=note))
     context = JobContext(job, store, base, encoder, data, reward, resolve)
@@ -170,9 +173,9 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
     return basis, warm.tokens
 
 
-def _checked_reward(spec: AlignmentJobSpec, data: JobData) -> Reward:
+def _checked_reward(spec: AlignmentJobSpec, data: JobData, resources: RewardResources) -> Reward:
     """Build the reward and try its columns on every row, before anything expensive starts."""
-    reward = build_reward(spec.reward)
+    reward = build_reward(spec.reward, resources=resources)
     for name in ("train", "validation", "test"):
         for row in getattr(data, name):
             try:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from workers.engines.base import SamplingParameters
+from workers.engines.base import BASE, SamplingParameters
 from workers.pool import WorkItem
 
 ITEMS_PER_ENGINE = 8
 """Fewer leave an engine idle at the end; more cost calls."""
 MIN_ROWS = 8
+
+AnswerKey = tuple[int, tuple[int, ...]]
+"""Prompt of the batch and token ids of an answer to it."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,33 @@ def work_items(
         )
         for key, block in enumerate(blocks)
     ]
+
+
+def reference_items(
+    answers: Sequence[AnswerKey],
+    prompt_ids: Sequence[tuple[int, ...]],
+    *,
+    engines: int,
+    capacity: int,
+) -> tuple[list[list[AnswerKey]], list[WorkItem]]:
+    """Items in which the base scores given answers, and the answers of every item.
+
+    Args:
+        answers: prompt and token ids of each.
+        prompt_ids: token ids of every prompt.
+        capacity: sequences an engine takes together; no item is larger.
+    """
+    share = math.ceil(len(answers) / (engines * ITEMS_PER_ENGINE))
+    size = max(1, min(capacity, max(share, MIN_ROWS)))
+    parts = [list(answers[start : start + size]) for start in range(0, len(answers), size)]
+    items = [
+        WorkItem(
+            key=key,
+            candidates=(BASE,) * len(part),
+            prompts=tuple(prompt_ids[prompt] for prompt, _ in part),
+            parameters=SamplingParameters(max_tokens=1),
+            answers=tuple(token_ids for _, token_ids in part),
+        )
+        for key, part in enumerate(parts)
+    ]
+    return parts, items

@@ -23,25 +23,31 @@ from essa.types import RenderedPrompt
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
+from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
 
 ResolveFile = Callable[[str], Path]
 
 _PACKAGE_MODEL = "package:"
 
 
-def find_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
+def find_problems(
+    spec: AlignmentJobSpec,
+    resolve_file: ResolveFile,
+    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+) -> list[Problem]:
     """Everything that would stop the job and can be seen without loading a model.
 
     Args:
         spec: the job.
         resolve_file: gives the path of an uploaded file, or raises an EssaError.
+        reward_policy: what the operator lets rewards do.
     Returns:
         One problem per setting at fault; empty if the job can run.
     """
     problems = _model_problems(spec) + _warm_start_problems(spec)
     reward: Reward | None = None
     try:
-        reward = build_reward(spec.reward)
+        reward = build_reward(spec.reward, resources=RewardResources(reward_policy))
     except RewardError as error:
         problems.append(Problem(error.detail.get("field", "reward"), None, error.message))
     sets = {"train": spec.data.train, "validation": spec.data.validation, "test": spec.data.test}

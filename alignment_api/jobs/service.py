@@ -44,7 +44,7 @@ class JobService:
         Raises:
             SpecError: something is wrong with the job; the message has a line for each fault.
         """
-        problems = find_problems(spec, self._resolve_file)
+        problems = find_problems(spec, self._resolve_file, self._settings.reward_policy)
         if problems:
             raise problem_error(problems)
         job_id = self._jobs.add(spec)

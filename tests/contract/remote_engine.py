@@ -33,6 +33,9 @@ class RemoteEngine(Engine):
     def generate(self, candidates, prompts, parameters):
         return self._call("generate", candidates, prompts, parameters)
 
+    def score(self, candidates, prompts, answers):
+        return self._call("score", candidates, prompts, answers)
+
     def health(self):
         return self._call("health")
 

@@ -263,6 +263,39 @@ def test_greedy_samples_are_all_the_greedy_answer(bench):
     assert len({completion.text for completion in row}) == 1
 
 
+def test_given_answers_are_scored_as_they_were_generated(bench):
+    bench.engine.set_population(bench.scales(bench.vectors(2)))
+    rows = [(c, prompt) for c in (0, BASE, 1) for prompt in bench.prompts]
+    candidates, prompts = [c for c, _ in rows], [prompt for _, prompt in rows]
+    written = [samples[0] for samples in bench.engine.generate(candidates, prompts, ANSWER)]
+    answers = [completion.token_ids for completion in written]
+    scored = [samples[0] for samples in bench.engine.score(candidates, prompts, answers)]
+    assert [completion.text for completion in scored] == [""] * len(rows)
+    expected = [(list(c.token_ids), c.token_logprobs) for c in written]
+    _assert_agree(scored, expected, bench.tolerance)
+
+
+def test_answers_of_any_length_can_be_scored_under_another_candidate(bench, tmp_path):
+    bench.engine.set_population(bench.scales(bench.vectors(1)))
+    answers = [(5, 6, 7, 8, 9), (7,), (9, 9, 9), (11, 5)]
+    scored = bench.engine.score([BASE] * 4, bench.prompts, answers)
+    network = AutoModelForCausalLM.from_pretrained(bench.model, dtype=torch.float32)
+    for prompt, answer, (completion,) in zip(bench.prompts, answers, scored, strict=True):
+        with torch.no_grad():
+            logits = network(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+        assert completion.token_logprobs == pytest.approx(chosen.tolist(), abs=bench.tolerance)
+
+
+def test_answers_that_cannot_be_scored_are_refused(bench):
+    with pytest.raises(EngineError, match="without tokens"):
+        bench.engine.score([BASE], bench.prompts[:1], [()])
+    with pytest.raises(EngineError, match="5000"):
+        bench.engine.score([BASE], [[5] * 10], [[5] * 4990])
+    with pytest.raises(EngineError, match="2 answers for 1 prompts"):
+        bench.engine.score([BASE], bench.prompts[:1], [(5,), (6,)])
+
+
 def test_health_names_basis_and_population(bench):
     before = bench.engine.health().generated_tokens
     bench.engine.set_population(bench.scales(bench.vectors(3)))

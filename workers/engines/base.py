@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from essa.errors import EngineError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
 
@@ -85,9 +86,54 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def score(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+    ) -> list[list[Completion]]:
+        """Log-probabilities of given answers: one pass over prompt and answer, nothing is sampled.
+
+        Args:
+            answers: `answers[i]` are the token ids after `prompts[i]`; none may be empty.
+        Returns:
+            For every i one completion without text, whose `token_logprobs` are the natural
+            logarithms of the probabilities of its tokens.
+        Raises:
+            EngineError: an unknown candidate, an empty answer, or tokens beyond the engine's
+                context, one more than prompt and answer have.
+            EngineStoppedError: the engine failed or was closed, and must be built again.
+        """
+
+    @abstractmethod
     def health(self) -> EngineHealth:
         """Describe the engine. Cheap."""
 
     @abstractmethod
     def close(self) -> None:
         """Free the model. Safe to call twice."""
+
+
+def check_answers(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], context: int
+) -> None:
+    """Refuse answers that cannot be scored.
+
+    Args:
+        context: the answer must end before this many tokens.
+    Raises:
+        EngineError: see `Engine.score`.
+    """
+    if len(prompts) != len(answers):
+        raise EngineError(f"{len(answers)} answers for {len(prompts)} prompts")
+    if not all(map(len, answers)):
+        raise EngineError("an answer without tokens has no log-probabilities")
+    longest = max(
+        (len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)),
+        default=0,
+    )
+    if longest >= context:
+        raise EngineError(
+            f"a prompt and answer of {longest} tokens cannot be scored within {context} tokens; "
+            "raise engine.max_model_len or lower rollout.max_tokens"
+        )

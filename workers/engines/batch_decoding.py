@@ -90,7 +90,7 @@ class _Batch:
     def __init__(self, source: DecodingModel, rollouts: Sequence[Rollout]) -> None:
         self._model = source.model
         self._device = next(source.model.parameters()).device
-        self._ids, self._mask = _left_pad([row.prompt for row in rollouts], self._device)
+        self._ids, self._mask = left_pad([row.prompt for row in rollouts], self._device)
         self._positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)
         self._cache = DynamicCache(config=source.model.config)
 
@@ -156,9 +156,10 @@ def decode_batch(
     return [answer.completion() for answer in answers]
 
 
-def _left_pad(
+def left_pad(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, both of shape (rows, longest prompt)."""
     longest = max(len(prompt) for prompt in prompts)
     # The padding token's identity is irrelevant under the mask; 0 is in every vocabulary.
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)

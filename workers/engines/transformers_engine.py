@@ -14,8 +14,9 @@ from essa.errors import EngineError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.spec.engine import Precision
 from essa.types import Completion
-from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
+from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.batch_decoding import DecodingModel, Rollout, decode_batch
+from workers.engines.batch_scoring import score_batch
 from workers.engines.population_hooks import PopulationHooks
 from workers.engines.transformers_loading import load_decoding_model, pick_device
 
@@ -103,6 +104,28 @@ class TransformersEngine(Engine):
         return [
             flat[start : start + distinct] * repeats for start in range(0, len(rollouts), distinct)
         ]
+
+    def score(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+    ) -> list[list[Completion]]:
+        with self._lock:
+            source = self._loaded()
+            self._check_request(source, candidates, prompts)
+            check_answers(prompts, answers, source.context_limit + 1)
+            results: list[Completion] = []
+            for start in range(0, len(prompts), self._max_batch):
+                chosen = slice(start, start + self._max_batch)
+                results += score_batch(
+                    source,
+                    self._hooks,
+                    candidates[chosen],
+                    [tuple(map(int, prompt)) for prompt in prompts[chosen]],
+                    [tuple(map(int, answer)) for answer in answers[chosen]],
+                )
+        return [[completion] for completion in results]
 
     def health(self) -> EngineHealth:
         hooks = self._hooks

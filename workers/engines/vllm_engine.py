@@ -23,21 +23,26 @@ from numpy.typing import NDArray
 from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
-from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters
+from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.vllm_basis_file import write_basis
 from workers.engines.vllm_settings import VllmSettings, engine_arguments
 
 logger = logging.getLogger(__name__)
 
 
+_NOTHING = SamplingParameters(max_tokens=1)
+"""To score an answer vLLM must also generate; one token is the least it takes."""
+
+
 @dataclass
 class _Call:
-    """One `generate` call in flight."""
+    """One `generate` or `score` call in flight; `answers` are there for `score`."""
 
     candidates: Sequence[int]
     prompts: Sequence[Sequence[int]]
     parameters: SamplingParameters
     future: Future[list[list[Completion]]]
+    answers: Sequence[Sequence[int]] | None = None
     results: list[Any] = field(default_factory=list)
     missing: int = 0
 
@@ -105,24 +110,24 @@ class VllmEngine(Engine):
         prompts: Sequence[Sequence[int]],
         parameters: SamplingParameters,
     ) -> list[list[Completion]]:
-        if len(candidates) != len(prompts):
-            raise EngineError(f"{len(candidates)} candidates for {len(prompts)} prompts")
-        unknown = [c for c in candidates if not BASE <= c < self._population]
-        if unknown:
-            raise EngineError(
-                f"candidate {unknown[0]} is unknown; the population has {self._population}"
-            )
+        self._check_candidates(candidates, prompts)
         longest = max((len(prompt) for prompt in prompts), default=0)
         if longest + parameters.max_tokens > self._max_model_len:
             raise EngineError(
                 f"a prompt of {longest} tokens and rollout.max_tokens {parameters.max_tokens} "
                 f"exceed engine.max_model_len {self._max_model_len}"
             )
-        if not prompts:
-            return []
-        call = _Call(candidates, prompts, parameters, Future(), [None] * len(prompts), len(prompts))
-        self._post(call)
-        return call.future.result()
+        return self._ask(_Call(candidates, prompts, parameters, Future()))
+
+    def score(
+        self,
+        candidates: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+    ) -> list[list[Completion]]:
+        self._check_candidates(candidates, prompts)
+        check_answers(prompts, answers, self._max_model_len)
+        return self._ask(_Call(candidates, prompts, _NOTHING, Future(), answers))
 
     def health(self) -> EngineHealth:
         return EngineHealth(
@@ -145,6 +150,24 @@ class VllmEngine(Engine):
         return self._exclusively(lambda: self._llm.collective_rpc("population_slots")[0])
 
     # -- callers' side ----------------------------------------------------------------------
+
+    def _check_candidates(
+        self, candidates: Sequence[int], prompts: Sequence[Sequence[int]]
+    ) -> None:
+        if len(candidates) != len(prompts):
+            raise EngineError(f"{len(candidates)} candidates for {len(prompts)} prompts")
+        unknown = [c for c in candidates if not BASE <= c < self._population]
+        if unknown:
+            raise EngineError(
+                f"candidate {unknown[0]} is unknown; the population has {self._population}"
+            )
+
+    def _ask(self, call: _Call) -> list[list[Completion]]:
+        if not call.prompts:
+            return []
+        call.results, call.missing = [None] * len(call.prompts), len(call.prompts)
+        self._post(call)
+        return call.future.result()
 
     def _post(self, message: _Call | _Exclusive) -> None:
         if self._closed or not self._thread.is_alive():
@@ -259,13 +282,14 @@ class VllmEngine(Engine):
 
         parameters, candidate = call.parameters, call.candidates[index]
         sampled = parameters.temperature > 0
+        token_ids = [*call.prompts[index], *(call.answers[index] if call.answers else ())]
         adapter = None
         if candidate != BASE:
             adapter = LoRARequest(str(candidate + 1), candidate + 1, "population")
         self._serial += 1
         name = self._llm.add_request(
             str(self._serial),
-            TokensPrompt(prompt_token_ids=list(call.prompts[index])),
+            TokensPrompt(prompt_token_ids=token_ids),
             SamplingParams(
                 # Greedy samples are all alike; vLLM takes one.
                 n=parameters.samples if sampled else 1,
@@ -275,6 +299,7 @@ class VllmEngine(Engine):
                 ignore_eos=parameters.ignore_end,
                 stop=list(parameters.stop) or None,
                 logprobs=0 if parameters.with_logprobs else None,
+                prompt_logprobs=None if call.answers is None else 0,
                 # vLLM would decode token by token; one decode at the end is cheaper.
                 detokenize=bool(parameters.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -288,10 +313,16 @@ class VllmEngine(Engine):
         if owner is None:
             return
         call, index = owner
+        if call.answers is not None:
+            self._settle_one(call, index, [_scored(output, call.answers[index])])
+            return
         decode = not call.parameters.stop
         completions = [self._completion(sample, decode) for sample in output.outputs]
         copies = call.parameters.samples // len(completions)
-        call.results[index] = completions * copies
+        self._settle_one(call, index, completions * copies)
+
+    def _settle_one(self, call: _Call, index: int, completions: list[Completion]) -> None:
+        call.results[index] = completions
         call.missing -= 1
         if call.missing == 0:
             call.future.set_result(call.results)
@@ -331,6 +362,13 @@ class VllmEngine(Engine):
                 waiting.append(message)
         for message in waiting:
             message.future.set_exception(failure)
+
+
+def _scored(output: Any, answer: Sequence[int]) -> Completion:
+    """What vLLM says of the last tokens of a prompt that ends in the answer."""
+    found = output.prompt_logprobs[-len(answer) :]
+    logprobs = tuple(entry[token].logprob for entry, token in zip(found, answer, strict=True))
+    return Completion("", tuple(answer), "scored", logprobs)
 
 
 def _external(request_id: str) -> str:

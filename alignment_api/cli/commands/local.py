@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    problems = find_problems(spec, uploaded_files(settings))
+    problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
     if problems:
         raise problem_error(problems)
     run_dir = (arguments.run_dir or _new_run_dir(settings, spec.name)).absolute()
@@ -97,6 +97,7 @@ def _run(
                 sink=_ViewSink(view),
                 control=control,
                 resolve_file=uploaded_files(settings),
+                reward_policy=settings.reward_policy,
             )
         finally:
             signal.signal(signal.SIGINT, earlier)

@@ -22,6 +22,7 @@ from essa.errors import (
     PackageShadowedError,
     SpecError,
 )
+from reward.resources import NOTHING_ALLOWED
 
 
 def test_settings_come_from_the_environment_and_arguments_win() -> None:
@@ -38,6 +39,22 @@ def test_settings_come_from_the_environment_and_arguments_win() -> None:
     assert (settings.port, settings.host) == (9001, "127.0.0.1")
     assert settings.cancel_grace_s == 1.5
     assert settings.job_command == ("python", "my job.py")
+
+
+def test_what_rewards_may_do_comes_from_the_environment() -> None:
+    assert Settings.from_environment({}).reward_policy == NOTHING_ALLOWED
+    environment = {
+        "ESSA_REWARD_PYTHON": "true",
+        "ESSA_REWARD_HOSTS": "scores.example.org, localhost:9000",
+        "ESSA_REWARD_SECRET_SCORER": "hush",
+    }
+    settings = Settings.from_environment(environment)
+    policy = settings.reward_policy
+    assert policy.allow_python
+    assert policy.allowed_hosts == ("scores.example.org", "localhost:9000")
+    assert not policy.allow_private_hosts
+    assert policy.secrets == {"scorer": "hush"}
+    assert "hush" not in repr(settings) + repr(policy)
 
 
 def test_an_unusable_variable_is_named_with_its_value() -> None:

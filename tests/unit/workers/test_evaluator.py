@@ -16,7 +16,7 @@ from essa.types import Completion, Row
 from reward.base import ItemReward, Reward, RewardResult
 from reward.errors import RewardError
 from reward.registry import build_reward
-from reward.sample import Sample
+from reward.sample import Need, Sample
 from reward.spec import CompositeReward
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
@@ -52,6 +52,8 @@ class LocalPool:
             error = self.fails(item)
             if error is not None:
                 yield ItemResult(item, None, error)
+            elif item.answers is not None:
+                yield ItemResult(item, [self._scored(answer) for answer in item.answers])
             else:
                 yield ItemResult(item, [self._answer(item, i) for i in range(len(item.prompts))])
 
@@ -62,6 +64,10 @@ class LocalPool:
             Completion(f"{score + sample:.4f}", (1, 2, 3), "stop")
             for sample in range(item.parameters.samples)
         ]
+
+    def _scored(self, answer: tuple[int, ...]) -> list[Completion]:
+        """Every token's log-probability is minus its id."""
+        return [Completion("", answer, "scored", tuple(-float(token) for token in answer))]
 
 
 class LetterEncoder:
@@ -281,3 +287,64 @@ def test_a_base_without_a_single_score_names_the_failures():
     pool.fails = lambda item: "too long"
     with pytest.raises(EvaluationError, match=r"too long \(x11\)"):
         make_evaluator(pool, None).sample_base(ROWS, samples=2, temperature=1.0, label="")
+
+
+class Fluency(ItemReward):
+    """Mean log-probability under the base, beside the answer's own score."""
+
+    needs = frozenset({Need.REFERENCE_LOGPROBS})
+
+    def _score_item(self, sample: Sample) -> float:
+        assert sample.reference_logprobs is not None
+        return float(np.mean(sample.reference_logprobs))
+
+
+def test_log_probabilities_under_the_base_are_there_where_the_reward_needs_them(codec, vectors):
+    pool = LocalPool(max_population=2)
+    pool.fails = lambda item: "lost" if item.answers is None and 1 in item.candidates else None
+    scores = make_evaluator(pool, codec, Fluency(None)).evaluate(vectors, ROWS, with_base=True)
+    # Candidates 1 and 3 are the second of their populations.
+    np.testing.assert_array_equal(np.isnan(scores.rewards_N_P).all(axis=1).nonzero()[0], [2, 4])
+    np.testing.assert_array_equal(scores.rewards_N_P[[0, 1, 3, 5]], -2.0)
+
+
+def test_equal_answers_are_scored_by_the_base_once(codec, vectors):
+    pool = LocalPool()
+    make_evaluator(pool, codec, Fluency(None)).evaluate(vectors, ROWS)
+    asked = [
+        (prompt, answer)
+        for item in pool.items
+        if item.answers is not None
+        for prompt, answer in zip(item.prompts, item.answers, strict=True)
+    ]
+    assert len(asked) == len(set(asked)) == len(ROWS)
+    assert all(set(item.candidates) == {BASE} for item in pool.items if item.answers is not None)
+
+
+def test_answers_that_the_base_cannot_score_are_missing(codec, vectors):
+    pool = LocalPool()
+    pool.fails = lambda item: "too long" if item.answers is not None else None
+    scores = make_evaluator(pool, codec, Fluency(None)).evaluate(vectors, ROWS)
+    assert np.isnan(scores.rewards_N_P).all()
+    assert scores.failures["too long"] > 0
+
+
+def test_a_reward_is_given_all_answers_of_a_candidate_at_once(codec, vectors):
+    class Batch(Reward):
+        def score(self, samples):
+            groups = tuple(sample.group for sample in samples)
+            assert groups == tuple(sorted(groups)) == tuple(range(len(ROWS)))
+            assert [sample.prompt for sample in samples] == [row.prompt for row in ROWS]
+            return [RewardResult(float(len(samples)))] * len(samples)
+
+    scores = make_evaluator(LocalPool(capacity=4), codec, Batch(None)).evaluate(vectors, ROWS)
+    np.testing.assert_array_equal(scores.rewards_N_P, len(ROWS))
+
+
+def test_an_error_in_a_reward_ends_the_evaluation(codec, vectors):
+    class Broken(Reward):
+        def score(self, samples):
+            raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        make_evaluator(LocalPool(), codec, Broken(None)).evaluate(vectors, ROWS)

@@ -1,0 +1,95 @@
+"""What the grader endpoints take and answer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reward.sample import Sample
+from reward.spec import RewardSpec
+
+MAX_SAMPLES = 256
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class GraderSample(_Model):
+    """One answer to score."""
+
+    completion: str
+    row: dict[str, Any] = Field(default_factory=dict)
+    """Columns that the grader reads, such as the reference answer."""
+    prompt: str = ""
+    messages: tuple[dict[str, str], ...] = ()
+    group: int | None = None
+    """Answers to the same prompt have it in common; by default every answer is of its own."""
+    tokens: int | None = Field(default=None, ge=0)
+    logprobs: tuple[float, ...] | None = None
+    """Of the answer's tokens under the model that wrote it, where the grader needs them."""
+    reference_logprobs: tuple[float, ...] | None = None
+    """Of the same tokens under the base model."""
+
+    def as_sample(self, position: int) -> Sample:
+        """The same as rewards are given it."""
+        return Sample(
+            self.completion,
+            self.row,
+            prompt=self.prompt,
+            messages=self.messages,
+            group=position if self.group is None else self.group,
+            tokens=self.tokens,
+            logprobs=self.logprobs,
+            reference_logprobs=self.reference_logprobs,
+        )
+
+
+class ValidateGrader(_Model):
+    """A grader to check."""
+
+    grader: RewardSpec
+    rows: tuple[dict[str, Any], ...] = Field(default=(), max_length=MAX_SAMPLES)
+    """Rows of the data to check it against."""
+
+
+class RunGrader(_Model):
+    """A grader to try on answers, all of one candidate and one batch."""
+
+    grader: RewardSpec
+    samples: tuple[GraderSample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
+
+
+class CheckedGrader(_Model):
+    """A grader that can be used."""
+
+    object: Literal["grader"] = "grader"
+    grader: dict[str, Any]
+    """As it was given, defaults filled in."""
+    components: list[str]
+    """Names under which every result has its parts."""
+    needs: list[str]
+    """What the engines must compute for it beyond the text."""
+    is_batch: bool
+    """The score of an answer depends on the other answers of its batch."""
+
+
+class GraderResult(_Model):
+    """The score of one answer."""
+
+    reward: float | None
+    """None where it is missing."""
+    components: dict[str, float | None]
+    error: str | None
+
+
+class GraderRun(_Model):
+    """Scores of all answers."""
+
+    object: Literal["grader.run"] = "grader.run"
+    reward: float | None
+    """Mean over the scores that are there: the fitness of a candidate that answered so."""
+    missing: int
+    seconds: float
+    results: list[GraderResult]
