@@ -72,6 +72,22 @@ class GateEvent(_EventModel):
     seconds: float
 
 
+class ConstraintStatus(_EventModel):
+    """One constraint, as measured."""
+
+    component: str
+    direction: Literal[">=", "<=", "="]
+    threshold: float
+    value: float
+    """Of the component: smoothed over generations in the search, a mean over prompts elsewhere."""
+    ci95: tuple[float, float] | None = None
+    multiplier: float | None = None
+    """Weight of the constraint in the fitness; None outside the search."""
+    violation: float
+    """How far the threshold is missed, in units of the component's range; 0 where held."""
+    is_held: bool
+
+
 class GenerationEvent(_EventModel):
     """One finished generation. Fitness is the mean reward over the generation's prompts."""
 
@@ -100,6 +116,9 @@ class GenerationEvent(_EventModel):
     elapsed_s: float
     eta_s: float | None
     components: dict[str, float] = Field(default_factory=dict)
+    constraints: list[ConstraintStatus] = Field(default_factory=list)
+    feasible_frac: float | None = None
+    """Share of candidates that hold every constraint; None without constraints."""
 
 
 class ValidationEvent(_EventModel):
@@ -111,6 +130,9 @@ class ValidationEvent(_EventModel):
     ci95: tuple[float, float]
     is_best: bool
     components: dict[str, float] = Field(default_factory=dict)
+    constraints: list[ConstraintStatus] = Field(default_factory=list)
+    is_feasible: bool | None = None
+    """Whether every constraint is held; None without constraints."""
 
 
 class WarningEvent(_EventModel):
@@ -129,6 +151,7 @@ class ScoreSummary(_EventModel):
     prompts: int
     missing: int = 0
     components: dict[str, float] = Field(default_factory=dict)
+    constraints: list[ConstraintStatus] = Field(default_factory=list)
 
 
 class ServingScores(_EventModel):

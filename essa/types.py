@@ -10,7 +10,7 @@ A missing score is NaN, never 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,15 @@ class PopulationScores:
     rollout_s: float
     reward_s: float
     failures: dict[str, int] = field(default_factory=dict)
+
+    def first(self, count: int) -> PopulationScores:
+        """Scores of the first `count` candidates; what was spent stays that of all."""
+        return replace(
+            self,
+            rewards_N_P=self.rewards_N_P[:count],
+            components={name: values[:count] for name, values in self.components.items()},
+            completions=self.completions[:count],
+        )
 
     @property
     def tokens(self) -> int:

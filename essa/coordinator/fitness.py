@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from essa.types import FloatArray
-
-MAX_MISSING_FRAC = 0.25
-"""A candidate with a larger share of missing scores is missing as a whole."""
 
 
 class Interval(NamedTuple):
@@ -22,53 +20,63 @@ class Interval(NamedTuple):
     high: float
 
 
-def candidate_fitness(
-    rewards_N_P: FloatArray, max_missing_frac: float = MAX_MISSING_FRAC
-) -> FloatArray:
-    """Mean reward of each candidate; NaN for a candidate with too many missing scores.
+def candidate_means(columns_N_P_J: FloatArray, max_missing_frac: float) -> FloatArray:
+    """Mean of every column over prompts; NaN for a candidate with too many missing scores.
 
     A missing score counts as its prompt's mean over the other candidates, so that losing a hard
     prompt is no advantage. A prompt that nobody has a score for is left out: it counts neither for
     nor against anyone.
 
     Args:
-        rewards_N_P: rewards, NaN where missing. Not modified.
+        columns_N_P_J: rewards side by side, NaN where missing. Not modified.
         max_missing_frac: of the prompts that somebody has a score for.
     Returns:
-        Shape (N,).
+        Shape (N, J).
     """
-    filled, is_usable = _fill_missing(rewards_N_P, max_missing_frac)
-    fitness = np.full(len(rewards_N_P), np.nan)
-    if is_usable.any():
-        fitness[is_usable] = filled[is_usable].mean(axis=1)
-    return fitness
+    means = np.full((columns_N_P_J.shape[0], columns_N_P_J.shape[2]), np.nan)
+    for column in range(columns_N_P_J.shape[2]):
+        filled, is_usable = _fill_missing(columns_N_P_J[:, :, column], max_missing_frac)
+        if is_usable.any():
+            means[is_usable, column] = filled[is_usable].mean(axis=1)
+    return means
 
 
-def split_half_reliability(rewards_N_P: FloatArray, splits: int = 20) -> float | None:
-    """Correlation of candidate means over two halves of the prompts, averaged over random splits.
+def _only(means_N_J: FloatArray) -> FloatArray:
+    return means_N_J[:, 0]
+
+
+def split_half_reliability(
+    columns_N_P_J: FloatArray,
+    *,
+    max_missing_frac: float,
+    fitness: Callable[[FloatArray], FloatArray] = _only,
+    splits: int = 20,
+) -> float | None:
+    """Correlation of candidate fitness over two halves of the prompts, averaged over random splits.
 
     Near 0 the fitness is noise and a search cannot move; near 1 the ranking is real. This is the
     reliability of *half* the batch, so it understates that of the whole. Missing scores and
-    candidates are treated as in `candidate_fitness`.
+    candidates are treated as in `candidate_means`.
 
     Args:
-        rewards_N_P: rewards, NaN where missing.
+        columns_N_P_J: rewards side by side, NaN where missing.
+        fitness: from means over prompts, shape (N, J), to fitness, shape (N,).
         splits: random halvings, drawn from a fixed seed.
     Returns:
         In [-1, 1]; None with fewer than 3 candidates or 4 prompts, or without variance.
     """
-    filled, is_usable = _fill_missing(rewards_N_P, MAX_MISSING_FRAC)
-    usable = filled[is_usable]
-    if usable.shape[0] < 3 or usable.shape[1] < 4:
-        return None
+    prompts = columns_N_P_J.shape[1]
     rng = np.random.default_rng(0)
     values = []
-    for _ in range(splits):
-        order = rng.permutation(usable.shape[1])
-        half = len(order) // 2
-        first = usable[:, order[:half]].mean(axis=1)
-        second = usable[:, order[half:]].mean(axis=1)
-        if first.std() > 1e-12 and second.std() > 1e-12:
+    for _ in range(splits if prompts >= 4 else 0):
+        order = rng.permutation(prompts)
+        halves = (order[: prompts // 2], order[prompts // 2 :])
+        first, second = (
+            fitness(candidate_means(columns_N_P_J[:, half], max_missing_frac)) for half in halves
+        )
+        both = np.isfinite(first) & np.isfinite(second)
+        first, second = first[both], second[both]
+        if len(first) >= 3 and first.std() > 1e-12 and second.std() > 1e-12:
             values.append(np.corrcoef(first, second)[0, 1])
     return float(np.mean(values)) if values else None
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from essa.coordinator.fitness import candidate_fitness, split_half_reliability
+from essa.coordinator.fitness import split_half_reliability
+from essa.coordinator.objective import Objective
 from essa.errors import NonFiniteFitnessError
 from essa.events import LadderEvent, LadderRung
 from essa.ports import Evaluator
 from essa.spec.search import LadderSpec
-from essa.types import Row
+from essa.types import FloatArray, Row
 
 DEFAULT_SIGMAS = {
     "factors": (0.1, 0.3, 1.0, 3.0, 6.0, 12.0, 24.0),
@@ -55,6 +56,7 @@ class LadderOutcome:
 
 def probe_ladder(
     evaluator: Evaluator,
+    objective: Objective,
     rows: Sequence[Row],
     *,
     dimension: int,
@@ -87,11 +89,11 @@ def probe_ladder(
             vectors = np.vstack([np.zeros(dimension), vectors])
         scores = evaluator.evaluate(vectors, rows, label=f"step size {sigma:g}")
         tokens += scores.tokens
-        rewards = scores.rewards_N_P
+        columns = objective.columns(scores, vectors)
         if index == 0:
-            start_fitness = float(candidate_fitness(rewards)[0])
-            rewards = rewards[1:]
-        rung = _rung(sigma, rewards)
+            start_fitness = float(objective.probe(objective.means(columns[:1]))[0])
+            columns = columns[1:]
+        rung = _rung(sigma, columns, objective)
         if rung is not None:
             rungs.append(rung)
         if rungs and _has_collapsed(rungs[-1], rungs):
@@ -112,14 +114,16 @@ def probe_ladder(
     return LadderOutcome(chosen.sigma, chosen.reliability, event)
 
 
-def _rung(sigma: float, rewards_N_P: np.ndarray) -> LadderRung | None:
-    fitness = candidate_fitness(rewards_N_P)
+def _rung(sigma: float, columns_N_P_J: FloatArray, objective: Objective) -> LadderRung | None:
+    fitness = objective.probe(objective.means(columns_N_P_J))
     finite = fitness[np.isfinite(fitness)]
     if len(finite) < 2:
         return None
     return LadderRung(
         sigma=sigma,
-        reliability=split_half_reliability(rewards_N_P),
+        reliability=split_half_reliability(
+            columns_N_P_J, fitness=objective.probe, max_missing_frac=objective.max_missing_frac
+        ),
         mean_fitness=float(finite.mean()),
         best_fitness=float(finite.max()),
         fitness_std=float(finite.std(ddof=1)),

@@ -9,13 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from essa.coordinator import report
-from essa.coordinator.fitness import (
-    bootstrap_interval,
-    candidate_fitness,
-    component_means,
-    split_half_reliability,
-)
+from essa.coordinator.fitness import component_means, split_half_reliability
 from essa.coordinator.ladder import probe_ladder
+from essa.coordinator.objective import Verdict, make_objective
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.coordinator.stopping import eta_s, stop_reason
 from essa.data import JobData, draw_batch
@@ -82,11 +78,14 @@ class Coordinator:
         self._dimension = dimension
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
+        self._objective = make_objective(spec)
         saved = load_run(
             checkpoint, basis_digest, lambda text: self._warn("checkpoint_fallback", text)
         )
         self._told_failures: set[str] = set()
         self._is_resumed = saved is not None
+        if saved is not None:
+            self._objective.restore(saved.objective)
         self._state = saved or RunState(
             basis_digest=basis_digest,
             best_vector=np.zeros(dimension),
@@ -133,6 +132,7 @@ class Coordinator:
         prompts = spec.ladder.prompts or self._spec.batch_size
         outcome = probe_ladder(
             self._evaluator,
+            self._objective,
             draw_batch(self._data.train, prompts, seed=self._spec.seed, generation=0),
             dimension=self._dimension,
             spec=spec.ladder,
@@ -156,16 +156,29 @@ class Coordinator:
     # -- one generation ---------------------------------------------------------------------
 
     def _generation(self, search: SearchStrategy) -> None:
-        spec, state = self._spec, self._state
+        spec, state, objective = self._spec, self._state, self._objective
         began_s = self._clock.now_s()
         number = state.generation + 1
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
-        scores = self._evaluator.evaluate(search.ask(), batch, label=f"generation {number}")
-        fitness = candidate_fitness(scores.rewards_N_P)
+        asked = search.ask()
+        # The distribution's own mean comes last, where the objective wants it.
+        vectors = np.vstack([asked, search.mean]) if objective.measures_mean else asked
+        scores = self._evaluator.evaluate(vectors, batch, label=f"generation {number}")
+        columns = objective.columns(scores, vectors)
+        scores, columns, own = (
+            scores.first(len(asked)),
+            columns[: len(asked)],
+            columns[len(asked) :],
+        )
+        means = objective.means(columns)
+        fitness = objective.fitness(means)
+        reliability = split_half_reliability(
+            columns, fitness=objective.fitness, max_missing_frac=objective.max_missing_frac
+        )
         step = _tell(search, fitness, scores)
+        objective.learn(means, objective.means(own)[0] if len(own) else None)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
-        reliability = split_half_reliability(scores.rewards_N_P)
         self._watch_reliability(reliability)
         self._watch_failures(scores)
         state.generation = number
@@ -192,13 +205,16 @@ class Coordinator:
             )
         )
 
-    def _decide(self, validation_score: float | None) -> None:
+    def _decide(self, verdict: Verdict | None) -> None:
         state = self._state
         state.elapsed_s = self._clock.now_s() - self._started_s
-        state.stop_reason = stop_reason(self._spec.budget, state, validation_score)
+        # A target reached by breaking a constraint is not reached.
+        score = verdict.score.mean if verdict is not None and verdict.is_feasible else None
+        state.stop_reason = stop_reason(self._spec.budget, state, score)
 
     def _save(self, search: SearchStrategy) -> None:
         self._state.search = search.state()
+        self._state.objective = self._objective.state()
         save_run(self._checkpoint, self._state)
 
     def _watch_reliability(self, reliability: float | None) -> None:
@@ -222,36 +238,40 @@ class Coordinator:
                 "missing_scores", f"some scores are missing: {describe_failures(scores.failures)}"
             )
 
-    def _validate(self, vector: FloatArray) -> float | None:
-        """Score a mean vector on the validation set; remember it if it is the best so far."""
+    def _validate(self, vector: FloatArray) -> Verdict | None:
+        """Judge a mean vector on the validation set; remember it if it is the best so far."""
         state = self._state
         scores = self._evaluator.evaluate(
             vector[None, :], self._data.validation, label="validation"
         )
         state.tokens += scores.tokens
-        interval = bootstrap_interval(scores.rewards_N_P[0])
-        if not np.isfinite(interval.mean):
+        verdict = self._objective.judge(scores, vector)
+        if not verdict.merit:
             self._warn(
                 "no_validation_score",
                 "no validation prompt could be scored. Failures: "
                 + describe_failures(scores.failures),
             )
             return None
-        is_best = interval.mean > state.best_score
+        mean, low, high = verdict.score
+        is_best = verdict.merit > state.best_merit
         if is_best:
-            state.best_score, state.best_ci95 = interval.mean, (interval.low, interval.high)
+            state.best_score, state.best_ci95 = mean, (low, high)
+            state.best_merit = verdict.merit
             state.best_vector = vector.copy()
             state.best_generation = state.generation
         self._sink.emit(
             ValidationEvent(
                 generation=state.generation,
-                score=interval.mean,
-                ci95=(interval.low, interval.high),
+                score=mean,
+                ci95=(low, high),
                 is_best=is_best,
                 components=component_means(scores.components, 0),
+                constraints=list(verdict.constraints),
+                is_feasible=verdict.is_feasible if verdict.constraints else None,
             )
         )
-        return interval.mean
+        return verdict
 
     # -- after the last generation ----------------------------------------------------------
 

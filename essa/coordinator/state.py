@@ -19,13 +19,15 @@ _SEARCH = "search."
 
 @dataclass
 class RunState:
-    """Progress of one run. `best_vector` is the mean vector with the best validation score."""
+    """Progress of one run. `best_vector` is the mean vector with the best validation verdict."""
 
     basis_digest: str
     generation: int = 0
     sigma_init: float = 0.0
     best_vector: FloatArray = field(default_factory=lambda: np.zeros(0))
     best_score: float = float("-inf")
+    best_merit: tuple[float, ...] = ()
+    """Orders mean vectors; empty while none has been judged."""
     best_ci95: tuple[float, float] = (float("nan"), float("nan"))
     best_generation: int = 0
     tokens: int = 0
@@ -34,6 +36,8 @@ class RunState:
     stop_reason: str = ""
     """Why the search ended; empty while it goes on."""
     search: SearchState | None = None
+    objective: dict[str, Any] = field(default_factory=dict)
+    """What the objective has learned."""
 
 
 def save_run(path: Path, state: RunState) -> None:
@@ -49,11 +53,17 @@ def save_run(path: Path, state: RunState) -> None:
             "elapsed_s",
             "unreliable_streak",
             "stop_reason",
+            "objective",
         )
     }
     # JSON has no infinity: a run without any validation score has none to write.
-    has_best = bool(np.isfinite(state.best_score))
-    meta["best"] = {"score": state.best_score, "ci95": state.best_ci95} if has_best else None
+    meta["best"] = None
+    if np.isfinite(state.best_score):
+        meta["best"] = {
+            "score": state.best_score,
+            "ci95": state.best_ci95,
+            "merit": state.best_merit,
+        }
     arrays = {"best_vector": state.best_vector}
     if state.search is not None:
         meta["search"] = state.search.to_meta()
@@ -86,6 +96,7 @@ def load_run(
     state = RunState(**meta, best_vector=arrays["best_vector"])
     if best is not None:
         state.best_score, state.best_ci95 = best["score"], tuple(best["ci95"])
+        state.best_merit = tuple(best["merit"])
     if search_meta is not None:
         state.search = SearchState.from_parts(
             {

@@ -35,6 +35,9 @@ class EvaluationSpec(SpecModel):
     """Score the validation set every so many generations."""
     samples: int = Field(default=5, ge=0)
     """Test completions kept side by side in the result."""
+    max_missing_frac: float = Field(default=0.25, ge=0, lt=1)
+    """A candidate with a larger share of missing scores is missing as a whole: it has no fitness
+    and no weight in the update."""
     serving_precision: Precision | None = None
     """Precision of the base the adapter will be served on: the test is scored there too where the
     search ran on another, and the exported adapter names that base. None is bf16 after a search on

@@ -7,12 +7,20 @@ import pytest
 
 from essa.coordinator.fitness import (
     bootstrap_interval,
-    candidate_fitness,
+    candidate_means,
     component_means,
-    split_half_reliability,
 )
+from essa.coordinator.fitness import split_half_reliability as columns_reliability
 
 NAN = float("nan")
+
+
+def candidate_fitness(rewards: np.ndarray, max_missing_frac: float = 0.25) -> np.ndarray:
+    return candidate_means(rewards[:, :, None], max_missing_frac)[:, 0]
+
+
+def split_half_reliability(rewards: np.ndarray) -> float | None:
+    return columns_reliability(rewards[:, :, None], max_missing_frac=0.25)
 
 
 def noisy_rewards(signal: float, noise: float, candidates: int = 24, prompts: int = 32):
@@ -125,3 +133,25 @@ def test_component_means_are_of_one_candidate_or_of_all_without_missing_ones():
     assert component_means(values)["a"] == 3.0
     assert component_means(values, 1)["a"] == 5.0
     assert np.isnan(component_means(values)["b"])
+
+
+def test_the_reliability_of_a_mixed_fitness_is_that_of_the_mix():
+    signal, noise = noisy_rewards(1.0, 0.1), noisy_rewards(0.0, 1.0)
+    columns = np.stack([signal, noise], axis=2)
+
+    def reliability(weights: list[float]) -> float | None:
+        return columns_reliability(
+            columns, max_missing_frac=0.25, fitness=lambda means: means @ np.array(weights)
+        )
+
+    assert reliability([1.0, 0.0]) == pytest.approx(split_half_reliability(signal))
+    assert reliability([0.0, 1.0]) == pytest.approx(split_half_reliability(noise))
+    assert reliability([1.0, 0.0]) > reliability([1.0, 1.0]) > reliability([0.0, 1.0])
+
+
+def test_columns_are_averaged_on_their_own():
+    columns = np.stack([np.ones((3, 4)), np.arange(12.0).reshape(3, 4)], axis=2)
+    columns[0, 0, 1] = NAN
+    means = candidate_means(columns, 0.25)
+    assert means[:, 0].tolist() == [1.0, 1.0, 1.0]
+    assert means[:, 1] == pytest.approx([(6 + 1 + 2 + 3) / 4, 5.5, 9.5])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from essa.coordinator.ladder import DEFAULT_SIGMAS, RULE, probe_ladder
+from essa.coordinator.objective import RewardObjective
 from essa.errors import NonFiniteFitnessError
 from essa.spec import LadderSpec
 from essa.testing import ANSWER_TOKENS, PROMPT_TOKENS, QuadraticEvaluator
@@ -26,6 +27,7 @@ def noisy(**settings) -> QuadraticEvaluator:
 def probe(evaluator, *, seed=0, sigmas=SIGMAS, candidates=12, target="factors", on_rung=None):
     return probe_ladder(
         evaluator,
+        RewardObjective(max_missing_frac=0.25),
         ROWS,
         dimension=DIMENSION,
         spec=LadderSpec(sigmas=sigmas, candidates=candidates),

@@ -31,6 +31,7 @@ def some_state(**changes) -> RunState:
         "best_vector": np.random.default_rng(0).standard_normal(5),
         "best_score": 0.25,
         "best_ci95": (0.2, 0.3),
+        "best_merit": (1.0, 0.25),
         "best_generation": 6,
         "tokens": 2**40,
         "elapsed_s": 12.5,
@@ -66,7 +67,9 @@ def test_the_search_comes_back_and_goes_on_alike(path):
 
 
 def test_a_run_without_any_validation_score_comes_back(path):
-    saved = some_state(best_score=float("-inf"), best_ci95=(float("nan"), float("nan")))
+    saved = some_state(
+        best_score=float("-inf"), best_ci95=(float("nan"), float("nan")), best_merit=()
+    )
     save_run(path, saved)
     assert_equal(load_run(path, DIGEST), saved)
     with zipfile.ZipFile(path) as archive:
