@@ -45,6 +45,8 @@ class Settings(BaseModel):
 
     reward_python: bool = False
     """Jobs may carry rewards of type `python`: code of their own, run on this machine."""
+    reward_model_code: bool = False
+    """Rewards of type `reward_model` may run the Python code that comes with their model."""
     reward_hosts: tuple[str, ...] = ()
     """Hosts that `judge` and `remote` rewards may call: `scores.example.org`, `localhost:9000`,
     `*.example.org`. The environment variable separates them by commas."""
@@ -75,6 +77,7 @@ class Settings(BaseModel):
         """What rewards may do."""
         return RewardPolicy(
             allow_python=self.reward_python,
+            allow_model_code=self.reward_model_code,
             allowed_hosts=self.reward_hosts,
             allow_private_hosts=self.reward_private_hosts,
             secrets=self.reward_secrets,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from reward.sample import Need, Sample
 NaN = float("nan")
 
 Spec = TypeVar("Spec")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,23 @@ class ItemReward(Reward[Spec]):
         return [self._result(sample) for sample in samples]
 
     def _result(self, sample: Sample) -> RewardResult:
-        if not isinstance(sample.completion, str):
-            kind = type(sample.completion).__name__
-            return RewardResult(NaN, error=f"{self.path}: the completion is {kind}, not text")
-        try:
-            return RewardResult(float(self._score_item(sample)))
-        except RewardError as error:
-            return RewardResult(NaN, error=error.message)
-        # The boundary of one item: an unforeseen failure here must not take the batch with it,
-        # and the message travels on with the missing score.
-        except Exception as error:
-            message = f"{self.path}: unexpected {type(error).__name__}: {error}"
-            return RewardResult(NaN, error=message)
+        return attempt(self.path, sample, lambda item: RewardResult(float(self._score_item(item))))
+
+
+def attempt(path: str, sample: Sample, read: Callable[[Sample], Value]) -> Value | RewardResult:
+    """What `read` makes of a sample; a missing result where that fails.
+
+    Args:
+        path: of the reward, for the message.
+    """
+    if not isinstance(sample.completion, str):
+        kind = type(sample.completion).__name__
+        return RewardResult(NaN, error=f"{path}: the completion is {kind}, not text")
+    try:
+        return read(sample)
+    except RewardError as error:
+        return RewardResult(NaN, error=error.message)
+    # The boundary of one item: an unforeseen failure here must not take the batch with it, and the
+    # message travels on with the missing score.
+    except Exception as error:
+        return RewardResult(NaN, error=f"{path}: unexpected {type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 RewardError
 ├── RewardConfigError    a reward cannot be used as configured, or not with these rows
 ├── RewardTimeoutError   scoring one completion took longer than its limit
+├── RewardCallError      a server was not reached, or did not answer as it should
 └── RewardParseError     a value could not be read as what the reward needs
 
 The package stands alone, so this tree has its own root. Each class takes one message and keyword
@@ -39,6 +40,12 @@ class RewardTimeoutError(RewardError):
     """One completion could not be scored in time."""
 
     code = "reward_timeout"
+
+
+class RewardCallError(RewardError):
+    """A server that scores could not be asked, or its answer is of no use."""
+
+    code = "reward_call_failed"
 
 
 class RewardParseError(RewardError):

@@ -14,6 +14,7 @@ class RewardPolicy:
 
     Attributes:
         allow_python: rewards of type `python` may run.
+        allow_model_code: `reward_model` may run the Python code that comes with a model.
         allowed_hosts: hosts that `judge` and `remote` may call: `scores.example.org`, with a port
             `localhost:9000`, or all names under one, `*.example.org`. Empty forbids all.
         allow_private_hosts: allowed hosts may resolve to private and loopback addresses.
@@ -22,6 +23,7 @@ class RewardPolicy:
     """
 
     allow_python: bool = False
+    allow_model_code: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allow_private_hosts: bool = False
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -31,7 +33,7 @@ NOTHING_ALLOWED = RewardPolicy()
 
 
 class TextScorer(ABC):
-    """Scores conversations with a model that stands elsewhere."""
+    """Scores conversations with a model that stands elsewhere. Safe for several threads."""
 
     @abstractmethod
     def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float | str]:

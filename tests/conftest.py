@@ -50,6 +50,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 
 @pytest.fixture(scope="session")
+def tiny_reward_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a trained reward model by variant; see `save_variants`."""
+    pytest.importorskip("transformers")
+    from tests.tiny_reward_model import save_variants
+
+    return save_variants(tmp_path_factory.mktemp("reward_models"))
+
+
+@pytest.fixture(scope="session")
 def tiny_adapter() -> Callable[..., LoraAdapter]:
     """Make a random LoRA adapter for the tiny models, strong enough to change their answers."""
     return _make_adapter

@@ -50,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_validate(commands)
     _add_job_commands(commands)
     _add_quantize(commands)
+    _add_proxy_points(commands)
+    _add_sweep(commands)
     _add(commands, "doctor", "doctor", "Check this installation and machine.")
     return parser
 
@@ -135,6 +137,46 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument("--force", action="store_true", help="replace a model that is there")
     _add_home(parser)
+
+
+def _add_proxy_points(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Find thresholds for a constrained job by training on each component alone."
+    parser = _add(commands, "proxy-points", "proxy_points", summary)
+    _add_job_file(parser)
+    parser.add_argument(
+        "--metric",
+        required=True,
+        metavar="NAME",
+        help="component that judges, and is not trained on",
+    )
+    parser.add_argument(
+        "--components",
+        metavar="A,B",
+        help="components to find thresholds for (default: all but the metric)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="of the runs; can be continued"
+    )
+    _add_home(parser)
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("sweep", help="Run a job over a grid of settings.")
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    summary = "Run a constrained job at every point of a grid of thresholds."
+    thresholds = _add(kinds, "thresholds", "sweep", summary)
+    _add_job_file(thresholds)
+    thresholds.add_argument(
+        "--grid",
+        action="append",
+        required=True,
+        metavar="NAME=V1,V2",
+        help="thresholds of a constrained component; can be repeated for others",
+    )
+    thresholds.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="of the runs; can be continued"
+    )
+    _add_home(thresholds)
 
 
 def _add_job_file(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from alignment_api.cli.text import duration, number
+from alignment_api.cli.text import constraint_text, duration, number
 from essa.events import CompletionSample, ResultEvent, ScoreSummary
 
 _MODELS = {"base": "base", "warm_start": "warm start", "aligned": "aligned"}
@@ -39,6 +39,8 @@ def print_result(
     base = base or _base_of(adapter)
     console.print()
     console.print(_score_table(result))
+    if any(score.constraints for score in result.test.values()):
+        console.print(_constraint_table(result))
     console.print(
         f"{result.generations} generations, the result is of generation "
         f"{result.selected_generation}; stopped: {result.stop_reason}; {result.tokens:,} tokens in "
@@ -62,6 +64,21 @@ def _score_table(result: ResultEvent) -> Table:
     _add_scores(table, result.test, components)
     if result.serving is not None:
         _add_scores(table, result.serving.test, components, f" on {result.serving.precision}")
+    return table
+
+
+def _constraint_table(result: ResultEvent) -> Table:
+    table = Table(title="Constraints on the test set", title_justify="left", box=None)
+    for name in ("model", "constraint", "95 % interval", "held"):
+        table.add_column(name)
+    for key, label in _MODELS.items():
+        score = result.test.get(key)
+        for one in score.constraints if score is not None else ():
+            low, high = one.ci95 or (float("nan"), float("nan"))
+            interval = f"{number(low)} to {number(high)}"
+            style = "bold" if key == "aligned" else None
+            held = "yes" if one.is_held else "no"
+            table.add_row(label, constraint_text(one), interval, held, style=style)
     return table
 
 

@@ -8,6 +8,7 @@ from functools import singledispatch
 from pydantic import BaseModel
 
 from essa.events import (
+    ConstraintStatus,
     ErrorEvent,
     GateEvent,
     GenerationEvent,
@@ -95,8 +96,21 @@ def _(event: ValidationEvent) -> str:
     best = "  (best so far)" if event.is_best else ""
     return (
         f"validation after generation {event.generation}: {number(event.score)} "
-        f"[{number(low)}, {number(high)}]{best}"
+        f"[{number(low)}, {number(high)}]{best}{_constraints(event)}"
     )
+
+
+def _constraints(event: ValidationEvent) -> str:
+    """Which constraints are broken, and by how much; empty without constraints."""
+    if event.is_feasible is None:
+        return ""
+    broken = [constraint_text(one) for one in event.constraints if not one.is_held]
+    return f"  breaks {', '.join(broken)}" if broken else "  constraints held"
+
+
+def constraint_text(status: ConstraintStatus) -> str:
+    """Such as `topicality 0.620 >= 0.8`."""
+    return f"{status.component} {number(status.value)} {status.direction} {status.threshold:g}"
 
 
 @event_line.register

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from reward.band import nearness
 from reward.base import ItemReward
+from reward.errors import RewardError
 from reward.sample import Sample
 from reward.spec import LengthReward
 
@@ -11,22 +13,26 @@ class Length(ItemReward[LengthReward]):
     """1 inside the band; outside it 1 - distance / slack, and 0 from `slack` units on.
 
     Words are what white space separates; characters are Unicode code points. White space at both
-    ends is not counted.
+    ends is not counted. Tokens are counted by the engine that wrote them, the end token included;
+    text that no model wrote has none, and its score is missing. A `target` is a band of one value.
     """
 
     def _score_item(self, sample: Sample) -> float:
-        words = self.spec.unit == "words"
-        size = len(sample.completion.split()) if words else len(sample.completion.strip())
-        distance = self._distance(size)
-        if distance == 0:
-            return 1.0
-        if distance >= self.spec.slack:
-            return 0.0
-        return 1.0 - distance / self.spec.slack
+        spec = self.spec
+        low, high = (spec.min, spec.max) if spec.target is None else (spec.target, spec.target)
+        return nearness(self._size(sample), low, high, spec.slack)
 
-    def _distance(self, size: int) -> int:
-        if self.spec.min is not None and size < self.spec.min:
-            return self.spec.min - size
-        if self.spec.max is not None and size > self.spec.max:
-            return size - self.spec.max
-        return 0
+    def _size(self, sample: Sample) -> int:
+        match self.spec.unit:
+            case "words":
+                return len(sample.completion.split())
+            case "characters":
+                return len(sample.completion.strip())
+        if sample.tokens is None:
+            raise RewardError(
+                f"{self.path}.unit is tokens, but this text was not written by a model of the "
+                f"job, so that its tokens are not known; set {self.path}.unit to words or "
+                "characters",
+                field=f"{self.path}.unit",
+            )
+        return sample.tokens

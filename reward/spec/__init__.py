@@ -6,59 +6,35 @@ same name under `reward/functions/`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from reward.spec.model import RewardModel
+from reward.spec.batch import (
+    BalancedAccuracyReward,
+    CorpusBleuReward,
+    F1Reward,
+    PassAtKReward,
+    PercentileReward,
+)
+from reward.spec.code import PythonReward
+from reward.spec.composite import MAX_NESTING, CompositeComponent, CompositeReward
+from reward.spec.external import JudgeReward, RemoteReward
+from reward.spec.ifeval import IfevalReward
+from reward.spec.likelihood import KlReward, ReferenceLogprobReward
+from reward.spec.math import MathReward
+from reward.spec.quality import ReadabilityReward, ToxicityReward
+from reward.spec.reward_model import RewardModelSpec
 from reward.spec.rules import (
     ExactMatchReward,
     KeywordsReward,
     LengthReward,
     NumericMatchReward,
     RegexReward,
+    RepetitionReward,
     SentimentReward,
 )
-
-MAX_NESTING = 8
-"""Composites inside composites; far above any sensible job, far below the recursion limit."""
-
-
-class CompositeComponent(RewardModel):
-    """One named part of a composite reward."""
-
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    """Name under which its unweighted value is reported."""
-    weight: float = Field(default=1.0, allow_inf_nan=False)
-    """Negative to punish, 0 to report only."""
-    reward: RewardSpec
-
-
-class CompositeReward(RewardModel):
-    """Weighted sum of named components. Missing where any component is missing."""
-
-    type: Literal["composite"] = "composite"
-    components: tuple[CompositeComponent, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> CompositeReward:
-        names = [component.name for component in self.components]
-        doubles = sorted({name for name in names if names.count(name) > 1})
-        if doubles:
-            raise ValueError(f"component names must differ; given twice: {', '.join(doubles)}")
-        return self
-
-    @model_validator(mode="after")
-    def _shallow(self) -> CompositeReward:
-        depth, level = 0, [self]
-        while level:
-            depth += 1
-            inner = [part.reward for composite in level for part in composite.components]
-            level = [reward for reward in inner if isinstance(reward, CompositeReward)]
-        if depth > MAX_NESTING:
-            raise ValueError(f"composites are nested {depth} deep; {MAX_NESTING} is the most")
-        return self
-
+from reward.spec.structure import FormatReward, JsonSchemaReward
 
 RewardSpec = Annotated[
     SentimentReward
@@ -67,22 +43,58 @@ RewardSpec = Annotated[
     | RegexReward
     | LengthReward
     | KeywordsReward
+    | RepetitionReward
+    | FormatReward
+    | JsonSchemaReward
+    | ReadabilityReward
+    | ToxicityReward
+    | ReferenceLogprobReward
+    | KlReward
+    | RewardModelSpec
+    | JudgeReward
+    | RemoteReward
+    | MathReward
+    | IfevalReward
+    | PythonReward
+    | F1Reward
+    | BalancedAccuracyReward
+    | CorpusBleuReward
+    | PassAtKReward
+    | PercentileReward
     | CompositeReward,
     Field(discriminator="type"),
 ]
 
-CompositeComponent.model_rebuild()
-CompositeReward.model_rebuild()
+for _recursive in (CompositeComponent, CompositeReward, PassAtKReward, PercentileReward):
+    _recursive.model_rebuild()
 
 __all__ = [
     "MAX_NESTING",
+    "BalancedAccuracyReward",
     "CompositeComponent",
     "CompositeReward",
+    "CorpusBleuReward",
     "ExactMatchReward",
+    "F1Reward",
+    "FormatReward",
+    "IfevalReward",
+    "JsonSchemaReward",
+    "JudgeReward",
     "KeywordsReward",
+    "KlReward",
     "LengthReward",
+    "MathReward",
     "NumericMatchReward",
+    "PassAtKReward",
+    "PercentileReward",
+    "PythonReward",
+    "ReadabilityReward",
+    "ReferenceLogprobReward",
     "RegexReward",
+    "RemoteReward",
+    "RepetitionReward",
+    "RewardModelSpec",
     "RewardSpec",
     "SentimentReward",
+    "ToxicityReward",
 ]

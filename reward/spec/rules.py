@@ -7,6 +7,7 @@ from typing import Literal
 import regex
 from pydantic import Field, field_validator, model_validator
 
+from reward.spec.band import check_band
 from reward.spec.model import RewardModel
 
 
@@ -67,25 +68,42 @@ class RegexReward(RewardModel):
 class LengthReward(RewardModel):
     """1 inside the band, falling linearly to 0 over `slack` units outside it.
 
-    White space at both ends is not counted.
+    The band is given by `min`, `max` or both, or by `target` alone. White space at both ends is
+    not counted.
     """
 
     type: Literal["length"] = "length"
-    unit: Literal["characters", "words"] = "words"
+    unit: Literal["characters", "words", "tokens"] = "words"
+    """`tokens` are those of the model, the end token included."""
     min: int | None = Field(default=None, ge=0)
     """Shortest length of the band, included; no lower end where it is not given."""
     max: int | None = Field(default=None, ge=0)
     """Longest length of the band, included; no upper end where it is not given."""
+    target: int | None = Field(default=None, ge=0)
+    """The one length that scores 1; needs `slack`."""
     slack: int = Field(default=0, ge=0)
     """Distance from the band, in units, at which the reward has fallen to 0."""
 
     @model_validator(mode="after")
     def _band(self) -> LengthReward:
-        if self.min is None and self.max is None:
-            raise ValueError("give `min`, `max` or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min is {self.min}, above max, which is {self.max}")
+        if self.min is None and self.max is None and self.target is None:
+            raise ValueError("give `min`, `max` or both, or `target`")
+        check_band(self.target, self.min, self.max, self.slack)
         return self
+
+
+class RepetitionReward(RewardModel):
+    """Share of the n-grams of the completion that are distinct: 1 where nothing is repeated.
+
+    A completion too short for one n-gram scores 1, so that another reward should ask for length.
+    """
+
+    type: Literal["repetition"] = "repetition"
+    n: int = Field(default=3, ge=1, le=100)
+    """Units in a row that make up one n-gram."""
+    unit: Literal["words", "characters"] = "words"
+    """`characters` for languages written without white space between words."""
+    ignore_case: bool = True
 
 
 class KeywordsReward(RewardModel):

@@ -6,6 +6,8 @@ import copy
 import math
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import pytest
@@ -14,8 +16,12 @@ from pydantic import TypeAdapter
 from reward.base import Reward
 from reward.errors import RewardConfigError, RewardError
 from reward.registry import REWARDS, build_reward
-from reward.sample import samples_of
+from reward.resources import RewardPolicy, RewardResources
+from reward.sample import Sample
+from reward.sample import samples_of as bare_samples_of
 from reward.spec import RewardSpec, SentimentReward
+from tests.contract.counting_scorer import CountOfGood
+from tests.contract.scoring_server import count_of_good, running_server
 
 SPEC = TypeAdapter(RewardSpec)
 
@@ -27,6 +33,8 @@ class Example(NamedTuple):
     worst: str
     column: str | None = None
     setting: str = ""
+    served: str | None = None
+    """Setting that is given the address of the local scoring server."""
 
 
 EXAMPLES = {
@@ -37,6 +45,17 @@ EXAMPLES = {
     ),
     "regex": Example({"pattern": r"\d{4}"}, {}, "in 1984", "in '84"),
     "length": Example({"max": 3}, {}, "three short words", "more than three short words"),
+    "judge": Example(
+        {"model": "counter", "prompt": "{topic}: {completion}", "parse": {"type": "number"}},
+        {"topic": "praise"},
+        "good, so good",
+        "bad",
+        "topic",
+        "reward.prompt",
+        served="base_url",
+    ),
+    "remote": Example({}, {"topic": "praise"}, "good, so good", "bad", served="url"),
+    "reward_model": Example({"model": "no folder is opened here"}, {}, "good, so good", "bad"),
     "keywords": Example(
         {"column": "topic"},
         {"topic": "train"},
@@ -44,6 +63,91 @@ EXAMPLES = {
         "A bus.",
         "topic",
         "reward.column",
+    ),
+    "repetition": Example({"n": 2}, {}, "one two three four", "one two one two"),
+    "format": Example({"tags": ["answer"]}, {}, "<answer>4</answer>", "4"),
+    "json_schema": Example(
+        {"json_schema": {"required": ["city"]}, "extract": "first_object"},
+        {},
+        'It is {"city": "Paris"}.',
+        'It is {"town": "Paris"}.',
+    ),
+    "readability": Example(
+        {},
+        {},
+        "The cat sat on the mat. It was a big cat.",
+        "Institutional considerations necessitate comprehensive reorganisation.",
+    ),
+    "toxicity": Example({}, {}, "Thank you for your help.", "You are a stupid idiot."),
+    "reference_logprob": Example({}, {}, "a cat", "a catastrophe"),
+    "kl": Example({}, {}, "a cat", "a catastrophe"),
+    "f1": Example(
+        {"labels": ["yes", "no"]},
+        {"answer": "yes"},
+        "I would say yes.",
+        "No.",
+        "answer",
+        "reward.reference",
+    ),
+    "balanced_accuracy": Example(
+        {"labels": ["yes", "no"]},
+        {"answer": "yes"},
+        "I would say yes.",
+        "No.",
+        "answer",
+        "reward.reference",
+    ),
+    "corpus_bleu": Example(
+        {},
+        {"answer": "The cat sat on the mat."},
+        "The cat sat on a mat.",
+        "Dogs bark.",
+        "answer",
+        "reward.reference",
+    ),
+    "ifeval": Example(
+        {},
+        {
+            "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+            "kwargs": [{}, {"relation": "at least", "num_words": 3}],
+        },
+        "Three words here.",
+        "No, two.",
+        "instruction_id_list",
+        "reward.instructions",
+    ),
+    "math": Example(
+        {},
+        {"answer": r"so\n#### \frac{1}{2}"},
+        "It is 0.5.",
+        "It is 0.6.",
+        "answer",
+        "reward.reference",
+    ),
+    "python": Example(
+        {
+            "source": "def grade(sample, item):\n"
+            "    return sample['output_text'].count(item['good'])\n"
+        },
+        {"good": "good"},
+        "good, so good",
+        "bad",
+    ),
+    "pass_at_k": Example(
+        {"reward": {"type": "exact_match"}},
+        {"answer": "Paris"},
+        "Paris",
+        "Rome",
+        "answer",
+        "reward.reward.reference",
+    ),
+    "percentile": Example(
+        {"q": 50, "reward": {"type": "keywords", "column": "topic"}},
+        {"topic": "train"},
+        "The train left.",
+        "A bus.",
+        "topic",
+        "reward.reward.column",
     ),
     "composite": Example(
         {
@@ -63,8 +167,48 @@ EXAMPLES = {
 every_reward = pytest.mark.parametrize("kind", sorted(EXAMPLES))
 
 
+LENT = RewardResources(
+    RewardPolicy(allow_python=True, allowed_hosts=("127.0.0.1",), allow_private_hosts=True),
+    open_scorer=lambda spec: CountOfGood(),
+)
+"""What the rewards under contract may use."""
+
+_server_url: list[str] = []
+_opened: list[Reward] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _scoring_server() -> Iterator[None]:
+    with running_server(count_of_good) as server:
+        _server_url[:] = [server.url]
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _closed_after_the_test() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def samples_of(texts: Sequence[Any], rows: Sequence[dict[str, Any]]) -> list[Sample]:
+    """Samples as an engine would hand them on: one token a word and one at the end."""
+    samples = []
+    for sample in bare_samples_of(texts, rows):
+        words = sample.completion.split() if isinstance(sample.completion, str) else []
+        # The base likes short words, the candidate likes all alike.
+        base = tuple(max(-50.0, -0.1 * len(word)) for word in [*words, "."])
+        own = (-0.1,) * len(base)
+        samples.append(replace(sample, tokens=len(base), logprobs=own, reference_logprobs=base))
+    return samples
+
+
 def built(kind: str) -> Reward:
-    return build_reward(SPEC.validate_python({"type": kind, **EXAMPLES[kind].spec}))
+    example = EXAMPLES[kind]
+    served = {example.served: _server_url[0]} if example.served else {}
+    spec = SPEC.validate_python({"type": kind, **example.spec, **served})
+    _opened.append(build_reward(spec, resources=LENT))
+    return _opened[-1]
 
 
 def test_every_type_of_the_union_is_registered_and_under_contract() -> None:
@@ -84,12 +228,23 @@ def test_a_better_completion_scores_higher(kind: str) -> None:
 
 @every_reward
 def test_results_follow_the_order_of_the_completions(kind: str) -> None:
-    example = EXAMPLES[kind]
+    example, reward = EXAMPLES[kind], built(kind)
     texts = [example.worst, example.best, "", example.best]
-    together = built(kind).score(samples_of(texts, [example.row] * 4))
-    alone = [built(kind).score(samples_of([text], [example.row]))[0] for text in texts]
-    assert together == alone
+    together = reward.score(samples_of(texts, [example.row] * 4))
+    turned = reward.score(samples_of(texts[::-1], [example.row] * 4))[::-1]
+    assert [result.value for result in turned] == pytest.approx([r.value for r in together])
     assert together[1].value > together[0].value
+
+
+@every_reward
+def test_a_completion_scores_the_same_in_any_company_unless_the_reward_looks_at_the_batch(
+    kind: str,
+) -> None:
+    example, reward = EXAMPLES[kind], built(kind)
+    texts = [example.worst, example.best, "", example.best]
+    together = reward.score(samples_of(texts, [example.row] * 4))
+    alone = [reward.score(samples_of([text], [example.row]))[0] for text in texts]
+    assert reward.is_batch or together == alone
 
 
 @every_reward

@@ -38,7 +38,7 @@ def load_decoding_model(
         config = AutoConfig.from_pretrained(path)
         _refuse_quantised(path, config)
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, **_precision_arguments(precision, device)
+            path, config=config, **precision_arguments(precision, device)
         )
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
@@ -61,7 +61,8 @@ def _refuse_quantised(path: str | Path, config: Any) -> None:
         )
 
 
-def _precision_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:
+def precision_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:
+    """What `from_pretrained` is given to load unquantised weights in a precision."""
     arguments: dict[str, Any] = {
         "dtype": torch.float32 if precision is Precision.FP32 else torch.bfloat16,
         "device_map": {"": str(device)},

@@ -21,9 +21,13 @@ def is_hub_name(path: str) -> bool:
     return _HUB_NAME.fullmatch(path) is not None
 
 
-def download_snapshot(name: str, revision: str | None, progress: Progress) -> Path:
+def download_snapshot(
+    name: str, revision: str | None, progress: Progress, *, with_code: bool = False
+) -> Path:
     """Fetch a model from the hub, or find it in the hub's local cache.
 
+    Args:
+        with_code: fetch its Python files too.
     Raises:
         SpecError: the hub does not know the model, or it can neither be reached nor is cached.
     """
@@ -31,8 +35,9 @@ def download_snapshot(name: str, revision: str | None, progress: Progress) -> Pa
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     progress(f"fetching {name}")
+    wanted = [*WANTED, "*.py"] if with_code else list(WANTED)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpecError(

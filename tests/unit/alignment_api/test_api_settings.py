@@ -45,12 +45,14 @@ def test_what_rewards_may_do_comes_from_the_environment() -> None:
     assert Settings.from_environment({}).reward_policy == NOTHING_ALLOWED
     environment = {
         "ESSA_REWARD_PYTHON": "true",
+        "ESSA_REWARD_MODEL_CODE": "true",
         "ESSA_REWARD_HOSTS": "scores.example.org, localhost:9000",
         "ESSA_REWARD_SECRET_SCORER": "hush",
     }
     settings = Settings.from_environment(environment)
     policy = settings.reward_policy
     assert policy.allow_python
+    assert policy.allow_model_code
     assert policy.allowed_hosts == ("scores.example.org", "localhost:9000")
     assert not policy.allow_private_hosts
     assert policy.secrets == {"scorer": "hush"}

@@ -4,9 +4,15 @@ import pickle
 
 import pytest
 
-from reward.errors import RewardConfigError, RewardError, RewardParseError, RewardTimeoutError
+from reward.errors import (
+    RewardCallError,
+    RewardConfigError,
+    RewardError,
+    RewardParseError,
+    RewardTimeoutError,
+)
 
-ALL = [RewardError, RewardConfigError, RewardParseError, RewardTimeoutError]
+ALL = [RewardError, RewardCallError, RewardConfigError, RewardParseError, RewardTimeoutError]
 
 
 @pytest.mark.parametrize("cls", ALL)

@@ -127,6 +127,27 @@ def test_length_in_characters_counts_code_points_without_the_white_space_around(
     assert value(" äöü ß \n", type="length", unit="characters", min=5, max=5) == 1
 
 
+@pytest.mark.parametrize(("words", "expected"), [(5, 1), (4, 0.75), (7, 0.5), (1, 0), (9, 0)])
+def test_length_falls_linearly_on_both_sides_of_a_target(words: int, expected: float) -> None:
+    assert value("word " * words, type="length", target=5, slack=4) == pytest.approx(expected)
+
+
+def test_length_in_tokens_is_what_the_engine_counted() -> None:
+    reward = build_reward(
+        SPEC.validate_python({"type": "length", "unit": "tokens", "target": 8, "slack": 4})
+    )
+    samples = [Sample("one word", tokens=tokens) for tokens in (8, 6, 1)]
+    assert [scored.value for scored in reward.score(samples)] == [1, 0.5, 0]
+
+
+def test_length_in_tokens_is_missing_for_text_that_no_model_wrote() -> None:
+    found = result("three words here", type="length", unit="tokens", max=5)
+    assert found.missing
+    assert found.error is not None
+    assert "reward.unit" in found.error
+    assert "words or characters" in found.error
+
+
 # keywords
 
 

@@ -1,0 +1,120 @@
+"""`essa sweep thresholds`: a constrained job at every point of a grid of thresholds."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from alignment_api.cli.text import number
+from alignment_api.cli.variants import Variants
+from alignment_api.ownership import check_package_owners
+from alignment_api.settings import Settings
+from essa.errors import SpecError
+from essa.events import Event, ResultEvent, ValidationEvent
+from essa.spec import AlignmentJobSpec
+from essa.spec.file import load_job_file
+
+REPORT = "sweep.json"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the grid, one job after the other, and show what each threshold costs."""
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    check_package_owners()
+    spec = load_job_file(arguments.job_file, arguments.overrides)
+    grid = read_grid(arguments.grid)
+    changes = grid_changes(spec, grid)
+    runs = Variants(spec, arguments.out, settings).run(changes)
+    rows = [summary(name, runs[name]) for name in changes]
+    (arguments.out / REPORT).write_text(json.dumps(rows, indent=2) + "\n")
+    _show(rows)
+    return 0
+
+
+def read_grid(given: Sequence[str]) -> dict[str, list[float]]:
+    """`topicality=0.7,0.8` and the like: by component, the thresholds to try.
+
+    Raises:
+        SpecError: malformed, or a component twice.
+    """
+    grid: dict[str, list[float]] = {}
+    for one in given:
+        name, equals, values = one.partition("=")
+        try:
+            thresholds = [float(value) for value in values.split(",")]
+        except ValueError:
+            thresholds = []
+        if not (name and equals and thresholds):
+            raise SpecError(f"--grid {one!r} is not NAME=V1,V2; write --grid topicality=0.7,0.8")
+        if name in grid:
+            raise SpecError(f"--grid gives {name} twice; list all its values in one")
+        grid[name] = thresholds
+    return grid
+
+
+def grid_changes(spec: AlignmentJobSpec, grid: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Settings to replace, by the name of the run, for every point of the grid.
+
+    Raises:
+        SpecError: the job is not a constrained one, or has no constraint on a component.
+    """
+    if spec.method.type != "constrained_evolution":
+        raise SpecError(
+            f"method.type is {spec.method.type}; only a constrained_evolution job has thresholds",
+            field="method.type",
+        )
+    known = [one.component for one in spec.method.constraints]
+    for name in grid:
+        if known.count(name) != 1:
+            raise SpecError(
+                f"--grid names {name}, on which the job has {known.count(name)} constraints; it "
+                f"must have one (constrained: {', '.join(known)})",
+                field="method.constraints",
+            )
+    changes = {}
+    for point in itertools.product(*grid.values()):
+        thresholds = dict(zip(grid, point, strict=True))
+        method = spec.method.model_dump(mode="json")
+        for one in method["constraints"]:
+            one["threshold"] = thresholds.get(one["component"], one["threshold"])
+        name = "-".join(f"{component}_{value:g}" for component, value in thresholds.items())
+        changes[name] = {"method": method}
+    return changes
+
+
+def summary(name: str, events: Sequence[Event]) -> dict[str, Any]:
+    """The vector that a run picked: validation decides, the test is shown beside it."""
+    result = next(event for event in events if isinstance(event, ResultEvent))
+    picked = next(
+        event
+        for event in events
+        if isinstance(event, ValidationEvent) and event.generation == result.selected_generation
+    )
+    aligned = result.test["aligned"]
+    return {
+        "run": name,
+        "validation": picked.score,
+        "is_feasible": picked.is_feasible,
+        "constraints": [one.model_dump(mode="json") for one in picked.constraints],
+        "generation": result.selected_generation,
+        "test_components": aligned.components,
+        "test_held": all(one.is_held for one in aligned.constraints),
+    }
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    names = [f"{one['component']} {one['direction']}" for one in rows[0]["constraints"]]
+    table = Table("run", "objective", "held", *names, "on the test set")
+    for row in rows:
+        values = [f"{one['value']:.3f} / {one['threshold']:g}" for one in row["constraints"]]
+        held = "yes" if row["is_feasible"] else "no"
+        test = "held" if row["test_held"] else "broken"
+        table.add_row(row["run"], number(row["validation"]), held, *values, test)
+    Console().print(table)

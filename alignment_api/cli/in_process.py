@@ -1,0 +1,104 @@
+"""Run jobs in this process, without the service, shown as they go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from rich.console import Console
+
+from alignment_api import composition
+from alignment_api.cli.live import LiveView
+from alignment_api.cli.offline import uploaded_files
+from alignment_api.settings import Settings
+from essa.events import Event, ResultEvent
+from essa.ports import EventSink, RunControl
+from essa.spec import AlignmentJobSpec
+
+EVENTS_FILE = "events.jsonl"
+
+
+def run_here(
+    spec: AlignmentJobSpec, settings: Settings, run_dir: Path, console: Console
+) -> ResultEvent:
+    """Run a job; its events are shown, and kept in `events.jsonl` of the run's folder.
+
+    Raises:
+        JobCancelledError: interrupted; the run can be resumed.
+        EssaError: the job cannot be done.
+    """
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
+        control = _InterruptControl(view)
+        earlier = signal.signal(signal.SIGINT, control.on_interrupt)
+        try:
+            return composition.run_job(
+                spec,
+                run_dir=run_dir,
+                cache_dir=settings.cache_dir,
+                sink=_ShownAndKept(view, file),
+                control=control,
+                resolve_file=uploaded_files(settings),
+                reward_policy=settings.reward_policy,
+            )
+        finally:
+            signal.signal(signal.SIGINT, earlier)
+
+
+class _ShownAndKept(EventSink):
+    def __init__(self, view: LiveView, file: TextIO) -> None:
+        self._view = view
+        self._file = file
+
+    def emit(self, event: Event) -> None:
+        """Show one event and write it down."""
+        self._file.write(event.model_dump_json() + "\n")
+        self._file.flush()
+        self._view.on_event(event)
+
+
+class _InterruptControl(RunControl):
+    """Cancelled by the first Ctrl-C; the second ends the process the usual way."""
+
+    def __init__(self, view: LiveView) -> None:
+        self._is_cancelled = False
+        self._view = view
+
+    def is_cancelled(self) -> bool:
+        """True after the first Ctrl-C."""
+        return self._is_cancelled
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT."""
+        if self._is_cancelled:
+            raise KeyboardInterrupt
+        self._is_cancelled = True
+        self._view.note("stopping; interrupt again to stop at once")
+
+
+@contextmanager
+def output_to(log: Path) -> Iterator[TextIO]:
+    """Send what this process and its children print to a file; yield the real standard output."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    try:
+        yield screen
+    finally:
+        screen.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(target)

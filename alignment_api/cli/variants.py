@@ -1,0 +1,87 @@
+"""Several jobs that differ in a few settings, run one after the other from one warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from alignment_api.cli.in_process import EVENTS_FILE, output_to, run_here
+from alignment_api.cli.offline import uploaded_files
+from alignment_api.home import FolderLock
+from alignment_api.jobs.checks import find_problems
+from alignment_api.settings import Settings
+from essa.events import Event, event_adapter
+from essa.spec import AlignmentJobSpec, SepCmaEsSearch
+from essa.spec.file import problem_error, validate_job
+
+START = "start"
+_RESULT = "result.json"
+
+
+class Variants:
+    """Runs of one study, each in a folder of its own; what is finished is not run again.
+
+    Args:
+        spec: the job they vary.
+        out: folder of the study.
+    Raises:
+        SpecError: the job cannot run.
+    """
+
+    def __init__(self, spec: AlignmentJobSpec, out: Path, settings: Settings) -> None:
+        problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
+        if problems:
+            raise problem_error(problems)
+        self._spec = spec
+        self._out = out.absolute()
+        self._settings = settings
+
+    def run(self, changes: Mapping[str, dict[str, Any]]) -> dict[str, list[Event]]:
+        """Run every variant that has no result yet.
+
+        Args:
+            changes: by name, top-level settings of the job to replace.
+        Returns:
+            By name, the events of its run.
+        Raises:
+            JobCancelledError: interrupted; calling again goes on from there.
+            EssaError: a job cannot be done.
+        """
+        warm_start = self._warm_start()
+        plain = self._spec.model_dump(mode="json")
+        specs = {
+            name: validate_job(plain | {"warm_start": warm_start} | change)
+            for name, change in changes.items()
+        }
+        for number, (name, spec) in enumerate(specs.items(), start=1):
+            self._run_one(name, spec, f"{number} of {len(specs)}")
+        return {name: self._events(name) for name in specs}
+
+    def _warm_start(self) -> dict[str, Any]:
+        """The warm start of all variants: the job's own, made by a run that searches nothing."""
+        if self._spec.warm_start.type == "adapter":
+            return self._spec.warm_start.model_dump(mode="json")
+        shortest = {
+            "search": SepCmaEsSearch(population=2, sigma_init=0.1),
+            "batch_size": 2,
+            "budget": self._spec.budget.model_copy(update={"generations": 1}),
+        }
+        self._run_one(START, self._spec.model_copy(update=shortest), "warm start of all")
+        return {"type": "adapter", "path": str(self._out / START / "warm_start")}
+
+    def _run_one(self, name: str, spec: AlignmentJobSpec, which: str) -> None:
+        folder = self._out / name
+        if (folder / _RESULT).exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with FolderLock(folder / "run.lock"), output_to(folder / "job.log") as screen:
+            console = Console(file=screen)
+            console.print(f"{name} ({which}) runs in {folder}", highlight=False, soft_wrap=True)
+            run_here(spec, self._settings, folder, console)
+
+    def _events(self, name: str) -> list[Event]:
+        lines = (self._out / name / EVENTS_FILE).read_text().splitlines()
+        return [event_adapter.validate_json(line) for line in lines]

@@ -1,0 +1,196 @@
+"""A few child processes that score items for all threads of a reward."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from reward.child.frame import pack
+from reward.child.limits import ChildLimits
+from reward.child.process import Child, ChildDied, LimitReached, Program
+from reward.errors import RewardError, RewardTimeoutError
+
+MAX_CHILDREN = 4
+RECYCLE_ITEMS = 2000
+"""Items after which a child is replaced, whatever it may have piled up by then."""
+MAX_LOAD_FAILURES = 3
+"""After so many starts in a row that failed, no more are tried: the program is at fault."""
+LONGEST_SHARED_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What a child made of one item."""
+
+    value: Any
+    output: str
+
+
+class ChildPool:
+    """Scores items in at most `size` children at once, from any number of threads.
+
+    Children are started when there is an item for them and kept for the next ones. The pool ends
+    them when it is closed, when nobody holds it any more, and when the service ends.
+
+    Args:
+        program: what every child runs.
+        limits: of every child.
+        path: of the reward, for messages.
+        max_retries: how often an item is tried again whose child died; not after a limit.
+        size: most children; None is one for every processor, at most `MAX_CHILDREN`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        limits: ChildLimits,
+        path: str,
+        *,
+        max_retries: int = 0,
+        size: int | None = None,
+    ) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._program = program
+        self._limits = limits
+        self._path = path
+        self._tries = 1 + max_retries
+        self._lock = threading.Lock()
+        self._idle: list[Child] = []
+        self._children: set[Child] = set()
+        self._load_failures = 0
+        self._load_error = RewardError("")
+        self._closed = False
+        # The kernel ends a child when the thread that started it ends. These threads start all
+        # children, and last as long as the pool.
+        size = size or min(MAX_CHILDREN, len(os.sched_getaffinity(0)))
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="reward-child")
+        self._finish = weakref.finalize(self, _finish, self._threads, self._children)
+
+    def map(self, items: Sequence[Any]) -> list[Answer | RewardError]:
+        """Score items, each by itself.
+
+        Returns:
+            For each item, in order, its answer or why there is none.
+        """
+        futures = [self._threads.submit(self._run, item, 1) for item in items]
+        return [future.result() for future in futures]
+
+    def run(self, item: Any, share: int = 1) -> Answer | RewardError:
+        """Score one item that stands for several.
+
+        Args:
+            share: for how many; it gets their time, up to `LONGEST_SHARED_S` or the time of one.
+        """
+        return self._threads.submit(self._run, item, share).result()
+
+    def close(self) -> None:
+        """End all children; what is under way is missing. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            busy = [child for child in self._children if child not in self._idle]
+        for child in busy:
+            child.kill()
+        self._threads.shutdown(wait=True)
+        self._finish()
+
+    def _run(self, item: Any, share: int) -> Answer | RewardError:
+        try:
+            packed = pack({"item": item, "cpu_s": self._limits.cpu_s * share})
+        except ValueError as error:
+            return RewardError(f"{self._path}: the item cannot be handed to a child: {error}")
+        timeout_s = self._limits.timeout_s
+        timeout_s = min(timeout_s * share, max(timeout_s, LONGEST_SHARED_S))
+        result: Answer | RewardError = RewardError("")
+        for _ in range(self._tries):
+            try:
+                return self._attempt(packed, timeout_s)
+            except LimitReached as error:
+                remedy = self._limits.remedy(self._path, error.name)
+                kind = RewardTimeoutError if error.name in ("timeout_s", "cpu_s") else RewardError
+                return kind(f"{self._path}: {error.what}, so the process was killed; {remedy}")
+            except ChildDied as error:
+                result = RewardError(f"{self._path}: {error}")
+            except RewardError as error:
+                return error
+        return result
+
+    def _attempt(self, packed: bytes, timeout_s: float) -> Answer | RewardError:
+        child = self._take()
+        try:
+            answer = child.score(packed, timeout_s)
+        except BaseException:
+            self._discard(child)
+            raise
+        memory_mb = self._limits.memory_mb
+        grown = child.peak_mb - child.first_peak_mb > (memory_mb - child.first_peak_mb) / 2
+        if answer.get("is_memory") or grown or child.items >= RECYCLE_ITEMS:
+            self._discard(child)
+        else:
+            with self._lock:
+                self._idle.append(child)
+        if "error" in answer:
+            return self._failure(answer)
+        return Answer(answer.get("value"), str(answer.get("output", "")))
+
+    def _failure(self, answer: dict[str, Any]) -> RewardError:
+        message = f"{self._path}: {answer['error']}"
+        if answer.get("is_memory"):
+            remedy = self._limits.remedy(self._path, "memory_mb")
+            message += f"; the process may have {self._limits.memory_mb} MB: {remedy}"
+        return RewardError(message)
+
+    def _take(self) -> Child:
+        with self._lock:
+            if self._closed:
+                raise ChildDied("the reward was closed")
+            if self._idle:
+                return self._idle.pop()
+            if self._load_failures >= MAX_LOAD_FAILURES:
+                raise self._load_error
+        return self._start()
+
+    def _start(self) -> Child:
+        child = Child(self._limits)
+        with self._lock:
+            self._children.add(child)
+            closed = self._closed
+        try:
+            # Whoever closes the pool from now on finds the child and kills it.
+            answer = {"error": "the reward was closed"} if closed else child.load(self._program)
+            if "error" in answer:
+                raise self._failure(answer)
+        except Exception as error:
+            self._discard(child)
+            with self._lock:
+                self._load_failures += 1
+                self._load_error = RewardError(
+                    f"{self._path}: {MAX_LOAD_FAILURES} processes in a row could not be started; "
+                    f"the last: {error}"
+                )
+            raise
+        with self._lock:
+            self._load_failures = 0
+            fresh = [note for note in answer["notes"] if note not in self.notes]
+            self.notes += tuple(fresh)
+        for note in fresh:
+            logger.warning("%s: a child process is less contained: %s", self._path, note)
+        return child
+
+    def _discard(self, child: Child) -> None:
+        with self._lock:
+            self._children.discard(child)
+        child.close()
+
+
+def _finish(threads: ThreadPoolExecutor, children: set[Child]) -> None:
+    # Perhaps called in one of these threads, by the garbage collector; nothing is under way then.
+    threads.shutdown(wait=False)
+    for child in list(children):
+        child.close()
+    children.clear()

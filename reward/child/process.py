@@ -1,0 +1,196 @@
+"""One child process, as the service sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reward.child.family import family
+from reward.child.frame import Channel, ChannelClosed, ChannelTimeout, pack
+from reward.child.isolation import SIGNALLED
+from reward.child.limits import ChildLimits
+
+LOAD_S = 60.0
+"""Least time a child gets to load its program; on a busy machine imports take seconds."""
+GRACE_S = 0.5
+"""Time in which a child whose pipe ended shows how it died."""
+ROOT = str(Path(__file__).parents[2])
+PROGRAM = "import sys; sys.path.append(sys.argv[1]); from reward.child.worker import main; main()"
+# -P: neither the current folder nor the script's is searched for modules; -s: nor the user's own.
+# Not -I, which would ignore the hash seed as well.
+ARGUMENTS = (sys.executable, "-P", "-s", "-c", PROGRAM, ROOT)
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    # The order of a set of strings, and so perhaps a score, is the same in every child.
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # Children run beside each other; each has one core's worth of work.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+class Program(NamedTuple):
+    """What a child runs: a module with `load(arguments)`, and its arguments as JSON has them."""
+
+    module: str
+    arguments: dict[str, Any]
+
+
+class ChildDied(Exception):
+    """The child ended, or had to be ended, with an item in hand; says how."""
+
+
+class LimitReached(Exception):
+    """The item ran into a limit; `name` is its field in `ChildLimits`."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.name = name
+
+
+class Child:
+    """A started process in a folder of its own. Used by one thread at a time, but for `kill`."""
+
+    def __init__(self, limits: ChildLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._reaped = False
+        self._own_processes = 0
+        self.items = 0
+        self.first_peak_mb = self.peak_mb = 0.0
+        self._folder = Path(tempfile.mkdtemp(prefix="essa-reward-"))
+        self._home = self._folder / "home"
+        self._home.mkdir()
+        with (self._folder / "start.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                ARGUMENTS,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self._home,
+                env=ENVIRONMENT | dict.fromkeys(("HOME", "TMPDIR"), str(self._home)),
+                start_new_session=True,
+            )
+        self._channel = Channel(
+            self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch
+        )
+
+    def load(self, program: Program) -> dict[str, Any]:
+        """Let the child load its program.
+
+        Returns:
+            `notes`, and `error` where the program cannot be loaded.
+        Raises:
+            LimitReached, ChildDied: of no further use; `close` it.
+        """
+        setup = {
+            "program": program.module,
+            "arguments": program.arguments,
+            "limits": self._limits.to_message(),
+            "parent": os.getpid(),
+            "folder": str(self._home),
+        }
+        answer = self._exchange(pack(setup), max(LOAD_S, self._limits.timeout_s))
+        self._own_processes = len(family(self._process.pid))
+        self.first_peak_mb = self.peak_mb = answer["peak_mb"]
+        return answer
+
+    def score(self, packed: bytes, timeout_s: float) -> dict[str, Any]:
+        """Let the child score one packed request.
+
+        Returns:
+            `value` or `error`, and what was printed as `output`.
+        Raises:
+            LimitReached, ChildDied: of no further use; `close` it.
+        """
+        answer = self._exchange(packed, timeout_s)
+        self.items += 1
+        self.peak_mb = answer["peak_mb"]
+        return answer
+
+    def kill(self) -> None:
+        """End the child and everything it started. Any thread may call it."""
+        with self._lock:
+            self._signal()
+
+    def close(self) -> None:
+        """Kill the child and free what it held."""
+        self._reap()
+        for pipe in (self._process.stdin, self._process.stdout):
+            pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _signal(self) -> None:
+        if self._reaped:
+            return
+        for pid in family(self._process.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        # At once for the whole group, so that no fork escapes.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _reap(self) -> int:
+        """Kill the child and wait for it; from then on its number may be another's."""
+        with self._lock:
+            self._signal()
+            code = self._process.wait()
+            self._reaped = True
+        return code
+
+    def _exchange(self, packed: bytes, timeout_s: float) -> dict[str, Any]:
+        try:
+            answer = self._channel.exchange(packed, time.monotonic() + timeout_s)
+        except ChannelTimeout as error:
+            raise LimitReached(f"no answer within {timeout_s:g} s", "timeout_s") from error
+        except ChannelClosed as error:
+            raise self._death(str(error)) from error
+        if not isinstance(answer, dict) or not isinstance(answer.get("peak_mb"), float):
+            raise ChildDied("the process sent something that is no answer")
+        return answer
+
+    def _watch(self) -> None:
+        if self._ended():
+            raise ChannelClosed("ended")
+        if not self._own_processes:
+            return
+        started = len(family(self._process.pid)) - self._own_processes
+        if started > self._limits.max_processes:
+            raise LimitReached(
+                f"{started} processes at once, where {self._limits.max_processes} are the most",
+                "max_processes",
+            )
+
+    def _ended(self) -> bool:
+        # Without reaping: its number must stay taken until the group has been killed.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, options) is not None
+
+    def _death(self, what: str) -> Exception:
+        """How the child died, once its pipe has ended."""
+        deadline_s = time.monotonic() + GRACE_S
+        while not self._ended():
+            if time.monotonic() > deadline_s:
+                return ChildDied(f"the process {what}")
+            time.sleep(0.005)
+        code = self._reap()
+        number = -code if code < 0 else code - SIGNALLED
+        if number == signal.SIGXCPU:
+            return LimitReached(f"more than {self._limits.cpu_s:g} s of processor time", "cpu_s")
+        if number in set(signal.Signals):
+            return ChildDied(f"the process was ended by {signal.Signals(number).name}")
+        log = (self._folder / "start.log").read_text(errors="replace").strip()
+        return ChildDied(f"the process ended with code {code}" + (f": {log[-500:]}" if log else ""))

@@ -1,0 +1,193 @@
+"""Scores of a server of one's own.
+
+Every request is a POST of at most `batch_size` items, and has its answer in the same order:
+
+    {"version": 1, "reward": "<name>", "items": [
+        {"completion": "...", "prompt": "...", "row": {...}, "messages": [{"role", "content"}]}]}
+
+    {"scores": [0.5, null], "errors": [null, "the unit tests did not start"]}
+
+A score is a finite number, higher is better; null is a missing score, and so is an item with an
+error. `errors` may be left out. Header `Idempotency-Key` is equal across the retries of a request.
+
+Where a secret is given, `X-Essa-Timestamp` holds the time of sending in seconds since 1970, and
+`X-Essa-Signature` what `sign` returns. To verify a request, the server
+
+1. refuses a timestamp more than, say, five minutes from its own clock: an old request played back;
+2. computes `sign(secret, timestamp, body)` over the body as received, before reading it as JSON;
+3. compares the two with `hmac.compare_digest`, and answers 401 where they differ.
+
+A server that must not do an item twice also remembers the idempotency keys of those minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reward.base import NaN, Reward, RewardResult
+from reward.column import read_column, unusable
+from reward.errors import RewardCallError, RewardError, RewardParseError
+from reward.http.client import GuardedClient
+from reward.http.exchange import Endpoint, Message
+from reward.http.secret import read_secret
+from reward.resources import RewardResources
+from reward.sample import Sample
+from reward.spec.external import RemoteReward
+
+VERSION = 1
+
+
+def sign(secret: str, timestamp: str, body: bytes) -> str:
+    """Return the signature of a request.
+
+    Args:
+        secret: that both sides know.
+        timestamp: as in `X-Essa-Timestamp`.
+        body: of the request, as sent.
+    Returns:
+        HMAC-SHA256 of the timestamp, a full stop and the body, as 64 hexadecimal digits.
+    """
+    return hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+class Remote(Reward[RemoteReward]):
+    """The scores that a server returns for batches of completions.
+
+    What is not a finite number in its answer is a missing score. An answer without one score for
+    every item makes all items of its request missing.
+    """
+
+    def __init__(
+        self, spec: RemoteReward, path: str = "reward", resources: RewardResources | None = None
+    ) -> None:
+        super().__init__(spec, path, resources)
+        policy = self.resources.policy
+        secret = None
+        if spec.secret is not None:
+            secret = read_secret(policy, spec.secret, f"{path}.secret")
+        self._endpoint = Endpoint(
+            spec.url,
+            f"{path}.url",
+            secret=secret,
+            credentials=lambda body: {} if secret is None else _signature(secret, body),
+        )
+        self._client = GuardedClient(self._endpoint, spec, path, policy)
+
+    def check_row(self, columns: Mapping[str, Any]) -> None:
+        self._row(columns)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
+        items = [self._item(sample) for sample in samples]
+        sendable = [item for item in items if isinstance(item, str)]
+        size = self.spec.batch_size
+        batches = [sendable[start : start + size] for start in range(0, len(sendable), size)]
+        answers = self._client.post_all([self._message(batch) for batch in batches])
+        scored = iter(
+            result
+            for batch, answer in zip(batches, answers, strict=True)
+            for result in self._results(answer, len(batch))
+        )
+        return [
+            next(scored) if isinstance(item, str) else RewardResult(NaN, error=item.message)
+            for item in items
+        ]
+
+    def _message(self, items: Sequence[str]) -> Message:
+        name = json.dumps(self.spec.name)
+        body = f'{{"version": {VERSION}, "reward": {name}, "items": [{", ".join(items)}]}}'
+        # Half a surrogate pair, which is not text, becomes a question mark.
+        return Message(body.encode(errors="replace"), {"Idempotency-Key": uuid.uuid4().hex})
+
+    def _item(self, sample: Sample) -> str | RewardError:
+        """The JSON of one sample, made apart so that a bad one does not spoil its batch."""
+        if not isinstance(sample.completion, str):
+            kind = type(sample.completion).__name__
+            return RewardParseError(f"{self.path}: the completion is {kind}, not text")
+        try:
+            row = self._row(sample.columns)
+        except RewardError as error:
+            return error
+        messages = _json([dict(message) for message in sample.messages])
+        return (
+            f'{{"completion": {_json(sample.completion)}, "prompt": {_json(sample.prompt)}, '
+            f'"row": {row}, "messages": {messages}}}'
+        )
+
+    def _row(self, columns: Mapping[str, Any]) -> str:
+        setting = f"{self.path}.columns"
+        names = columns if self.spec.columns is None else self.spec.columns
+        members = []
+        for name in names:
+            # A column that is there may be null.
+            value = columns[name] if name in columns else read_column(columns, name, setting)
+            try:
+                members.append(f"{_json(str(name))}: {_json(value)}")
+            except (TypeError, ValueError, RecursionError) as error:
+                raise unusable(columns, name, setting, "not JSON") from error
+        return "{" + ", ".join(members) + "}"
+
+    def _results(self, answer: bytes | RewardError, size: int) -> list[RewardResult]:
+        try:
+            if isinstance(answer, RewardError):
+                raise answer
+            scores, errors = self._lists(answer, size)
+        except RewardError as error:
+            return [RewardResult(NaN, error=error.message)] * size
+        return [self._result(score, error) for score, error in zip(scores, errors, strict=True)]
+
+    def _lists(self, answer: bytes, size: int) -> tuple[list[Any], list[Any]]:
+        try:
+            body = json.loads(answer)
+            scores, errors = body["scores"], body.get("errors")
+        # A value error covers malformed JSON and integers with too many digits.
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            text = self._endpoint.quote(answer.decode(errors="replace"))
+            raise RewardCallError(
+                f"{self.path}.url: the answer is not a JSON object with `scores`: {text}"
+            ) from error
+        errors = [None] * size if errors is None else errors
+        for name, given in (("scores", scores), ("errors", errors)):
+            if not isinstance(given, list) or len(given) != size:
+                there = f"{len(given)} long" if isinstance(given, list) else type(given).__name__
+                raise RewardCallError(
+                    f"{self.path}.url: `{name}` must be a list with one entry for each of "
+                    f"{size} items, it is {there}"
+                )
+        return scores, errors
+
+    def _result(self, score: Any, error: Any) -> RewardResult:
+        value = _finite(score)
+        if error is None and value is not None:
+            return RewardResult(value)
+        given = self._endpoint.quote(score if isinstance(score, str) else repr(score))
+        reason = f"the score is {given}" if error is None else self._endpoint.quote(str(error))
+        return RewardResult(NaN, error=f"{self.path}: the server gave no score: {reason}")
+
+
+def _signature(secret: str, body: bytes) -> dict[str, str]:
+    timestamp = str(int(time.time()))
+    return {"X-Essa-Timestamp": timestamp, "X-Essa-Signature": sign(secret, timestamp, body)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(score: Any) -> float | None:
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    try:
+        value = float(score)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None

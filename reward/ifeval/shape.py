@@ -1,0 +1,69 @@
+"""Instructions `detectable_format:*`: the shape of the answer.
+
+Every check takes the answer, the arguments of its instruction and the prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from reward.ifeval.pattern import occurrences
+
+CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+"""The answers that `constrained_response` allows, fixed in the official program."""
+_FENCES = ("```json", "```Json", "```JSON", "```")
+_STAR_BULLET = re.compile(r"^\s*\*[^*].*$", re.MULTILINE)
+_DASH_BULLET = re.compile(r"^\s*-.*$", re.MULTILINE)
+_STARRED = re.compile(r"\*[^\n*]*\*")
+_DOUBLE_STARRED = re.compile(r"\*\*[^\n*]*\*\*")
+
+
+def number_bullet_lists(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """Exactly so many lines that start with `*` or `-`; a line that starts with `**` is none."""
+    found = len(_STAR_BULLET.findall(text)) + len(_DASH_BULLET.findall(text))
+    return found == kwargs["num_bullets"]
+
+
+def constrained_response(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """One of the allowed answers is in the text, to the letter."""
+    return any(choice in text for choice in CHOICES)
+
+
+def number_highlighted_sections(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """At least so many `*highlighted*` or `**highlighted**` parts, each within a line."""
+    marked = _STARRED.findall(text) + _DOUBLE_STARRED.findall(text)
+    found = sum(bool(part.strip("*").strip()) for part in marked)
+    return found >= kwargs["num_highlights"]
+
+
+def multiple_sections(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """At least so many sections, each begun by the section's name and a number."""
+    name = kwargs["section_spliter"].strip()
+    return occurrences(rf"{name}\s?\d+", text) >= kwargs["num_sections"]
+
+
+def json_format(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """The whole answer is JSON, with or without a Markdown fence around it."""
+    text = text.strip()
+    for fence in _FENCES:
+        text = text.removeprefix(fence)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    # Brackets nested too deep for Python to read end the official program.
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def title(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
+    """Some line has a `<<title>>` that is not blank."""
+    return any(map(_has_title, text.split("\n")))
+
+
+def _has_title(line: str) -> bool:
+    start, end = line.find("<<"), line.rfind(">>")
+    is_wrapped = start >= 0 and end > start + 2
+    return is_wrapped and bool(line[start : end + 2].lstrip("<").rstrip(">").strip())

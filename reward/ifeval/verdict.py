@@ -1,0 +1,59 @@
+"""Which instructions an answer follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reward.errors import RewardConfigError
+from reward.ifeval.loose import loose_forms
+from reward.ifeval.registry import INSTRUCTIONS, argument_problem, check_library
+
+
+def follow(instruction_id: str, kwargs: Mapping[str, Any] | None, prompt: str, answer: str) -> bool:
+    """Tell whether the answer, as it is, follows the instruction. A blank answer never does.
+
+    Args:
+        kwargs: arguments of the instruction; nulls are passed over.
+        prompt: what the model was asked; read by `combination:repeat_prompt` alone, where its
+            arguments do not say what to repeat.
+        answer: without the prompt.
+    Raises:
+        RewardConfigError: the instruction is not known, its arguments cannot be used, or the
+            library it needs is not installed.
+        RewardTimeoutError: a keyword of the row, as a regular expression, took too long.
+    """
+    return _follows_one(instruction_id, kwargs or {}, prompt, [answer] if answer.strip() else [])
+
+
+def verdicts(row: Mapping[str, Any], answer: str, loose: bool = False) -> list[bool]:
+    """Tell for each instruction of a row whether the answer follows it.
+
+    Args:
+        row: with `instruction_id_list`, `kwargs`, one entry for each, and `prompt`.
+        loose: `reward.ifeval.loose.loose_forms` count, not the answer alone.
+    Returns:
+        One verdict per instruction, in order.
+    Raises:
+        RewardConfigError, RewardTimeoutError: as `follow`.
+    """
+    ids, prompt = row["instruction_id_list"], row.get("prompt") or ""
+    forms = loose_forms(answer) if loose else [answer] if answer.strip() else []
+    return [
+        _follows_one(instruction_id, kwargs or {}, prompt, forms)
+        for instruction_id, kwargs in zip(ids, row["kwargs"], strict=True)
+    ]
+
+
+def _follows_one(
+    instruction_id: str, kwargs: Mapping[str, Any], prompt: str, forms: list[str]
+) -> bool:
+    if instruction_id not in INSTRUCTIONS:
+        known = ", ".join(sorted(INSTRUCTIONS))
+        raise RewardConfigError(f"{instruction_id!r} is no instruction; known are {known}")
+    check_library(instruction_id)
+    problem = argument_problem(instruction_id, kwargs)
+    if problem is not None:
+        raise RewardConfigError(problem)
+    check = INSTRUCTIONS[instruction_id].check
+    return any(check(form, kwargs, prompt) for form in forms)

@@ -1,0 +1,206 @@
+"""JSON Schema, checked so that no schema and no answer can hold up a job.
+
+jsonschema alone would search `pattern` without a limit and fetch a `$ref` that points elsewhere.
+Here every keyword looks at the clock, patterns run under the `regex` package's timeout, and
+references are resolved inside the schema only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import regex
+
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+MAX_SCHEMA_DEPTH = 100
+"""Objects and lists inside one another in a schema."""
+
+Keyword = Callable[[Any, Any, Any, Any], Any]
+"""Given validator, value of the keyword, instance and schema; yields errors."""
+
+_deadline: ContextVar[float] = ContextVar("deadline")
+"""End of the check that runs, as `time.monotonic` counts."""
+
+
+class SchemaError(ValueError):
+    """A schema cannot be used; says where and why."""
+
+
+def build_validator(schema: Mapping[str, Any]) -> Any:
+    """Check a schema and build its validator.
+
+    Args:
+        schema: of a draft that jsonschema knows; not modified.
+    Returns:
+        For `is_satisfied`; may be shared by threads.
+    Raises:
+        SchemaError: it is not a schema, refers to something outside itself or that is not there,
+            or has a pattern that cannot be compiled.
+    """
+    from jsonschema import exceptions
+    from referencing import Registry
+
+    _refuse(schema)
+    dialect = _dialect(schema)
+    try:
+        dialect.check_schema(schema)
+        # A `$schema` left inside would bring jsonschema's own keywords back in.
+        own = {key: value for key, value in schema.items() if key != "$schema"}
+        _check_parts(own, dialect)
+    except exceptions.SchemaError as error:
+        raise SchemaError(f"not a JSON Schema: {error.message} at {error.json_path}") from error
+    except RecursionError as error:
+        raise SchemaError("nested too deep; make it flatter with `$defs`") from error
+    return _bounded(dialect)(own, registry=Registry())
+
+
+def is_satisfied(validator: Any, value: Any, timeout_s: float) -> bool:
+    """Return whether a value satisfies the schema of a validator.
+
+    Raises:
+        TimeoutError: it took longer than `timeout_s`.
+        SchemaError: the schema refers to itself without end.
+    """
+    token = _deadline.set(time.monotonic() + timeout_s)
+    try:
+        return next(validator.iter_errors(value), None) is None
+    except RecursionError as error:
+        raise SchemaError("the schema refers to itself without end") from error
+    finally:
+        _deadline.reset(token)
+
+
+def _refuse(schema: Mapping[str, Any]) -> None:
+    """Refuse what cannot be bounded, wherever it stands: a reference may lead to any place."""
+    keys: set[str] = set()
+    level: list[Any] = [schema]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        objects = [part for part in level if isinstance(part, dict)]
+        for part in objects:
+            keys |= {key for key in part if isinstance(key, str)}
+            if part is not schema and isinstance(part.get("$schema"), str):
+                raise SchemaError("`$schema` may stand at the top only")
+            for key in REFERENCES:
+                target = part.get(key)
+                if isinstance(target, str) and not target.startswith("#"):
+                    raise SchemaError(
+                        f"`{key}` is {target!r}, outside the schema; nothing is fetched, so put "
+                        "it under `$defs` and refer to it as '#/$defs/NAME'"
+                    )
+        lists = [part for part in level if isinstance(part, list)]
+        level = [inner for part in objects for inner in part.values()]
+        level += [inner for part in lists for inner in part]
+        if not level:
+            break
+    else:
+        raise SchemaError(f"nested deeper than {MAX_SCHEMA_DEPTH}; make it flatter with `$defs`")
+    if {"patternProperties", "unevaluatedProperties"} <= keys:
+        raise SchemaError(
+            "`patternProperties` and `unevaluatedProperties` cannot be used together; "
+            "use `additionalProperties`"
+        )
+
+
+def _dialect(schema: Mapping[str, Any]) -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+
+    if "$schema" not in schema:
+        return Draft202012Validator
+    named = schema["$schema"]
+    dialect = validator_for(schema, default=None) if isinstance(named, str) else None
+    if dialect is None:
+        raise SchemaError(f"`$schema` is {named!r}, which is no known draft; leave it out")
+    return dialect
+
+
+def _check_parts(schema: Mapping[str, Any], dialect: Any) -> None:
+    """Check that references lead somewhere and patterns compile, in every part of a schema."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import specification_with
+
+    meta = dialect.META_SCHEMA
+    root = specification_with(meta.get("$id", meta.get("id"))).create_resource(schema)
+    todo = [(root, Registry().resolver_with_root(root))]
+    while todo:
+        part, resolver = todo.pop()
+        todo += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]
+        if not isinstance(part.contents, Mapping):
+            continue
+        patterns = [part.contents["pattern"]] if "pattern" in part.contents else []
+        for pattern in [*patterns, *part.contents.get("patternProperties", ())]:
+            try:
+                regex.compile(pattern)
+            except regex.error as error:
+                raise SchemaError(f"pattern {pattern!r} cannot be compiled: {error}") from error
+        for key in REFERENCES:
+            try:
+                resolver.lookup(part.contents.get(key, "#"))
+            except Unresolvable as error:
+                target = part.contents[key]
+                raise SchemaError(f"`{key}` is {target!r}, which is not there") from error
+
+
+@cache
+def _bounded(dialect: Any) -> Any:
+    """The validator class of a dialect, with keywords that keep to the deadline."""
+    from jsonschema.validators import extend
+
+    keywords = {name: _timed(keyword) for name, keyword in dialect.VALIDATORS.items()}
+    ours = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    return extend(dialect, keywords | {name: _timed(keyword) for name, keyword in ours.items()})
+
+
+def _timed(keyword: Keyword) -> Keyword:
+    def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        _remaining_s()
+        return keyword(validator, value, instance, schema)
+
+    return timed
+
+
+def _remaining_s() -> float:
+    remaining = _deadline.get() - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
+
+
+def _is_found(pattern: str, text: str) -> bool:
+    return regex.search(pattern, text, timeout=_remaining_s()) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "string") and not _is_found(pattern, instance):
+        yield ValidationError(f"{pattern!r} is not found")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
+) -> Iterator[Any]:
+    if validator.is_type(instance, "object"):
+        for pattern, inner in patterns.items():
+            for name, value in instance.items():
+                if _is_found(pattern, name):
+                    yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    if validator.is_type(instance, "object"):
+        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        for name, value in instance.items():
+            if name not in known and not any(_is_found(pattern, name) for pattern in patterns):
+                yield from validator.descend(value, allowed, path=name)

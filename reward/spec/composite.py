@@ -1,0 +1,111 @@
+"""Rewards made of named other rewards."""
+
+from __future__ import annotations
+
+import keyword
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from reward.formula import MAX_LENGTH, Formula, FormulaError
+from reward.spec.model import RewardModel
+from reward.spec.nesting import depth_of
+
+if TYPE_CHECKING:
+    from reward.spec import RewardSpec
+
+MAX_NESTING = 8
+"""Composites inside composites; far above any sensible job, far below the recursion limit."""
+
+
+class CompositeComponent(RewardModel):
+    """One named part of a composite reward."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
+    """Name under which its unweighted value is reported. A formula needs a plain one: letters,
+    digits and `_`, no digit in front."""
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+    """Of `sum` a factor, negative to punish; of `product` an exponent. 0 to report only. `min`
+    takes 1 or 0; a `formula` has its weights inside, here it stays 1."""
+    reward: RewardSpec
+
+
+class CompositeReward(RewardModel):
+    """Named components, combined into one value. Missing where any component is missing.
+
+    A `sum` is taken answer by answer. So are the others, unless a component is a metric of the
+    batch (`f1`, `balanced_accuracy`, `corpus_bleu`, `pass_at_k`, `percentile`, or a composite of
+    such): only the mean of such a component means something, so the means of all components over
+    the batch are combined, and every answer gets its share of the result.
+    """
+
+    type: Literal["composite"] = "composite"
+    components: tuple[CompositeComponent, ...] = Field(min_length=1)
+    combine: Literal["sum", "product", "min", "formula"] = "sum"
+    """`sum`: weight times value, added up; `product`: value to the power of weight, multiplied;
+    `min`: the smallest value, so that no component can be traded for another; `formula`: as given
+    there."""
+    formula: str | None = Field(default=None, min_length=1, max_length=MAX_LENGTH)
+    """Arithmetic over component names: `0.5 * tone + max(0, topic - 0.2)`. Numbers, `+ - * / //
+    % **`, comparisons (1 or 0), `x if condition else y`, and the functions min, max, abs, floor,
+    ceil, exp, log, sqrt, clip(value, low, high) and round. A component that is not named is
+    reported only. Where a step has no finite value, as in a division by 0, the score is missing."""
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> CompositeReward:
+        names = [component.name for component in self.components]
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            raise ValueError(f"component names must differ; given twice: {', '.join(doubles)}")
+        return self
+
+    @model_validator(mode="after")
+    def _shallow(self) -> CompositeReward:
+        depth = depth_of(self, CompositeReward)
+        if depth > MAX_NESTING:
+            raise ValueError(f"composites are nested {depth} deep; {MAX_NESTING} is the most")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> CompositeReward:
+        allowed = {"min": (0.0, 1.0), "formula": (1.0,)}.get(self.combine)
+        for component in self.components:
+            if allowed is not None and component.weight not in allowed:
+                fix = (
+                    "1, or 0 to report only" if self.combine == "min" else "1; weigh in the formula"
+                )
+                raise ValueError(
+                    f"component {component.name} has weight {component.weight:g}, which "
+                    f"`combine: {self.combine}` has no use for; leave it at {fix}"
+                )
+        if self.combine == "min" and not any(part.weight for part in self.components):
+            raise ValueError("every component has weight 0, which leaves none to take; use 1")
+        return self
+
+    @model_validator(mode="after")
+    def _formula_fits(self) -> CompositeReward:
+        if self.formula is None:
+            if self.combine == "formula":
+                raise ValueError("`combine: formula` needs a `formula`")
+            return self
+        if self.combine != "formula":
+            raise ValueError(
+                f"`formula` is not read with `combine: {self.combine}`; set it to formula"
+            )
+        names = [component.name for component in self.components]
+        for name in names:
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise ValueError(
+                    f"component name {name!r} cannot stand in a formula, which takes letters, "
+                    f"digits and _, no digit in front; rename it, such as {_plain(name)!r}"
+                )
+        try:
+            Formula(self.formula, names)
+        except FormulaError as error:
+            raise ValueError(f"formula: {error}") from error
+        return self
+
+
+def _plain(name: str) -> str:
+    plain = name.replace("-", "_")
+    return plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"c_{plain}"

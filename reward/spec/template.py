@@ -1,0 +1,37 @@
+"""Text with the names of columns in braces."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import NamedTuple
+
+
+class TemplatePart(NamedTuple):
+    """Literal text, and the name whose value follows it; None where the text ends."""
+
+    literal: str
+    name: str | None
+
+
+def template_parts(template: str) -> tuple[TemplatePart, ...]:
+    """Read a format string over plain names: no attributes, indices or format codes.
+
+    Those are left out because they reach into the objects that fill the template.
+
+    Raises:
+        ValueError: it is malformed, or has anything but plain names in braces.
+    """
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"not a format string: {error}; write literal braces twice") from None
+    for _, name, code, conversion in parts:
+        if name is None:
+            continue
+        if not name or any(mark in name for mark in ".[]") or code or conversion:
+            written = name + (f"!{conversion}" if conversion else "") + (f":{code}" if code else "")
+            raise ValueError(
+                f"{{{written}}} is not a plain name such as {{completion}}; "
+                "write literal braces twice"
+            )
+    return tuple(TemplatePart(literal, name) for literal, name, _, _ in parts)

@@ -1,0 +1,41 @@
+"""The process around one reward model: a Ray actor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from reward.spec.reward_model import RewardModelSpec
+from workers.reward_models.conversation_tokens import Turns
+
+
+class RewardModelActor:
+    """Owns one classifier. Construction is quick; `start` loads the model.
+
+    Args:
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, folder: Path, spec: RewardModelSpec, device: str) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._device = device
+
+    def start(self) -> None:
+        """Load the model; returns once it can score.
+
+        Raises:
+            RewardConfigError: see `Classifier`.
+        """
+        import torch
+
+        from workers.reward_models.classifier import Classifier
+
+        # Ray gives one thread to an actor that asks for no CPU.
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self._classifier = Classifier(self._folder, self._spec, self._device)
+
+    def score(self, conversations: Sequence[Turns]) -> list[float | str]:
+        """See `Classifier.score`."""
+        return self._classifier.score(conversations)
