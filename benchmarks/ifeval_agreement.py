@@ -232,25 +232,33 @@ def print_tallies(tallies: Mapping[str, Tally]) -> None:
     print_table(columns, table, "Verdicts that agree with the official program's")
 
 
-def freeze(pairs: Sequence[Pair], path: Path, punkt: bool, many: int = 400) -> None:
-    """Write pairs as JSON lines, those first that show a verdict rarely seen so far."""
-    rng = random.Random(0)
-    pool = [pair for pair in pairs if pair.official is not None and len(pair.answer) <= 600]
-    rng.shuffle(pool)
+def freeze(pairs: Sequence[Pair], path: Path, punkt: bool, many: int = 300) -> None:
+    """Write pairs on which all agree as JSON lines, about equally many of every kind of verdict."""
+    pool = [pair for pair in pairs if pair.official == pair.ours and len(pair.answer) <= 400]
+    random.Random(0).shuffle(pool)
     seen: Counter[tuple[str, str, bool]] = Counter()
-    lines = []
-    for most in range(1, 40):
+    chosen: list[Pair] = []
+    for most in range(1, many):
+        left = []
         for pair in pool:
-            marks = [
-                (kind, mode, pair.official[mode][place])
-                for place, kind, by_chance in items_of(pair, punkt)
-                for mode in MODES
-                if not by_chance
-            ]
-            if len(lines) < many and marks and min(seen[mark] for mark in marks) < most:
+            marks = _marks(pair, punkt)
+            if len(chosen) < many and any(seen[mark] < most for mark in marks):
                 seen.update(marks)
-                lines.append(_frozen(pair, punkt))
-    path.write_text("\n".join(sorted(set(lines))) + "\n", "utf-8")
+                chosen.append(pair)
+            else:
+                left.append(pair)
+        pool = left
+    lines = [_frozen(pair, punkt) for pair in sorted(chosen, key=lambda pair: pair.row["key"])]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _marks(pair: Pair, punkt: bool) -> list[tuple[str, str, bool]]:
+    return [
+        (kind, mode, pair.official[mode][place])
+        for place, kind, by_chance in items_of(pair, punkt)
+        for mode in MODES
+        if not by_chance
+    ]
 
 
 def _frozen(pair: Pair, punkt: bool) -> str:

@@ -43,20 +43,8 @@ LANGUAGES = {
 }
 ENDS = [".", "!", "?", "...", '."', ".)", "?!", "", ":", " etc.", " at 5 p.m.", " by J. Doe."]
 STARTS = ["", "", "Dr. ", "1. ", "2) ", "- ", '"', "Well... ", "In the U.S. ", "e.g. ", "i.e. "]
-ODD = "* ** *** - \n \n\n [] << >> \" ' # 123 12.5 ``` {} ****** , ， “ ” … é ß И".split(" ")
-CAPITALS = [
-    "NASA",
-    "DON'T",
-    "A",
-    "U.S.A.",
-    "X3",
-    "I'M",
-    "A/B",
-    "WELL-KNOWN",
-    "OK.",
-    "Ok",
-    "JOHN'S.",
-]
+ODD = [*"*-,，“”…éßИ#\"'\n", "**", "***", "******", "\n\n", "[]", "<<", ">>", "12.5", "```", "{}"]
+CAPITALS = ["NASA", "DON'T", "A", "U.S.A.", "X3", "I'M", "A/B", "TOP-TEN", "OK.", "Ok", "JOHN'S."]
 
 
 def answers(

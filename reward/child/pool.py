@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from reward.child.frame import pack
@@ -78,7 +78,7 @@ class ChildPool:
         Returns:
             For each item, in order, its answer or why there is none.
         """
-        futures = [self._threads.submit(self._run, item, 1) for item in items]
+        futures = [self._submit(item, 1) for item in items]
         return [future.result() for future in futures]
 
     def run(self, item: Any, share: int = 1) -> Answer | RewardError:
@@ -87,7 +87,7 @@ class ChildPool:
         Args:
             share: for how many; it gets their time, up to `LONGEST_SHARED_S` or the time of one.
         """
-        return self._threads.submit(self._run, item, share).result()
+        return self._submit(item, share).result()
 
     def close(self) -> None:
         """End all children; what is under way is missing. Safe to call twice."""
@@ -98,6 +98,14 @@ class ChildPool:
             child.kill()
         self._threads.shutdown(wait=True)
         self._finish()
+
+    def _submit(self, item: Any, share: int) -> Future[Answer | RewardError]:
+        try:
+            return self._threads.submit(self._run, item, share)
+        except RuntimeError:
+            refused: Future[Answer | RewardError] = Future()
+            refused.set_result(RewardError(f"{self._path}: the reward was closed"))
+            return refused
 
     def _run(self, item: Any, share: int) -> Answer | RewardError:
         try:
@@ -118,6 +126,8 @@ class ChildPool:
                 result = RewardError(f"{self._path}: {error}")
             except RewardError as error:
                 return error
+            except OSError as error:
+                result = RewardError(f"{self._path}: a process could not be started: {error}")
         return result
 
     def _attempt(self, packed: bytes, timeout_s: float) -> Answer | RewardError:
@@ -127,6 +137,8 @@ class ChildPool:
         except BaseException:
             self._discard(child)
             raise
+        if answer.get("output"):
+            logger.debug("%s printed: %s", self._path, answer["output"])
         memory_mb = self._limits.memory_mb
         grown = child.peak_mb - child.first_peak_mb > (memory_mb - child.first_peak_mb) / 2
         if answer.get("is_memory") or grown or child.items >= RECYCLE_ITEMS:
@@ -176,7 +188,7 @@ class ChildPool:
             raise
         with self._lock:
             self._load_failures = 0
-            fresh = [note for note in answer["notes"] if note not in self.notes]
+            fresh = [note for note in answer.get("notes", ()) if note not in self.notes]
             self.notes += tuple(fresh)
         for note in fresh:
             logger.warning("%s: a child process is less contained: %s", self._path, note)

@@ -74,8 +74,18 @@ class Child:
         self._folder = Path(tempfile.mkdtemp(prefix="essa-reward-"))
         self._home = self._folder / "home"
         self._home.mkdir()
+        try:
+            self._process = self._start()
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._channel = Channel(
+            self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
         with (self._folder / "start.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 ARGUMENTS,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -84,9 +94,6 @@ class Child:
                 env=ENVIRONMENT | dict.fromkeys(("HOME", "TMPDIR"), str(self._home)),
                 start_new_session=True,
             )
-        self._channel = Channel(
-            self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch
-        )
 
     def load(self, program: Program) -> dict[str, Any]:
         """Let the child load its program.

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from reward.child import pool as pool_module
+from reward.child import process as process_module
 from reward.child.limits import ChildLimits
 from reward.child.pool import Answer, ChildPool
 from reward.child.process import Program
@@ -112,7 +113,9 @@ def test_a_loop_in_c_that_never_lets_python_run_is_killed(opened: Open) -> None:
 
 def test_processor_time_is_limited(opened: Open) -> None:
     pool = opened(timeout_s=60, cpu_s=1)
-    assert "more than 1 s of processor time" in error(pool.run(item("[0 for _ in iter(int, 1)]")))
+    assert "more than 1 s of processor time" in error(
+        pool.run(item("any(0 for _ in iter(int, 1))"))
+    )
     # Each item has its own second, in the same process.
     busy = "[0 for _ in iter(lambda: time.process_time() - began > 0.7, True)] * 0 == []"
     timed = f"(lambda began: {busy})(time.process_time())"
@@ -147,9 +150,8 @@ def test_output_past_python_is_dropped(opened: Open) -> None:
 
 
 def test_endless_output_is_killed(opened: Open) -> None:
-    code = "[print('x') for _ in iter(int, 1)]"
-    message = error(opened(timeout_s=1, memory_mb=4000, cpu_s=60).run(item(code)))
-    assert "reward.timeout_s" in message
+    code = "any(print('x') for _ in iter(int, 1))"
+    assert "reward.timeout_s" in error(opened(timeout_s=1).run(item(code)))
 
 
 def test_a_fork_bomb_is_limited_and_nothing_of_it_is_left(opened: Open, folder: Path) -> None:
@@ -311,6 +313,15 @@ def test_closing_ends_what_is_under_way_and_leaves_nothing(opened: Open, folder:
         assert error(pending.result(timeout=10))
     pool.close()
     assert not processes(folder)
+    assert not list(folder.glob("essa-reward-*"))
+    assert "closed" in error(pool.run(item("1")))
+
+
+def test_a_process_that_cannot_be_started_is_a_missing_score(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(process_module, "ARGUMENTS", ("/no/such/interpreter",))
+    assert "could not be started" in error(opened().run(item("1")))
     assert not list(folder.glob("essa-reward-*"))
 
 
