@@ -19,7 +19,8 @@ class StageEvent(_EventModel):
 
     type: Literal["stage"] = "stage"
     stage: str
-    """prepare_model, start_engines, warm_start, gate, ladder, search, test, export or done."""
+    """prepare_model, start_engines, warm_start, gate, ladder, search, reward_model, test, export or
+    done."""
     message: str = ""
     done: int | None = None
     """Units finished in this stage, where they can be counted."""

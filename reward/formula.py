@@ -98,7 +98,10 @@ class Formula:
         self._check(self._root, 1)
         self.names = tuple(name for name in self._allowed if name in self._found)
         if not self.names:
-            raise FormulaError(f"{self._text!r} names no component, so that it cannot change")
+            raise FormulaError(
+                f"{self._text!r} names no component, so that it cannot change; its components are "
+                f"{', '.join(self._allowed)}"
+            )
 
     def __call__(self, values: Mapping[str, float]) -> float:
         """Compute the formula; every step must be finite.

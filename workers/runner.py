@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from workers.models.store import ModelStore
 from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
+from workers.reward_models.opening import open_scorer
 from workers.serving import serving_engine, with_serving_scores
 from workers.warm_start.stage import make_warm_start
 
@@ -69,7 +71,13 @@ def run_alignment_job(
         return dataset_path(dataset, resolve_file)
 
     data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
-    reward = _checked_reward(spec, data, RewardResources(reward_policy))
+    resources = RewardResources(
+        reward_policy,
+        open_scorer=lambda model: open_scorer(
+            model, cache_dir, lambda text: job.stage("reward_model", text)
+        ),
+    )
+    reward = _checked_reward(spec, data, resources)
     for note in data.notes:
         sink.emit(WarningEvent(code="data", message=note))
     context = JobContext(job, store, base, encoder, data, reward, resolve)
@@ -77,7 +85,7 @@ def run_alignment_job(
     # Before the search: a base that cannot be had must not cost a finished one.
     served = serving_engine(spec)
     serving = plan if served == spec.engine else context.plan(served)
-    with ray_cluster() as nodes:
+    with ray_cluster() as nodes, closing(reward):
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
         result = with_serving_scores(context, found.codec, found.outcome, serving, nodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from essa.coordinator.loop import Outcome
+from essa.coordinator.method import make_objective
 from essa.coordinator.report import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
@@ -56,7 +57,10 @@ def with_serving_scores(
         # The adapter is there and was scored where it was searched.
         warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
         return result
-    serving = ServingScores(precision=served, test=test_summaries(scores))
+    objective = make_objective(job.spec, codec.dimension)
+    serving = ServingScores(
+        precision=served, test=test_summaries(scores, objective, outcome.vector)
+    )
     gap = precision_gap(searched, result.test["aligned"], served, serving.test["aligned"])
     if gap is not None:
         warn("precision_gap", gap)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
+from reward.spec.template import template_parts
 
 ResolveFile = Callable[[str], Path]
 
@@ -146,18 +146,14 @@ def _prompt_fault(spec: AlignmentJobSpec, rows: Iterable[NumberedRow]) -> str | 
     is_chat = isinstance(prompt, ChatPrompt)
     setting = "data.prompt.user" if is_chat else "data.prompt.template"
     template = prompt.user if is_chat else prompt.template
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        return f"{setting} is {template!r}, not a format string: {error}"
+    names = [part.name for part in template_parts(template) if part.name is not None]
     for row in rows:
         if is_chat and "messages" in row.columns:
             continue
         for name in names:
-            column = name.split(".")[0].split("[")[0]
-            if column not in row.columns:
+            if name not in row.columns:
                 return (
-                    f"line {row.line} has no column {column!r}, which {setting} uses; it has "
+                    f"line {row.line} has no column {name!r}, which {setting} uses; it has "
                     f"{', '.join(sorted(row.columns)) or 'none'}"
                 )
     return None

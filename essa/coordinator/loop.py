@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from essa.coordinator import report
-from essa.coordinator.fitness import component_means, split_half_reliability
+from essa.coordinator.fitness import component_means
+from essa.coordinator.generation import roll_out
 from essa.coordinator.ladder import probe_ladder
-from essa.coordinator.objective import Verdict, make_objective
+from essa.coordinator.method import make_objective
+from essa.coordinator.objective import Verdict
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.coordinator.stopping import eta_s, stop_reason
 from essa.data import JobData, draw_batch
@@ -78,7 +80,7 @@ class Coordinator:
         self._dimension = dimension
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
-        self._objective = make_objective(spec)
+        self._objective = make_objective(spec, dimension)
         saved = load_run(
             checkpoint, basis_digest, lambda text: self._warn("checkpoint_fallback", text)
         )
@@ -160,29 +162,16 @@ class Coordinator:
         began_s = self._clock.now_s()
         number = state.generation + 1
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
-        asked = search.ask()
-        # The distribution's own mean comes last, where the objective wants it.
-        vectors = np.vstack([asked, search.mean]) if objective.measures_mean else asked
-        scores = self._evaluator.evaluate(vectors, batch, label=f"generation {number}")
-        columns = objective.columns(scores, vectors)
-        scores, columns, own = (
-            scores.first(len(asked)),
-            columns[: len(asked)],
-            columns[len(asked) :],
-        )
-        means = objective.means(columns)
-        fitness = objective.fitness(means)
-        reliability = split_half_reliability(
-            columns, fitness=objective.fitness, max_missing_frac=objective.max_missing_frac
-        )
-        step = _tell(search, fitness, scores)
-        objective.learn(means, objective.means(own)[0] if len(own) else None)
+        found = roll_out(self._evaluator, objective, search, batch, number)
+        step = _tell(search, found.fitness, found.scores)
+        objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
-        self._watch_reliability(reliability)
-        self._watch_failures(scores)
+        self._watch_reliability(found.reliability)
+        self._watch_failures(found.scores)
+        self._watch_objective()
         state.generation = number
-        state.tokens += scores.tokens
+        state.tokens += found.scores.tokens
         evaluated_s = self._clock.now_s()
         is_due = number % spec.evaluation.every == 0 or number == spec.budget.generations
         self._decide(self._validate(search.mean) if is_due else None)
@@ -196,11 +185,10 @@ class Coordinator:
             report.generation_event(
                 state,
                 search,
-                fitness,
-                scores,
-                reliability=reliability,
+                objective,
+                found,
                 step_norm=step.step_norm,
-                coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s),
+                generation_s=generation_s,
                 eta_s=eta_s(spec.budget, state, self._clock.now_s() - began_s),
             )
         )
@@ -228,6 +216,12 @@ class Coordinator:
                 f"{RELIABILITY_PATIENCE} generations: candidates differ by noise, not by quality. "
                 "Raise search.sigma_init or batch_size, or use sigma_init: auto",
             )
+
+    def _watch_objective(self) -> None:
+        message = self._objective.warning()
+        if message is not None and message not in self._told_failures:
+            self._told_failures.add(message)
+            self._warn("constraint_out_of_reach", message)
 
     def _watch_failures(self, scores: PopulationScores) -> None:
         """Tell every kind of failure once; the events carry the counts of missing scores."""
@@ -282,7 +276,9 @@ class Coordinator:
         state = self._state
         state.tokens += scores.tokens
         state.elapsed_s = self._clock.now_s() - self._started_s
-        return report.result_event(state, self._data, scores, self._spec.evaluation.samples)
+        return report.result_event(
+            state, self._objective, self._data, scores, self._spec.evaluation.samples
+        )
 
     def _say(self, message: str) -> None:
         self._sink.emit(StageEvent(stage="search", message=message))

@@ -14,7 +14,6 @@ import numpy as np
 
 from essa.coordinator.fitness import Interval, bootstrap_interval, candidate_means
 from essa.events import ConstraintStatus
-from essa.spec.job import AlignmentJobSpec
 from essa.types import FloatArray, PopulationScores
 
 
@@ -39,15 +38,21 @@ class Objective(ABC):
         max_missing_frac: a candidate with a larger share of missing scores is missing as a whole.
     """
 
-    measures_mean = False
-    """Whether `learn` wants the distribution's mean rolled out beside its candidates."""
-
     def __init__(self, max_missing_frac: float) -> None:
         self.max_missing_frac = max_missing_frac
+
+    @property
+    def measures_mean(self) -> bool:
+        """Whether `learn` wants the distribution's mean rolled out beside its candidates."""
+        return False
 
     @abstractmethod
     def columns(self, scores: PopulationScores, vectors_N_D: FloatArray) -> FloatArray:
         """What every candidate reached on every prompt, shape (N, P, J); NaN where missing."""
+
+    def observe(self, means_N_J: FloatArray) -> None:
+        """Take in how far a generation's candidates differ. Called once, before `fitness`."""
+        return None
 
     @abstractmethod
     def fitness(self, means_N_J: FloatArray) -> FloatArray:
@@ -68,9 +73,23 @@ class Objective(ABC):
     def judge(self, scores: PopulationScores, vector: FloatArray) -> Verdict:
         """Judge one mean vector by its scores, the first row of `scores`."""
 
-    def status(self) -> tuple[ConstraintStatus, ...]:
-        """Where the constraints stand; empty where there are none."""
+    def judged(
+        self, scores: PopulationScores, row: int, vector: FloatArray
+    ) -> tuple[ConstraintStatus, ...]:
+        """The constraints under one model's scores; empty where there are none."""
         return ()
+
+    def status(self) -> tuple[ConstraintStatus, ...]:
+        """Where the constraints stand in the search; empty where there are none."""
+        return ()
+
+    def feasible_frac(self, means_N_J: FloatArray) -> float | None:
+        """Share of candidates that hold every constraint; None where there are none."""
+        return None
+
+    def warning(self) -> str | None:
+        """What the user should know of the state; told once."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must keep. JSON-able."""
@@ -97,8 +116,3 @@ class RewardObjective(Objective):
     def judge(self, scores: PopulationScores, vector: FloatArray) -> Verdict:
         interval = bootstrap_interval(scores.rewards_N_P[0])
         return Verdict(interval, (interval.mean,) if np.isfinite(interval.mean) else ())
-
-
-def make_objective(spec: AlignmentJobSpec) -> Objective:
-    """The objective that a job's method asks for."""
-    return RewardObjective(spec.evaluation.max_missing_frac)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from essa.coordinator.fitness import bootstrap_interval, component_means
+from essa.coordinator.generation import Generation
+from essa.coordinator.objective import Objective
 from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.events import CompletionSample, GenerationEvent, ResultEvent, ScoreSummary
@@ -18,15 +20,15 @@ BASE, WARM_START, ALIGNED = 0, 1, 2
 def generation_event(
     state: RunState,
     search: SearchStrategy,
-    fitness: FloatArray,
-    scores: PopulationScores,
+    objective: Objective,
+    found: Generation,
     *,
-    reliability: float | None,
     step_norm: float,
-    coordinator_s: float,
+    generation_s: float,
     eta_s: float,
 ) -> GenerationEvent:
-    """Summarise one generation; `fitness` has shape (N,), NaN where a candidate is missing."""
+    """Summarise one generation, which took `generation_s` without validation."""
+    scores, fitness = found.scores, found.fitness
     finite = fitness[np.isfinite(fitness)]
     return GenerationEvent(
         generation=state.generation,
@@ -38,26 +40,28 @@ def generation_event(
         axis_ratio=search.axis_ratio,
         step_norm=step_norm,
         distance=float(np.linalg.norm(search.mean)),
-        reliability=reliability,
+        reliability=found.reliability,
         missing_scores=int(np.isnan(scores.rewards_N_P).sum()),
         generated_tokens=scores.generated_tokens,
         tokens_per_s=scores.generated_tokens / max(scores.rollout_s, 1e-9),
         rollout_s=scores.rollout_s,
         reward_s=scores.reward_s,
-        coordinator_s=coordinator_s,
+        coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s),
         elapsed_s=state.elapsed_s,
         eta_s=eta_s,
         components=component_means(scores.components),
+        constraints=list(objective.status()),
+        feasible_frac=objective.feasible_frac(found.means_N_J),
     )
 
 
 def result_event(
-    state: RunState, data: JobData, scores: PopulationScores, samples: int
+    state: RunState, objective: Objective, data: JobData, scores: PopulationScores, samples: int
 ) -> ResultEvent:
     """Summarise the test of base, warm start and aligned model; `adapter` is filled in later."""
     answers, rows = scores.completions, data.test
     return ResultEvent(
-        test=test_summaries(scores),
+        test=test_summaries(scores, objective, state.best_vector),
         validation=_validation(state, len(data.validation)),
         selected_generation=state.best_generation,
         generations=state.generation,
@@ -77,12 +81,21 @@ def result_event(
     )
 
 
-def test_summaries(scores: PopulationScores) -> dict[str, ScoreSummary]:
-    """Base, warm start and aligned model of a final evaluation."""
+def test_summaries(
+    scores: PopulationScores, objective: Objective, vector: FloatArray
+) -> dict[str, ScoreSummary]:
+    """Base, warm start and aligned model of a final evaluation; `vector` is the aligned one."""
+    start = np.zeros_like(vector)
+    models = {
+        "base": (BASE, start),
+        "warm_start": (WARM_START, start),
+        "aligned": (ALIGNED, vector),
+    }
     return {
-        "base": _summary(scores, BASE),
-        "warm_start": _summary(scores, WARM_START),
-        "aligned": _summary(scores, ALIGNED),
+        name: _summary(scores, row).model_copy(
+            update={"constraints": list(objective.judged(scores, row, place))}
+        )
+        for name, (row, place) in models.items()
     }
 
 

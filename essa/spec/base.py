@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class SpecModel(BaseModel):
-    """Frozen, closed to unknown fields; field docstrings become JSON Schema descriptions."""
+    """Frozen, closed to unknown fields; numbers are finite; field docstrings become JSON Schema
+    descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

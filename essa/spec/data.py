@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from essa.spec.base import SpecModel
+from reward.spec.template import template_parts
 
 
 class DatasetSpec(SpecModel):
@@ -25,6 +26,14 @@ class DatasetSpec(SpecModel):
         return self
 
 
+def _checked_template(template: str) -> str:
+    template_parts(template, example="prompt")
+    return template
+
+
+RowTemplate = Annotated[str, AfterValidator(_checked_template)]
+
+
 class ChatPrompt(SpecModel):
     """Wrap the row in the model's own chat template.
 
@@ -33,16 +42,16 @@ class ChatPrompt(SpecModel):
 
     type: Literal["chat"] = "chat"
     system: str | None = None
-    user: str = "{prompt}"
-    """Python format string over the row's columns."""
+    user: RowTemplate = "{prompt}"
+    """Text with names of the row's columns in braces. Literal braces are written twice."""
 
 
 class TextPrompt(SpecModel):
     """Use plain text."""
 
     type: Literal["text"] = "text"
-    template: str = "{prompt}"
-    """Python format string over the row's columns."""
+    template: RowTemplate = "{prompt}"
+    """Text with names of the row's columns in braces. Literal braces are written twice."""
 
 
 PromptSpec = Annotated[ChatPrompt | TextPrompt, Field(discriminator="type")]

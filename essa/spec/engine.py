@@ -155,7 +155,7 @@ class RolloutSpec(SpecModel):
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy decoding."""
     samples_per_prompt: int = Field(default=1, ge=1)
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """The answer ends before the first of these strings."""
     batch_invariant: bool = False
     """Start only where an answer does not depend, to the last bit, on what else is in the batch:

@@ -7,11 +7,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
+from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.spec.search import SearchSpec, SepCmaEsSearch
-from reward.spec import RewardSpec
+from reward.spec import CompositeReward, PassAtKReward, RewardSpec
+from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +55,7 @@ class AlignmentJobSpec(SpecModel):
     warm_start: WarmStartSpec = RejectionSamplingWarmStart()
     data: DataSpec
     reward: RewardSpec
+    method: MethodSpec = EvolutionMethod()
     search: SearchSpec = SepCmaEsSearch()
     engine: EngineSpec = VllmEngineSpec()
     rollout: RolloutSpec = RolloutSpec()
@@ -71,12 +74,48 @@ class AlignmentJobSpec(SpecModel):
         return chosen
 
     @model_validator(mode="after")
+    def _method_names_components(self) -> AlignmentJobSpec:
+        if not isinstance(self.method, ConstrainedMethod):
+            return self
+        if not isinstance(self.reward, CompositeReward):
+            raise ValueError(
+                f"method.type is constrained_evolution but reward.type is {self.reward.type}; "
+                "write the objective and what is constrained as components of a composite reward"
+            )
+        known = {DISTANCE, *(part.name for part in self.reward.components)}
+        places = {"method.objective": self.method.objective} | {
+            f"method.constraints.{index}.component": one.component
+            for index, one in enumerate(self.method.constraints)
+        }
+        for place, name in places.items():
+            if name not in known:
+                raise ValueError(
+                    f"{place} is {name!r}, which is no component of the reward; it has "
+                    f"{', '.join(sorted(known))}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _sampling_needs_temperature(self) -> AlignmentJobSpec:
         if self.rollout.samples_per_prompt > 1 and self.rollout.temperature == 0:
             raise ValueError(
                 f"rollout.samples_per_prompt is {self.rollout.samples_per_prompt} but "
                 "rollout.temperature is 0: greedy samples are all alike; raise the temperature"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pass_at_k_needs_k_answers(self) -> AlignmentJobSpec:
+        needed = max((part.k for part in models_in(self.reward, PassAtKReward)), default=1)
+        given = {"rollout.samples_per_prompt": self.rollout.samples_per_prompt}
+        if isinstance(self.warm_start, RejectionSamplingWarmStart):
+            given["warm_start.samples_per_prompt"] = self.warm_start.samples_per_prompt
+        for name, samples in given.items():
+            if samples < needed:
+                raise ValueError(
+                    f"the reward has pass_at_k with k {needed}, but {name} is {samples}; set it to "
+                    f"{needed} or more, or lower k"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
+
+from essa.spec.remedy import remedy
 
 _REQUEST_PARTS = ("body.", "query.", "path.", "header.")
 _LONGEST_VALUE = 80
@@ -51,7 +51,7 @@ def problems_of(errors: Sequence[Mapping[str, Any]], raw: Any) -> list[Problem]:
         if _is_echo(error):
             continue
         field = _written_path(error, raw)
-        problem = Problem(field, _shown_value(error), _fix(error))
+        problem = Problem(field, _shown_value(error), remedy(error))
         earlier = found.get(field)
         if earlier is None:
             found[field] = problem
@@ -72,17 +72,25 @@ def _is_echo(error: Mapping[str, Any]) -> bool:
 
 
 def _written_path(error: Mapping[str, Any], raw: Any) -> str:
-    parts: list[str] = []
-    here = raw
-    place = error["loc"]
-    for position, part in enumerate(place):
-        is_last = position == len(place) - 1
-        if _has(here, part):
-            here = here[part]
-        elif not (is_last and error["type"] == "missing"):
+    written: list[str] = []
+    left = [str(part) for part in error["loc"]]
+    here, is_entered = raw, True
+    for position, part in enumerate(error["loc"]):
+        # The tag of a union may be the name of a setting too, as `keywords` is; it comes first.
+        if is_entered and _is_tag(here, part):
+            is_entered = False
+            left.remove(str(part))
             continue
-        parts.append(str(part))
-    return ".".join(parts) or ".".join(str(part) for part in place)
+        if _has(here, part):
+            here, is_entered = here[part], True
+        elif not (position == len(error["loc"]) - 1 and error["type"] == "missing"):
+            continue
+        written.append(str(part))
+    return ".".join(written or left)
+
+
+def _is_tag(here: Any, part: str | int) -> bool:
+    return isinstance(here, Mapping) and part in (here.get("type"), here.get("kind"))
 
 
 def _has(here: Any, part: str | int) -> bool:
@@ -95,48 +103,6 @@ def _shown_value(error: Mapping[str, Any]) -> Any:
     if error["type"] in ("missing", "union_tag_not_found"):
         return None
     return error.get("input")
-
-
-def _fix(error: Mapping[str, Any]) -> str:
-    context = error.get("ctx") or {}
-    match error["type"]:
-        case "missing":
-            return "is missing; add it"
-        case "extra_forbidden":
-            return f"there is no such setting; {_suggestion(str(error['loc'][-1]))}"
-        case "union_tag_not_found":
-            return f"add {context['discriminator']}"
-        case "union_tag_invalid":
-            return f"set {context['discriminator']} to one of {context['expected_tags']}"
-        case "greater_than_equal":
-            return f"set it to {context['ge']:g} or more"
-        case "greater_than":
-            return f"set it above {context['gt']:g}"
-        case "less_than_equal":
-            return f"set it to {context['le']:g} or less"
-        case "less_than":
-            return f"set it below {context['lt']:g}"
-        case "literal_error" | "enum":
-            return f"set it to {context['expected']}"
-        case "value_error":
-            return str(error["msg"]).removeprefix("Value error, ")
-    return str(error["msg"]).replace("Input should be", "must be")
-
-
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, _known_names(), n=1)
-    return f"did you mean `{near[0]}`? Otherwise remove it" if near else "remove it"
-
-
-@cache
-def _known_names() -> tuple[str, ...]:
-    from essa.spec.job import AlignmentJobSpec
-
-    schema = AlignmentJobSpec.model_json_schema()
-    names = set(schema["properties"])
-    for definition in schema["$defs"].values():
-        names |= set(definition.get("properties", {}))
-    return tuple(sorted(names))
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from essa.spec.base import SpecModel
 
@@ -14,12 +14,20 @@ Sigma = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class LadderSpec(SpecModel):
     """The probe behind `sigma_init: auto`."""
 
-    sigmas: tuple[Sigma, ...] | None = None
+    sigmas: tuple[Sigma, ...] | None = Field(default=None, min_length=1)
     """Step sizes to try, ascending. None takes the target's own ladder."""
     candidates: int = Field(default=12, ge=4)
     """Candidates per rung."""
     prompts: int | None = Field(default=None, ge=4)
     """Training prompts per rung; None takes `batch_size`."""
+
+    @field_validator("sigmas")
+    @classmethod
+    def _ascending(cls, sigmas: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        rising = sorted(set(sigmas or ()))
+        if sigmas is not None and list(sigmas) != rising:
+            raise ValueError(f"step sizes must rise from one to the next; write {rising}")
+        return sigmas
 
 
 class _SearchModel(SpecModel):

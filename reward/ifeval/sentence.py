@@ -26,6 +26,9 @@ ABBREVIATIONS = """
 mr mrs ms dr prof gen col maj sen rep st jr sr messrs co corp inc ltd bros cos vs ave ft yr lt
 jan feb aug sept sep oct nov dec mon tues wed fri u.s u.s.a u.k u.n d.c l.a n.y a.m p.m ph.d m.b.a
 """
+# Begin a sentence even after an abbreviation or an ellipsis, where they are capitalised.
+STARTERS = "i you he she it we they the a an this that these those there my your his her our their \
+and but so if when while as in on at for then now however what why how who yes no is are do let"
 
 
 def split_sentences(text: str) -> list[str]:
@@ -57,7 +60,7 @@ def _splitter() -> PunktSentenceTokenizer:
 
     model = _trained()
     if model is None:
-        return PunktSentenceTokenizer(_parameters(ABBREVIATIONS.split()))
+        return PunktSentenceTokenizer(_parameters(ABBREVIATIONS.split(), starters=STARTERS.split()))
     return PunktSentenceTokenizer(
         _parameters(
             model.abbrev_types, model.collocations, model.sent_starters, dict(model.ortho_context)

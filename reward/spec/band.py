@@ -11,12 +11,12 @@ def check_band(target: float | None, low: float | None, high: float | None, slac
     """
     if target is None:
         if low is not None and high is not None and low > high:
-            raise ValueError(f"min is {low}, above max, which is {high}")
+            raise ValueError(f"min is {low}, above max, which is {high}; lower min or raise max")
         return
     if low is not None or high is not None:
         raise ValueError(
             f"target is {target}, and there is a `min` or `max` too; a band is given by its ends "
-            "or by its middle alone"
+            "or by its middle alone: remove one of the two"
         )
     if slack <= 0:
         raise ValueError(

@@ -38,7 +38,7 @@ class LabelMetric(BatchMetric):
     @model_validator(mode="after")
     def _labels_differ(self) -> LabelMetric:
         if not all(label.strip() for label in self.labels):
-            raise ValueError(f"a label is blank: {list(self.labels)}")
+            raise ValueError(f"a label is blank: {list(self.labels)}; remove it")
         counts = Counter(self.normal(label) for label in self.labels)
         doubles = sorted(label for label, count in counts.items() if count > 1)
         if doubles:

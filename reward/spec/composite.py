@@ -63,7 +63,10 @@ class CompositeReward(RewardModel):
     def _shallow(self) -> CompositeReward:
         depth = depth_of(self, CompositeReward)
         if depth > MAX_NESTING:
-            raise ValueError(f"composites are nested {depth} deep; {MAX_NESTING} is the most")
+            raise ValueError(
+                f"composites are nested {depth} deep; {MAX_NESTING} is the most, so name the "
+                "inner components further out"
+            )
         return self
 
     @model_validator(mode="after")

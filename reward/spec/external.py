@@ -19,7 +19,7 @@ def _checked_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from error
+        raise ValueError(f"not a URL: {error}; correct it") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is not a URL such as https://scores.example.org/v1")
     if "@" in parts.netloc:
@@ -30,7 +30,22 @@ def _checked_url(url: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_checked_url)]
-SecretName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+SECRET_NAME = "^[a-z0-9_]{1,64}$"
+
+
+def _checked_name(name: str) -> str:
+    """Refuse what cannot be the name of a secret, above all the secret itself."""
+    if not regex.fullmatch(SECRET_NAME, name):
+        raise ValueError(
+            "not the name of a secret: small letters, digits and _. Give the name under which the "
+            "operator keeps it (`openai` for ESSA_REWARD_SECRET_OPENAI), never the secret itself"
+        )
+    return name
+
+
+SecretName = Annotated[
+    str, AfterValidator(_checked_name), Field(json_schema_extra={"pattern": SECRET_NAME})
+]
 
 
 class HttpReward(RewardModel):
@@ -58,9 +73,11 @@ class Ranged(RewardModel):
     @model_validator(mode="after")
     def _range(self) -> Ranged:
         if self.min is not None and self.max is not None and self.min >= self.max:
-            raise ValueError(f"min is {self.min}, not below max, which is {self.max}")
+            raise ValueError(
+                f"min is {self.min}, not below max, which is {self.max}; lower min or raise max"
+            )
         if self.scale and (self.min is None or self.max is None):
-            raise ValueError("`scale` needs `min` and `max`")
+            raise ValueError("`scale` needs `min` and `max`; give both")
         return self
 
 
@@ -83,7 +100,7 @@ class RegexParse(Ranged):
         try:
             groups = regex.compile(pattern).groups
         except regex.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+            raise ValueError(f"not a regular expression: {error}; correct it") from error
         if groups < 1:
             raise ValueError(f"{pattern!r} has no group; put the number in parentheses")
         return pattern
@@ -102,9 +119,11 @@ class LabelParse(RewardModel):
     def _distinct(cls, labels: dict[str, float]) -> dict[str, float]:
         normal = [" ".join(label.casefold().split()) for label in labels]
         if not all(normal):
-            raise ValueError(f"a label is blank: {list(labels)}")
+            raise ValueError(f"a label is blank: {list(labels)}; remove it")
         if len(set(normal)) < len(normal):
-            raise ValueError(f"labels differ only in case or white space: {list(labels)}")
+            raise ValueError(
+                f"labels differ only in case or white space: {list(labels)}; keep one of them"
+            )
         return labels
 
 
@@ -181,7 +200,9 @@ class JudgeReward(HttpReward):
     @classmethod
     def _reads_the_completion(cls, prompt: str) -> str:
         if "completion" not in {part.name for part in template_parts(prompt)}:
-            raise ValueError("{completion} is not in it, so every answer would score the same")
+            raise ValueError(
+                "{completion} is not in it, so every answer would score the same; add it"
+            )
         return prompt
 
     @field_validator("extra")
@@ -193,7 +214,7 @@ class JudgeReward(HttpReward):
             raise ValueError(f"it is not JSON: {error}") from error
         taken = sorted(set(extra) & set(OURS))
         if taken:
-            raise ValueError(f"it sets {', '.join(taken)}, which the reward sets itself")
+            raise ValueError(f"it sets {', '.join(taken)}, which the reward sets itself; remove it")
         return extra
 
     @model_validator(mode="after")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from reward.spec.model import RewardModel
+
+Model = TypeVar("Model", bound=RewardModel)
 
 
 def parts_of(model: RewardModel) -> Iterator[RewardModel]:
@@ -14,6 +17,14 @@ def parts_of(model: RewardModel) -> Iterator[RewardModel]:
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, RewardModel):
                 yield part
+
+
+def models_in(model: RewardModel, kind: type[Model]) -> Iterator[Model]:
+    """All models of this kind inside, the model itself included."""
+    if isinstance(model, kind):
+        yield model
+    for part in parts_of(model):
+        yield from models_in(part, kind)
 
 
 def depth_of(model: RewardModel, kind: type[RewardModel]) -> int:

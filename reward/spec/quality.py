@@ -46,7 +46,10 @@ class ReadabilityReward(RewardModel):
     @model_validator(mode="after")
     def _band(self) -> ReadabilityReward:
         if self.slack and not self.has_band:
-            raise ValueError(f"slack is {self.slack}, but there is no `min`, `max` or `target`")
+            raise ValueError(
+                f"slack is {self.slack}, but there is no `min`, `max` or `target`; give one of "
+                "them or remove slack"
+            )
         check_band(self.target, self.min, self.max, self.slack)
         return self
 

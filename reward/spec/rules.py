@@ -61,7 +61,10 @@ class RegexReward(RewardModel):
         try:
             regex.compile(pattern)
         except regex.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+            raise ValueError(
+                f"not a regular expression: {error}; correct it, and write \\ before a sign that "
+                "is meant as it stands"
+            ) from error
         return pattern
 
 
@@ -111,16 +114,21 @@ class KeywordsReward(RewardModel):
 
     type: Literal["keywords"] = "keywords"
     keywords: tuple[str, ...] = ()
-    column: str | None = None
+    column: str | None = Field(default=None, min_length=1)
     """Column of the row with further keywords: a list, or one string."""
     require: Literal["any", "all", "share"] = "share"
     """`any`: 1 where one is found; `all`: 1 where all are; `share`: the share found."""
     ignore_case: bool = True
 
+    @field_validator("keywords")
+    @classmethod
+    def _none_is_blank(cls, keywords: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(keyword.strip() for keyword in keywords):
+            raise ValueError(f"a keyword is blank: {list(keywords)}; remove it")
+        return keywords
+
     @model_validator(mode="after")
     def _some(self) -> KeywordsReward:
         if not self.keywords and self.column is None:
             raise ValueError("give `keywords`, `column` or both")
-        if not all(keyword.strip() for keyword in self.keywords):
-            raise ValueError(f"a keyword is blank: {list(self.keywords)}")
         return self

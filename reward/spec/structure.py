@@ -46,7 +46,9 @@ class FormatReward(RewardModel):
         bare = tuple(section.strip().lstrip("#").rstrip(":").strip() for section in sections)
         for section, heading in zip(sections, bare, strict=True):
             if not heading or "\n" in heading:
-                raise ValueError(f"section {section!r} is not a heading of one line")
+                raise ValueError(
+                    f"section {section!r} is not a heading of one line; write its words"
+                )
         _differ("section", tuple(heading.casefold() for heading in bare))
         return bare
 
@@ -55,7 +57,10 @@ class FormatReward(RewardModel):
         if not self.tags and not self.sections:
             raise ValueError("give `tags`, `sections` or both")
         if self.only and not self.tags:
-            raise ValueError("`only: true` is about text outside `tags`, but there are none")
+            raise ValueError(
+                "`only: true` is about text outside `tags`, but there are none; give `tags` or "
+                "remove `only`"
+            )
         return self
 
 

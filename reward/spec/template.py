@@ -13,11 +13,13 @@ class TemplatePart(NamedTuple):
     name: str | None
 
 
-def template_parts(template: str) -> tuple[TemplatePart, ...]:
+def template_parts(template: str, example: str = "completion") -> tuple[TemplatePart, ...]:
     """Read a format string over plain names: no attributes, indices or format codes.
 
     Those are left out because they reach into the objects that fill the template.
 
+    Args:
+        example: a name that may stand in it, for the message.
     Raises:
         ValueError: it is malformed, or has anything but plain names in braces.
     """
@@ -31,7 +33,7 @@ def template_parts(template: str) -> tuple[TemplatePart, ...]:
         if not name or any(mark in name for mark in ".[]") or code or conversion:
             written = name + (f"!{conversion}" if conversion else "") + (f":{code}" if code else "")
             raise ValueError(
-                f"{{{written}}} is not a plain name such as {{completion}}; "
+                f"{{{written}}} is not a plain name such as {{{example}}}; "
                 "write literal braces twice"
             )
     return tuple(TemplatePart(literal, name) for literal, name, _, _ in parts)

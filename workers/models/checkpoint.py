@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIDE_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 """Configuration and tokenizer files, next to the weights."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 INDEX_FILE = "model.safetensors.index.json"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from essa.coordinator import report
+from essa.coordinator.objective import RewardObjective
 from essa.coordinator.report import precision_gap
 from essa.events import ScoreSummary
 from essa.types import PopulationScores
@@ -26,12 +27,16 @@ def scores(rewards_N_P: list[list[float]]) -> PopulationScores:
     )
 
 
+def summaries_of(rewards_N_P: list[list[float]]) -> dict[str, ScoreSummary]:
+    return report.test_summaries(scores(rewards_N_P), RewardObjective(0.25), np.zeros(2))
+
+
 def summary(mean: float, low: float = NAN, high: float = NAN) -> ScoreSummary:
     return ScoreSummary(mean=mean, ci95=(low, high), prompts=40)
 
 
 def test_base_warm_start_and_aligned_are_told_apart_by_their_rows():
-    summaries = report.test_summaries(scores([[0.0, 0.2], [0.3, 0.5], [0.8, 1.0]]))
+    summaries = summaries_of([[0.0, 0.2], [0.3, 0.5], [0.8, 1.0]])
     assert {name: one.mean for name, one in summaries.items()} == pytest.approx(
         {"base": 0.1, "warm_start": 0.4, "aligned": 0.9}
     )
@@ -41,7 +46,7 @@ def test_base_warm_start_and_aligned_are_told_apart_by_their_rows():
 
 
 def test_missing_scores_are_counted_and_left_out_of_the_mean():
-    summaries = report.test_summaries(scores([[1.0, NAN, 3.0], [NAN, NAN, NAN], [1.0, 1.0, 1.0]]))
+    summaries = summaries_of([[1.0, NAN, 3.0], [NAN, NAN, NAN], [1.0, 1.0, 1.0]])
     assert (summaries["base"].mean, summaries["base"].missing) == (2.0, 1)
     assert np.isnan(summaries["warm_start"].mean)
     assert (summaries["warm_start"].missing, summaries["warm_start"].prompts) == (3, 3)

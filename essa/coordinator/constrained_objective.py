@@ -1,0 +1,192 @@
+"""The objective of constrained search: a component to maximise, others held at thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from essa.constrained.controllers import Change, make_controller
+from essa.constrained.problem import ConstrainedProblem
+from essa.constrained.scale import RunningScale
+from essa.coordinator.fitness import Interval, bootstrap_interval
+from essa.coordinator.objective import Objective, Verdict
+from essa.errors import CheckpointIncompatibleError
+from essa.events import ConstraintStatus
+from essa.spec.constrained import DISTANCE, ConstrainedMethod
+from essa.types import FloatArray, PopulationScores
+
+Statuses = tuple[ConstraintStatus, ...]
+
+
+class ConstrainedObjective(Objective):
+    """Columns are the objective and every constrained component, J = K + 1 of them.
+
+    Args:
+        dimension: D, of the search.
+    """
+
+    def __init__(self, method: ConstrainedMethod, dimension: int, max_missing_frac: float) -> None:
+        super().__init__(max_missing_frac)
+        self._problem = ConstrainedProblem(method)
+        self._spec = method.controller
+        self._controller = make_controller(
+            method.controller, self._problem.is_equality_K, dimension
+        )
+        self._scale = RunningScale(len(self._problem.names))
+        self._measured_J: FloatArray | None = None
+        self._gaps_K: FloatArray | None = None
+        self._generations = 0
+
+    @property
+    def measures_mean(self) -> bool:
+        return self._spec.measure == "distribution_mean"
+
+    def columns(self, scores: PopulationScores, vectors_N_D: FloatArray) -> FloatArray:
+        distance = np.linalg.norm(vectors_N_D, axis=1) / np.sqrt(vectors_N_D.shape[1])
+        shape = scores.rewards_N_P.shape
+        parts = [
+            np.broadcast_to(distance[:, None], shape) if name == DISTANCE
+            else scores.components[name]
+            for name in self._problem.names
+        ]  # fmt: skip
+        return self._problem.turned(np.stack(parts, axis=2))
+
+    def observe(self, means_N_J: FloatArray) -> None:
+        self._scale.see(means_N_J)
+
+    def fitness(self, means_N_J: FloatArray) -> FloatArray:
+        z = self._scale.over(means_N_J - mean_of_known(means_N_J))
+        return self._controller.fitness(z, self._gaps(means_N_J))
+
+    def probe(self, means_N_J: FloatArray) -> FloatArray:
+        """Objective minus all violations, in the components' own units."""
+        return means_N_J[:, 0] - self._problem.violations(means_N_J).sum(axis=1)
+
+    def learn(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
+        self._generations += 1
+        found = mean_of_known(means_N_J) if mean_J is None else mean_J
+        earlier_J, earlier_K = self._measured_J, self._gaps_K
+        if earlier_J is None:
+            self._measured_J = found
+        else:
+            # A generation in which nothing could be measured changes nothing.
+            mixed = self._spec.ema * earlier_J + (1 - self._spec.ema) * found
+            self._measured_J = np.where(np.isfinite(mixed), mixed, earlier_J)
+        self._gaps_K = np.nan_to_num(self._gaps(self._measured_J))
+        if self._generations <= self._spec.warmup_generations:
+            return
+        change = None
+        if earlier_J is not None and earlier_K is not None:
+            moved = self._scale.over(self._measured_J - earlier_J)[0]
+            change = Change(float(moved), self._gaps_K, earlier_K)
+        self._controller.update(self._gaps_K, change)
+
+    def judge(self, scores: PopulationScores, vector: FloatArray) -> Verdict:
+        intervals = self._intervals(scores, vector)
+        means_J = np.array([interval.mean for interval in intervals])
+        merit = self._problem.merit(self._problem.turned(means_J))
+        return Verdict(intervals[0], merit, len(merit) == 2, self._judged(intervals))
+
+    def judged(self, scores: PopulationScores, row: int, vector: FloatArray) -> Statuses:
+        return self._judged(self._intervals(scores, vector, row))
+
+    def status(self) -> Statuses:
+        if self._measured_J is None:
+            return ()
+        values_J = self._problem.turned(self._measured_J)
+        multipliers_K = self._controller.multipliers_K
+        return tuple(
+            self._status(index, float(values_J[index + 1]), None, float(multiplier))
+            for index, multiplier in enumerate(multipliers_K)
+        )
+
+    def feasible_frac(self, means_N_J: FloatArray) -> float:
+        """Share of candidates that hold every constraint."""
+        return float(self._problem.is_held(means_N_J).all(axis=1).mean())
+
+    def warning(self) -> str | None:
+        exhausted = self._controller.is_exhausted_K
+        if self._gaps_K is None or not (exhausted & (self._gaps_K > 0)).any():
+            return None
+        index = int(np.flatnonzero(exhausted & (self._gaps_K > 0))[0])
+        one = self._problem.method.constraints[index]
+        return (
+            f"the multiplier of {one.component} {one.direction} {one.threshold:g} is at its bound "
+            "and the threshold is not reached: it may be out of reach beside the others. Change "
+            f"method.constraints.{index}.threshold, or run longer"
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "identity": self._identity(),
+            "controller": self._controller.state(),
+            "scale": self._scale.state(),
+            "measured": None if self._measured_J is None else self._measured_J.tolist(),
+            "gaps": None if self._gaps_K is None else self._gaps_K.tolist(),
+            "generations": self._generations,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if not state:
+            return
+        if state["identity"] != self._identity():
+            raise CheckpointIncompatibleError(
+                f"the checkpoint belongs to {state['identity']}, the job has {self._identity()}; "
+                "put `method` back as it was, or start a new run"
+            )
+        self._controller.restore(state["controller"])
+        self._scale.restore(state["scale"])
+        self._measured_J = None if state["measured"] is None else np.array(state["measured"])
+        self._gaps_K = None if state["gaps"] is None else np.array(state["gaps"])
+        self._generations = int(state["generations"])
+
+    def _identity(self) -> str:
+        """What a saved state must belong to."""
+        return f"{self._spec.type} over {', '.join(self._problem.names)}"
+
+    def _gaps(self, turned_J: FloatArray) -> FloatArray:
+        """Threshold minus value in standard deviations; last axis K."""
+        gaps = self._problem.thresholds_K - turned_J[..., 1:]
+        return self._scale.over(np.concatenate([turned_J[..., :1], gaps], axis=-1))[..., 1:]
+
+    def _intervals(
+        self, scores: PopulationScores, vector: FloatArray, row: int = 0
+    ) -> list[Interval]:
+        """Of every column, in the component's own units and sign."""
+        vectors = np.broadcast_to(vector, (len(scores.rewards_N_P), len(vector)))
+        columns = self._problem.turned(self.columns(scores, vectors)[row])
+        return [bootstrap_interval(column) for column in columns.T]
+
+    def _judged(self, intervals: list[Interval]) -> Statuses:
+        return tuple(
+            self._status(index, one.mean, (one.low, one.high), None)
+            for index, one in enumerate(intervals[1:])
+        )
+
+    def _status(
+        self,
+        index: int,
+        value: float,
+        ci95: tuple[float, float] | None,
+        multiplier: float | None,
+    ) -> ConstraintStatus:
+        one = self._problem.method.constraints[index]
+        missed = float(self._problem.violation_of(index, value))
+        return ConstraintStatus(
+            component=one.component,
+            direction=one.direction,
+            threshold=one.threshold,
+            value=value,
+            ci95=ci95,
+            multiplier=multiplier,
+            violation=missed,
+            is_held=missed <= one.tolerance,
+        )
+
+
+def mean_of_known(means_N_J: FloatArray) -> FloatArray:
+    """Mean over candidates that have a value, column by column; NaN where none has."""
+    known = np.isfinite(means_N_J)
+    total = np.where(known, means_N_J, 0.0).sum(axis=0)
+    return np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(0))

@@ -1,0 +1,177 @@
+"""Constrained search: one component is maximised, others are held at thresholds.
+
+Moskovitz et al. (2023), Confronting Reward Model Overoptimization with Constrained RLHF,
+arXiv:2310.04373, carried over to an evolution strategy: what they mix are advantages, here it is
+the fitness of each component, standardised over the population.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from essa.spec.base import SpecModel
+
+DISTANCE = "distance"
+"""A component that every job has: Euclidean distance of a vector from the warm start over the root
+of its dimension, in search units. As the objective it is made small."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ConstraintSpec(SpecModel):
+    """Hold one component at a threshold."""
+
+    component: str = Field(min_length=1)
+    """Name of a component of the composite reward, or `distance`."""
+    direction: Literal[">=", "<=", "="] = ">="
+    threshold: Finite
+    range: Positive = 1.0
+    """Span of the component in its own units: 1 for shares. Violations are counted in it."""
+    tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
+    """Violation, as a share of `range`, up to which the constraint counts as held."""
+
+
+class _ControllerModel(SpecModel):
+    measure: Literal["population_mean", "distribution_mean"] = "population_mean"
+    """Whose component values move the multipliers, once a generation. `distribution_mean` rolls
+    the mean vector out as one more candidate: it is the model that would be kept, where the mean
+    over candidates differs from it by curvature times sigma squared."""
+    ema: float = Field(default=0.5, ge=0, lt=1)
+    """Weight of the past in the smoothed component values. The batch is shared by all candidates,
+    so its luck is in their mean too; smoothing averages it over generations."""
+    warmup_generations: int = Field(default=0, ge=0)
+    """Generations before the first multiplier moves."""
+
+
+class _BoundedController(_ControllerModel):
+    learning_rate: Positive = 0.1
+    """Step of a raw multiplier for a violation of one standard deviation of the population."""
+    damping: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+    """Share of the present violation added to the raw multiplier, in the same units: a controller
+    that only integrates swings around its threshold."""
+    clip: Positive = 4.0
+    """Raw multipliers stay within plus and minus this. A multiplier at its bound does not integrate
+    further outwards (anti-windup), so it comes back at once when the violation turns."""
+
+
+class MuController(_BoundedController):
+    """Inequalities, weights in (0, 1): the logistic function of raw multipliers (mu-PPO)."""
+
+    type: Literal["mu"] = "mu"
+
+
+class XiController(_BoundedController):
+    """Equalities, weights in (-1, 1): the hyperbolic tangent of raw multipliers (xi-PPO)."""
+
+    type: Literal["xi"] = "xi"
+
+
+class AugmentedLagrangianController(_ControllerModel):
+    """Multipliers and a quadratic penalty, in units of the population's standard deviations."""
+
+    type: Literal["augmented_lagrangian"] = "augmented_lagrangian"
+    penalty: Positive = 0.35
+    """Quadratic penalty. It sets how hard a threshold is steered for at once; multipliers, which
+    grow by penalty x violation / damping a generation, end on it."""
+    adapt_penalty: bool = False
+    """Adapt each constraint's penalty (Atamna, Auger and Hansen 2017) within a tenth of it and ten
+    times it."""
+    damping: Positive = 10.0
+    max_multiplier: Positive = 20.0
+    """A multiplier that stays here says that its threshold cannot be reached."""
+
+
+class ExactPenaltyController(_ControllerModel):
+    """Objective minus a fixed multiple of every violation, in standard deviations."""
+
+    type: Literal["exact_penalty"] = "exact_penalty"
+    penalty: Positive = 2.0
+
+
+class FixedWeightsController(_ControllerModel):
+    """Objective plus fixed multiples of the components. Thresholds only judge: for comparison."""
+
+    type: Literal["fixed_weights"] = "fixed_weights"
+    weights: tuple[Finite, ...] = Field(min_length=1)
+    """One per constraint, in their order, for components in standard deviations."""
+
+
+ControllerSpec = Annotated[
+    MuController
+    | XiController
+    | AugmentedLagrangianController
+    | ExactPenaltyController
+    | FixedWeightsController,
+    Field(discriminator="type"),
+]
+
+
+class EvolutionMethod(SpecModel):
+    """Maximise the reward."""
+
+    type: Literal["evolution"] = "evolution"
+
+
+class ConstrainedMethod(SpecModel):
+    """Maximise one component of a composite reward while others are held at thresholds.
+
+    The result is the mean vector with the highest objective on the validation set among those that
+    hold every constraint there; where none does, the one that violates them least.
+    """
+
+    type: Literal["constrained_evolution"] = "constrained_evolution"
+    objective: str = Field(min_length=1)
+    """Name of a component of the composite reward, or `distance`."""
+    constraints: tuple[ConstraintSpec, ...] = Field(min_length=1)
+    controller: ControllerSpec = AugmentedLagrangianController()
+
+    @model_validator(mode="after")
+    def _fits_the_controller(self) -> ConstrainedMethod:
+        kind = self.controller.type
+        for index, one in enumerate(self.constraints):
+            where = f"constraints.{index}.direction is {one.direction!r}"
+            if kind == "mu" and one.direction == "=":
+                raise ValueError(
+                    f"{where}, and controller mu holds inequalities only; use xi or "
+                    "augmented_lagrangian, or the direction '>=' or '<='"
+                )
+            if kind == "xi" and one.direction != "=":
+                raise ValueError(
+                    f"{where}, and controller xi holds equalities only; use mu or "
+                    "augmented_lagrangian, or the direction '='"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_match(self) -> ConstrainedMethod:
+        if isinstance(self.controller, FixedWeightsController):
+            given, wanted = len(self.controller.weights), len(self.constraints)
+            if given != wanted:
+                raise ValueError(
+                    f"controller.weights has {given} entries for {wanted} constraints; give one "
+                    "per constraint"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_doubles(self) -> ConstrainedMethod:
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(self.constraints):
+            if (one.component, one.direction) in seen:
+                raise ValueError(
+                    f"constraints.{index} constrains {one.component} {one.direction} again; keep "
+                    "one of them"
+                )
+            if one.component == self.objective:
+                raise ValueError(
+                    f"constraints.{index}.component is the objective, {one.component}; constrain "
+                    "another component or maximise another"
+                )
+            seen.add((one.component, one.direction))
+        return self
+
+
+MethodSpec = Annotated[EvolutionMethod | ConstrainedMethod, Field(discriminator="type")]
