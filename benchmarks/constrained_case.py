@@ -1,0 +1,232 @@
+"""Ways to hold constraints on a real model: examples/constrained, several seeds, side by side.
+
+Every run is a job from one and the same warm start. Shown are the test scores of the vector that
+the validation set picked: the objective, every constraint against its threshold, and answers.
+
+unconstrained     sentiment is the whole reward
+fixed_weights     weighted sum of standardised components, all weights 1
+sweep             weights 0.5, 1 and 2, a third of the generations each: what a search for weights
+                  gets for the price of one run; the validation set picks among them
+mu, augmented_lagrangian, exact_penalty
+                  multipliers of the constrained mode
+threshold_search  augmented_lagrangian with Nelder-Mead over its thresholds
+
+A run that has finished is not run again. Every job has one engine and one core to itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cores import numbers, on_free_cores
+from populations import CACHE
+from report import print_json, print_table
+
+from alignment_api import composition
+from essa.events import Event
+from essa.ports import EventSink, RunControl
+from essa.spec.file import load_job_file
+
+JOB = Path(__file__).parents[1] / "examples" / "constrained" / "job.yaml"
+DONE = "finished"
+START = "start"
+SWEPT = (0.5, 1.0, 2.0)
+CONTROLLERS = {
+    "fixed_weights": "{type: fixed_weights, weights: [1, 1, 1]}",
+    "mu": "{type: mu}",
+    "augmented_lagrangian": "{type: augmented_lagrangian}",
+    "exact_penalty": "{type: exact_penalty}",
+}
+SHOWN_ANSWERS = 10
+
+
+def main() -> None:
+    """Run what has not finished, then print everything."""
+    arguments = _arguments()
+    if arguments.run:
+        _run_one(*arguments.run, arguments)
+        return
+    if not (arguments.out / START / DONE).exists():
+        _run_on(arguments.cores[0], START, "0", arguments)
+    runs = [
+        (part, seed)
+        for seed in arguments.seeds.split(",")
+        for method in arguments.methods.split(",")
+        for part in _parts(method)
+    ]
+
+    def run(one: tuple[str, str], core: int) -> None:
+        if not (arguments.out / "-".join(one) / DONE).exists():
+            _run_on(core, *one, arguments)
+
+    on_free_cores(run, runs, arguments.cores)
+    _print(arguments)
+
+
+def _parts(method: str) -> list[str]:
+    return [f"sweep{weight:g}" for weight in SWEPT] if method == "sweep" else [method]
+
+
+def _run_on(core: int, name: str, seed: str, arguments: argparse.Namespace) -> None:
+    folder = arguments.out / (name if name == START else f"{name}-{seed}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = [sys.executable, __file__, "--run", name, seed, "--out", str(arguments.out)]
+    command += ["--generations", str(arguments.generations), "--cores", str(core)]
+    with (folder / "job.log").open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    if code != 0:
+        sys.exit(f"{name}, seed {seed} failed:\n{(folder / 'job.log').read_text()[-3000:]}")
+
+
+class _Recorder(EventSink):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def emit(self, event: Event) -> None:
+        """Write one event down."""
+        with self._path.open("a") as file:
+            file.write(event.model_dump_json() + "\n")
+
+
+class _NeverCancelled(RunControl):
+    def is_cancelled(self) -> bool:
+        """False."""
+        return False
+
+
+def _run_one(name: str, seed: str, arguments: argparse.Namespace) -> None:
+    # Inherited by Ray and its engines.
+    os.sched_setaffinity(0, set(arguments.cores))
+    folder = arguments.out / (name if name == START else f"{name}-{seed}")
+    spec = load_job_file(JOB, _overrides(name, seed, arguments))
+
+    def no_uploads(file_id: str) -> Path:
+        raise FileNotFoundError(file_id)
+
+    composition.run_job(
+        spec,
+        run_dir=folder / "run",
+        cache_dir=CACHE.resolve(),
+        sink=_Recorder(folder / "events.jsonl"),
+        control=_NeverCancelled(),
+        resolve_file=no_uploads,
+    )
+    (folder / DONE).touch()
+
+
+def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]:
+    changes = [
+        f"seed={seed}",
+        "engine.workers=1",
+        "data.validation.limit=60",
+        "data.test.limit=120",
+        f"budget.generations={arguments.generations}",
+        f"evaluation.samples={SHOWN_ANSWERS}",
+    ]
+    if name == START:
+        short = "{type: sep_cma_es, population: 2, sigma_init: 0.1}"
+        return [*changes, "budget.generations=1", "batch_size=2", f"search={short}"]
+    adapter = (arguments.out / START / "run" / "warm_start").resolve()
+    changes.append(f"warm_start={{type: adapter, path: {adapter}}}")
+    if name == "unconstrained":
+        reward = load_job_file(JOB).reward.model_dump(mode="json")
+        for part in reward["components"]:
+            part["weight"] = float(part["name"] == "sentiment")
+        return [*changes, "method={type: evolution}", f"reward={json.dumps(reward)}"]
+    if name.startswith("sweep"):
+        weight = float(name.removeprefix("sweep"))
+        controller = f"{{type: fixed_weights, weights: [{weight}, {weight}, {weight}]}}"
+        generations = max(1, arguments.generations // len(SWEPT))
+        return [
+            *changes,
+            f"method.controller={controller}",
+            f"budget.generations={generations}",
+        ]
+    if name == "threshold_search":
+        return [*changes, "method.threshold_search={metric: good}"]
+    return [*changes, f"method.controller={CONTROLLERS[name]}"]
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def _read(out: Path, method: str, seed: str) -> dict[str, Any]:
+    """The run of a method; of several, the one that the validation set prefers."""
+    found = []
+    for part in _parts(method):
+        events = _events(out / f"{part}-{seed}")
+        result = next(event for event in events if event["type"] == "result")
+        picked = [event for event in events if event["type"] == "validation" and event["is_best"]]
+        found.append((_merit(picked[-1]), part, result))
+    _, part, result = max(found, key=lambda one: one[0])
+    return {"method": method, "seed": int(seed), "run": part, "result": result}
+
+
+def _merit(event: dict[str, Any]) -> tuple[float, ...]:
+    violation = sum(one["violation"] for one in event["constraints"])
+    return (1.0, event["score"]) if event["is_feasible"] else (0.0, -violation, event["score"])
+
+
+def _print(arguments: argparse.Namespace) -> None:
+    constraints = load_job_file(JOB).method.constraints
+    start = next(event for event in _events(arguments.out / START) if event["type"] == "result")[
+        "test"
+    ]
+    names = [f"{one.component} {one.direction} {one.threshold:g}" for one in constraints]
+    columns = ("method", "seed", "sentiment", *names, "missed by", "generation", "seconds")
+    rows, table = [], []
+    for model in ("base", "warm_start"):
+        table.append(_cells(model, "", start[model]["components"], constraints))
+    for method in arguments.methods.split(","):
+        for seed in arguments.seeds.split(","):
+            row = _read(arguments.out, method, seed)
+            result = row.pop("result")
+            row["components"] = result["test"]["aligned"]["components"]
+            row["generation"], row["seconds"] = result["selected_generation"], result["seconds"]
+            row["answers"] = [one["aligned"] for one in result["samples"]]
+            rows.append(row)
+            cells = _cells(method, seed, row["components"], constraints)
+            table.append([*cells, row["generation"], float(row["seconds"])])
+    print_table(columns, [[*cells, *[""] * (len(columns) - len(cells))] for cells in table])
+    print_json("constrained_case", start=start, rows=rows)
+
+
+def _cells(method: str, seed: str, values: dict[str, float], constraints: Any) -> list[Any]:
+    missed = [max(0.0, one.threshold - values[one.component]) / one.range for one in constraints]
+    shown = [f"{values[one.component]:.3f}" for one in constraints]
+    return [method, seed, f"{values['sentiment']:.3f}", *shown, f"{max(missed):.3f}"]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--methods",
+        default="unconstrained,fixed_weights,sweep,mu,augmented_lagrangian",
+        help="comma-separated",
+    )
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--generations", type=int, default=12)
+    parser.add_argument(
+        "--cores",
+        type=numbers,
+        default=sorted(os.sched_getaffinity(0)),
+        help="one job at a time on each, comma-separated; all by default",
+    )
+    parser.add_argument("--out", type=Path, default=CACHE / "constrained_case", help="runs, kept")
+    parser.add_argument("--run", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
