@@ -10,13 +10,11 @@ from essa.constrained.controllers import Change, make_controller
 from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.scale import RunningScale
 from essa.coordinator.fitness import Interval, bootstrap_interval
-from essa.coordinator.objective import Objective, Verdict
+from essa.coordinator.objective import Objective, Statuses, Verdict
 from essa.errors import CheckpointIncompatibleError
 from essa.events import ConstraintStatus
 from essa.spec.constrained import DISTANCE, ConstrainedMethod
 from essa.types import FloatArray, PopulationScores
-
-Statuses = tuple[ConstraintStatus, ...]
 
 
 class ConstrainedObjective(Objective):
@@ -24,9 +22,16 @@ class ConstrainedObjective(Objective):
 
     Args:
         dimension: D, of the search.
+        generations: of the whole run; a search over thresholds divides them.
     """
 
-    def __init__(self, method: ConstrainedMethod, dimension: int, max_missing_frac: float) -> None:
+    def __init__(
+        self,
+        method: ConstrainedMethod,
+        dimension: int,
+        generations: int,
+        max_missing_frac: float,
+    ) -> None:
         super().__init__(max_missing_frac)
         self._problem = ConstrainedProblem(method)
         self._spec = method.controller
@@ -63,7 +68,9 @@ class ConstrainedObjective(Objective):
         """Objective minus all violations, in the components' own units."""
         return means_N_J[:, 0] - self._problem.violations(means_N_J).sum(axis=1)
 
-    def learn(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
+    def learn(
+        self, means_N_J: FloatArray, mean_J: FloatArray | None, mean_vector: FloatArray
+    ) -> None:
         self._generations += 1
         found = mean_of_known(means_N_J) if mean_J is None else mean_J
         earlier_J, earlier_K = self._measured_J, self._gaps_K

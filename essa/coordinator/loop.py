@@ -12,7 +12,7 @@ from essa.coordinator import report
 from essa.coordinator.fitness import component_means
 from essa.coordinator.generation import roll_out
 from essa.coordinator.ladder import probe_ladder
-from essa.coordinator.method import make_objective
+from essa.coordinator.method import make_objective, searched_with
 from essa.coordinator.objective import Verdict
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.coordinator.stopping import eta_s, stop_reason
@@ -119,7 +119,9 @@ class Coordinator:
             self._say(f"resumed after generation {state.generation}")
         else:
             state.sigma_init = self._initial_sigma()
-        search = make_search(spec.search, self._dimension, state.sigma_init, spec.seed)
+        search = make_search(
+            searched_with(spec, state.sigma_init), self._dimension, state.sigma_init, spec.seed
+        )
         if state.search is not None:
             search.restore(state.search)
         else:
@@ -164,7 +166,7 @@ class Coordinator:
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
         found = roll_out(self._evaluator, objective, search, batch, number)
         step = _tell(search, found.fitness, found.scores)
-        objective.learn(found.means_N_J, found.mean_J)
+        objective.learn(found.means_N_J, found.mean_J, search.mean)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
         self._watch_reliability(found.reliability)
@@ -174,6 +176,7 @@ class Coordinator:
         state.tokens += found.scores.tokens
         evaluated_s = self._clock.now_s()
         is_due = number % spec.evaluation.every == 0 or number == spec.budget.generations
+        is_due = is_due or objective.wants_verdict
         self._decide(self._validate(search.mean) if is_due else None)
         if state.stop_reason and not is_due:
             # The last mean vector deserves its chance to be picked.

@@ -16,6 +16,8 @@ from essa.coordinator.fitness import Interval, bootstrap_interval, candidate_mea
 from essa.events import ConstraintStatus
 from essa.types import FloatArray, PopulationScores
 
+Statuses = tuple[ConstraintStatus, ...]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -28,7 +30,7 @@ class Verdict:
     score: Interval
     merit: tuple[float, ...]
     is_feasible: bool = True
-    constraints: tuple[ConstraintStatus, ...] = ()
+    constraints: Statuses = ()
 
 
 class Objective(ABC):
@@ -62,24 +64,32 @@ class Objective(ABC):
         """A fitness that can be compared between generations; for the ladder. Shape (N,)."""
         return self.fitness(means_N_J)
 
-    def learn(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
-        """Take in what a generation's candidates reached, and its mean where that was asked for.
+    def learn(
+        self, means_N_J: FloatArray, mean_J: FloatArray | None, mean_vector: FloatArray
+    ) -> None:
+        """Take in a generation. Called once, after the search has moved.
 
-        Called once a generation, after `fitness`.
+        Args:
+            means_N_J: what its candidates reached.
+            mean_J: what the mean they were drawn around reached, where that was asked for.
+            mean_vector: the distribution's mean as it is after the move.
         """
         return None
+
+    @property
+    def wants_verdict(self) -> bool:
+        """Whether the mean must be judged on the validation set in this generation."""
+        return False
 
     @abstractmethod
     def judge(self, scores: PopulationScores, vector: FloatArray) -> Verdict:
         """Judge one mean vector by its scores, the first row of `scores`."""
 
-    def judged(
-        self, scores: PopulationScores, row: int, vector: FloatArray
-    ) -> tuple[ConstraintStatus, ...]:
+    def judged(self, scores: PopulationScores, row: int, vector: FloatArray) -> Statuses:
         """The constraints under one model's scores; empty where there are none."""
         return ()
 
-    def status(self) -> tuple[ConstraintStatus, ...]:
+    def status(self) -> Statuses:
         """Where the constraints stand in the search; empty where there are none."""
         return ()
 

@@ -127,6 +127,9 @@ class ConstrainedMethod(SpecModel):
     """Name of a component of the composite reward, or `distance`."""
     constraints: tuple[ConstraintSpec, ...] = Field(min_length=1)
     controller: ControllerSpec = AugmentedLagrangianController()
+    sigma_floor: float = Field(default=0.05, ge=0, lt=1)
+    """The step size stays above this share of its initial value, where the search has a
+    `sigma_min`: multipliers change what is good, and a collapsed step size cannot follow."""
 
     @model_validator(mode="after")
     def _fits_the_controller(self) -> ConstrainedMethod:

@@ -35,9 +35,8 @@ def detect(text: str) -> str | None:
 
 def language(name: str) -> Argument:
     """A code of a language that can be told."""
-    return Argument(
-        name, "a code that langdetect knows, as 'en' or 'zh-cn'", lambda value: value in _codes()
-    )
+    wanted = "a code that langdetect knows, as 'en' or 'zh-cn'"
+    return Argument(name, wanted, lambda value: isinstance(value, str) and value in _codes())
 
 
 @cache

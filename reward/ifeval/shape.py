@@ -15,16 +15,15 @@ from reward.ifeval.pattern import occurrences
 CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 """The answers that `constrained_response` allows, fixed in the official program."""
 _FENCES = ("```json", "```Json", "```JSON", "```")
-_STAR_BULLET = re.compile(r"^\s*\*[^*].*$", re.MULTILINE)
-_DASH_BULLET = re.compile(r"^\s*-.*$", re.MULTILINE)
 _STARRED = re.compile(r"\*[^\n*]*\*")
 _DOUBLE_STARRED = re.compile(r"\*\*[^\n*]*\*\*")
 
 
 def number_bullet_lists(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
     """Exactly so many lines that start with `*` or `-`; a line that starts with `**` is none."""
-    found = len(_STAR_BULLET.findall(text)) + len(_DASH_BULLET.findall(text))
-    return found == kwargs["num_bullets"]
+    lines = text.split("\n")
+    dashes = sum(line.lstrip().startswith("-") for line in lines)
+    return dashes + _star_bullets(lines) == kwargs["num_bullets"]
 
 
 def constrained_response(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
@@ -61,6 +60,18 @@ def json_format(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
 def title(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
     """Some line has a `<<title>>` that is not blank."""
     return any(map(_has_title, text.split("\n")))
+
+
+def _star_bullets(lines: list[str]) -> int:
+    found, rest = 0, iter(lines)
+    for line in rest:
+        mark = line.lstrip()[:2]
+        if mark == "*":
+            # A lone asterisk takes the line after it for its text, and is no bullet without one.
+            found += next(rest, None) is not None
+        else:
+            found += mark.startswith("*") and mark != "**"
+    return found
 
 
 def _has_title(line: str) -> bool:

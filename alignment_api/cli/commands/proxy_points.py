@@ -20,6 +20,7 @@ from essa.constrained.proxy_points import ProxyPoints, propose_thresholds
 from essa.errors import SpecError
 from essa.events import Event, ValidationEvent
 from essa.spec import AlignmentJobSpec
+from essa.spec.constrained import DISTANCE
 from essa.spec.file import load_job_file
 
 REPORT, JOB, PLOT = "proxy_points.json", "constrained.json", "proxy_points.svg"
@@ -30,13 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    names = _components(spec, arguments.metric, arguments.components)
+    names = component_names(spec, arguments.metric, arguments.components)
     out: Path = arguments.out
-    runs = Variants(spec, out, settings).run({f"only-{name}": _alone(spec, name) for name in names})
+    runs = Variants(spec, out, settings).run({f"only-{name}": alone(spec, name) for name in names})
     points, metric = measured(runs.values(), names, arguments.metric)
     found = propose_thresholds(points, metric, names, seed=spec.seed)
     _write(out, found, points, metric, arguments.metric)
-    job = constrained_job(spec, found, arguments.metric)
+    job = constrained_job(spec, found)
     (out / JOB).write_text(json.dumps(job, indent=2) + "\n")
     from alignment_api.cli.proxy_plot import draw
 
@@ -59,14 +60,16 @@ def measured(
     return points.reshape(len(seen), len(names)), np.array([one[metric] for one in seen])
 
 
-def constrained_job(spec: AlignmentJobSpec, found: ProxyPoints, metric: str) -> dict[str, Any]:
-    """The job in constrained mode: the first component is pushed to its threshold as the rest."""
-    job = spec.model_dump(mode="json", exclude_defaults=True)
-    for section in ("warm_start", "search", "engine", "reward"):
-        job[section] = getattr(spec, section).model_dump(mode="json")
+def constrained_job(spec: AlignmentJobSpec, found: ProxyPoints) -> dict[str, Any]:
+    """The job that holds the thresholds and stays as near to its start as they allow.
+
+    As mu-PPO does, whose objective is the divergence from the start; here it is the distance, which
+    costs nothing.
+    """
+    job = spec.model_dump(mode="json")
     job["method"] = {
         "type": "constrained_evolution",
-        "objective": metric,
+        "objective": DISTANCE,
         "constraints": [
             {"component": name, "threshold": round(threshold, 6), "direction": ">="}
             for name, threshold in zip(found.names, found.thresholds, strict=True)
@@ -75,7 +78,7 @@ def constrained_job(spec: AlignmentJobSpec, found: ProxyPoints, metric: str) -> 
     return job
 
 
-def _components(spec: AlignmentJobSpec, metric: str, chosen: str | None) -> tuple[str, ...]:
+def component_names(spec: AlignmentJobSpec, metric: str, chosen: str | None) -> tuple[str, ...]:
     if spec.reward.type != "composite":
         raise SpecError(
             f"reward.type is {spec.reward.type}; proxy points are found among the components of a "
@@ -98,7 +101,7 @@ def _components(spec: AlignmentJobSpec, metric: str, chosen: str | None) -> tupl
     return names
 
 
-def _alone(spec: AlignmentJobSpec, name: str) -> dict[str, Any]:
+def alone(spec: AlignmentJobSpec, name: str) -> dict[str, Any]:
     """Settings that leave only one component its weight; the others are reported."""
     reward = spec.reward.model_dump(mode="json")
     reward["combine"] = "sum"

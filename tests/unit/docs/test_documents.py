@@ -130,8 +130,8 @@ def test_folder_readme_is_short(name) -> None:
     "folder",
     [
         *PACKAGES, "essa/spec", "essa/search", "essa/parametrize", "essa/coordinator",
-        "workers/engines", "workers/gate", "workers/models", "workers/warm_start", "examples",
-        "benchmarks", "tests", "docs", "deploy",
+        "workers/engines", "workers/gate", "workers/models", "workers/reward_models",
+        "workers/warm_start", "examples", "benchmarks", "tests", "docs", "deploy",
     ],
 )  # fmt: skip
 def test_folder_has_a_readme(folder) -> None:

@@ -254,26 +254,26 @@ def test_a_run_cannot_go_on_under_another_controller(bench):
 
 def test_a_candidate_with_a_missing_component_has_no_fitness():
     method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
-    objective = ConstrainedObjective(method, DIMENSION, 0.25)
+    objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, NAN], [0.2, 0.5], [0.5, 0.85]])
     objective.observe(means)
     fitness = objective.fitness(means)
     assert np.isnan(fitness).tolist() == [False, True, False, False]
     assert fitness[3] > fitness[2]
-    objective.learn(means, None)
+    objective.learn(means, None, np.zeros(DIMENSION))
     assert objective.status()[0].value == pytest.approx(0.75)
     assert objective.feasible_frac(means) == 0.5
 
 
 def test_a_generation_without_any_value_changes_nothing():
     method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
-    objective = ConstrainedObjective(method, DIMENSION, 0.25)
+    objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, 0.7]])
     objective.observe(means)
-    objective.learn(means, None)
+    objective.learn(means, None, np.zeros(DIMENSION))
     before = objective.state()["measured"]
     objective.observe(np.full((2, 2), NAN))
-    objective.learn(np.full((2, 2), NAN), None)
+    objective.learn(np.full((2, 2), NAN), None, np.zeros(DIMENSION))
     assert objective.state()["measured"] == before
     assert np.isnan(mean_of_known(np.full((2, 2), NAN))).all()
 
