@@ -132,7 +132,7 @@ def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]
         f"evaluation.samples={SHOWN_ANSWERS}",
     ]
     if name == START:
-        short = "{type: sep_cma_es, population: 2, sigma_init: 0.1}"
+        short = "{type: sep_cma_es, population: 4, sigma_init: 0.1}"
         return [*changes, "budget.generations=1", "batch_size=2", f"search={short}"]
     adapter = (arguments.out / START / "run" / "warm_start").resolve()
     changes.append(f"warm_start={{type: adapter, path: {adapter}}}")

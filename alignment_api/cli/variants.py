@@ -65,7 +65,7 @@ class Variants:
         if self._spec.warm_start.type == "adapter":
             return self._spec.warm_start.model_dump(mode="json")
         shortest = {
-            "search": SepCmaEsSearch(population=2, sigma_init=0.1),
+            "search": SepCmaEsSearch(population=4, sigma_init=0.1),
             "batch_size": 2,
             "budget": self._spec.budget.model_copy(update={"generations": 1}),
         }

@@ -46,6 +46,8 @@ class SepCmaEsSearch(_SearchModel):
     """Separable CMA-ES (Ros & Hansen 2008), on pycma."""
 
     type: Literal["sep_cma_es"] = "sep_cma_es"
+    population: int = Field(default=16, ge=3)
+    """Candidates per generation (lambda)."""
     sigma_min: float = Field(default=1e-3, ge=0)
     """Floor of the step size."""
 
@@ -54,6 +56,8 @@ class CmaEsSearch(_SearchModel):
     """CMA-ES with a full covariance matrix (Hansen & Ostermeier 2001), on pycma."""
 
     type: Literal["cma_es"] = "cma_es"
+    population: int = Field(default=16, ge=3)
+    """Candidates per generation (lambda)."""
     sigma_min: float = Field(default=1e-3, ge=0)
     """Floor of the step size."""
 
