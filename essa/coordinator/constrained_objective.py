@@ -9,7 +9,7 @@ import numpy as np
 from essa.constrained.controllers import Change, make_controller
 from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.scale import RunningScale
-from essa.coordinator.fitness import Interval, bootstrap_interval
+from essa.coordinator.fitness import Interval, bootstrap_interval, mean_of_known
 from essa.coordinator.objective import Objective, Statuses, Verdict
 from essa.errors import CheckpointIncompatibleError
 from essa.events import ConstraintStatus
@@ -190,10 +190,3 @@ class ConstrainedObjective(Objective):
             violation=missed,
             is_held=missed <= one.tolerance,
         )
-
-
-def mean_of_known(means_N_J: FloatArray) -> FloatArray:
-    """Mean over candidates that have a value, column by column; NaN where none has."""
-    known = np.isfinite(means_N_J)
-    total = np.where(known, means_N_J, 0.0).sum(axis=0)
-    return np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(0))

@@ -119,3 +119,10 @@ def component_means(components: dict[str, FloatArray], row: int | None = None) -
             name: float(np.nanmean(values if row is None else values[row]))
             for name, values in components.items()
         }
+
+
+def mean_of_known(means_N_J: FloatArray) -> FloatArray:
+    """Mean over candidates that have a value, column by column; NaN where none has."""
+    known = np.isfinite(means_N_J)
+    total = np.where(known, means_N_J, 0.0).sum(axis=0)
+    return np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(0))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from essa.constrained.step_size import with_sigma_floor
 from essa.coordinator.constrained_objective import ConstrainedObjective
+from essa.coordinator.normalized_objective import NormalizedObjective
 from essa.coordinator.objective import Objective, RewardObjective
 from essa.spec.constrained import ConstrainedMethod
 from essa.spec.job import AlignmentJobSpec
 from essa.spec.search import SearchSpec
+from reward.spec import CompositeReward
 
 
 def make_objective(spec: AlignmentJobSpec, dimension: int) -> Objective:
@@ -15,6 +17,9 @@ def make_objective(spec: AlignmentJobSpec, dimension: int) -> Objective:
     share = spec.evaluation.max_missing_frac
     if isinstance(spec.method, ConstrainedMethod):
         return ConstrainedObjective(spec.method, dimension, spec.budget.generations, share)
+    if isinstance(spec.reward, CompositeReward) and spec.reward.normalize == "running":
+        weights = {part.name: part.weight for part in spec.reward.components}
+        return NormalizedObjective(weights, share)
     return RewardObjective(share)
 
 

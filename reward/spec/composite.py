@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from reward.formula import MAX_LENGTH, Formula, FormulaError
 from reward.spec.model import RewardModel
-from reward.spec.nesting import depth_of
+from reward.spec.nesting import depth_of, models_in
 
 if TYPE_CHECKING:
     from reward.spec import RewardSpec
@@ -45,6 +45,11 @@ class CompositeReward(RewardModel):
     """`sum`: weight times value, added up; `product`: value to the power of weight, multiplied;
     `min`: the smallest value, so that no component can be traded for another; `formula`: as given
     there."""
+    normalize: Literal["none", "running"] = "none"
+    """`running`: within a generation the search ranks candidates by weights times values in units
+    of each component's own running standard deviation over the population, so that a weight says
+    how much a component counts, whatever its scale. Validation, targets and results stay in the
+    plain sum. For the outermost composite of a job, with `combine: sum`."""
     formula: str | None = Field(default=None, min_length=1, max_length=MAX_LENGTH)
     """Arithmetic over component names: `0.5 * tone + max(0, topic - 0.2)`. Numbers, `+ - * / //
     % **`, comparisons (1 or 0), `x if condition else y`, and the functions min, max, abs, floor,
@@ -66,6 +71,21 @@ class CompositeReward(RewardModel):
             raise ValueError(
                 f"composites are nested {depth} deep; {MAX_NESTING} is the most, so name the "
                 "inner components further out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _normalized_sum(self) -> CompositeReward:
+        if self.normalize != "none" and self.combine != "sum":
+            raise ValueError(
+                f"`normalize: {self.normalize}` needs `combine: sum`, and it is {self.combine}; "
+                "change one of them"
+            )
+        inner = [part for part in models_in(self, CompositeReward) if part is not self]
+        if any(part.normalize != "none" for part in inner):
+            raise ValueError(
+                "a composite inside another has `normalize`, which only the outermost can have; "
+                "remove it there"
             )
         return self
 

@@ -104,8 +104,7 @@ def component_names(spec: AlignmentJobSpec, metric: str, chosen: str | None) -> 
 def alone(spec: AlignmentJobSpec, name: str) -> dict[str, Any]:
     """Settings that leave only one component its weight; the others are reported."""
     reward = spec.reward.model_dump(mode="json")
-    reward["combine"] = "sum"
-    reward.pop("calculate_output", None)
+    reward |= {"combine": "sum", "formula": None, "normalize": "none"}
     for part in reward["components"]:
         part["weight"] = 1.0 if part["name"] == name else 0.0
     # Over-optimisation is what is looked for: no target stops it.

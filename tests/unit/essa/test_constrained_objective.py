@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from essa.checkpoint import previous_path
-from essa.coordinator.constrained_objective import ConstrainedObjective, mean_of_known
+from essa.coordinator.constrained_objective import ConstrainedObjective
+from essa.coordinator.fitness import mean_of_known
 from essa.coordinator.loop import Coordinator, Outcome
 from essa.data import JobData
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, SpecError
