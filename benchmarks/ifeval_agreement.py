@@ -67,9 +67,10 @@ def main() -> None:
     parser.add_argument("--freeze", type=Path, help="write some pairs there, as a test reads them")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.prompts.read_text("utf-8").splitlines()]
-    punkt = lend_punkt()
-    official = load_official(args.oracle)
-    pairs, ours_s, official_s = compare(rows, official, args.answers, args.seed)
+    with tempfile.TemporaryDirectory(prefix="punkt-") as lent:
+        punkt = lend_punkt(Path(lent))
+        official = load_official(args.oracle)
+        pairs, ours_s, official_s = compare(rows, official, args.answers, args.seed)
     raised = sum(pair.official is None for pair in pairs)
     tallies, wrong, drawn = tally(pairs, punkt)
     print_tallies(tallies)
@@ -100,8 +101,8 @@ def main() -> None:
     )
 
 
-def lend_punkt() -> bool:
-    """Give NLTK the English Punkt data; True where it has them."""
+def lend_punkt(root: Path) -> bool:
+    """Give NLTK the English Punkt data, written below `root`; True where it has them."""
     import nltk
     from nltk.tabdata import TabEncoder
 
@@ -115,7 +116,6 @@ def lend_punkt() -> bool:
     except ImportError:
         return False
     model, encode = load_model("english"), TabEncoder()
-    root = Path(tempfile.mkdtemp(prefix="punkt-"))
     folder = root / "tokenizers" / "punkt_tab" / "english"
     folder.mkdir(parents=True)
     for name, text in {
