@@ -28,7 +28,7 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 
 install-gpu: ## make .venv with the GPU profile (vLLM's CUDA wheel)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -e '.[gpu,dev]' -c deploy/requirements/gpu.txt
+	$(PIP) install -e '.[gpu,rewards,plots,dev]' -c deploy/requirements/gpu.txt
 
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)

@@ -42,7 +42,11 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "extras"), [("cpu", ("engines", "dev")), ("gpu", ("engines", "gpu", "dev"))]
+    ("profile", "extras"),
+    [
+        ("cpu", ("engines", "rewards", "plots", "dev")),
+        ("gpu", ("engines", "gpu", "rewards", "plots", "dev")),
+    ],
 )
 def test_every_declared_dependency_is_pinned_within_its_range(profile, extras) -> None:
     pins = read_pins(profile)
