@@ -134,6 +134,8 @@ def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]
     if name == START:
         short = "{type: sep_cma_es, population: 4, sigma_init: 0.1}"
         return [*changes, "budget.generations=1", "batch_size=2", f"search={short}"]
+    # The step size that the ladder finds for this job: it need not be found again by every run.
+    changes.append("search.sigma_init=3.0")
     adapter = (arguments.out / START / "run" / "warm_start").resolve()
     changes.append(f"warm_start={{type: adapter, path: {adapter}}}")
     if name == "unconstrained":
