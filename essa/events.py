@@ -189,6 +189,8 @@ class ResultEvent(_EventModel):
     adapter: str
     """Folder of the exported PEFT adapter on the server."""
     samples: list[CompletionSample]
+    reward_costs: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+    """What judges used, by their place in the job: requests, retries, tokens, cost."""
 
 
 class ErrorEvent(_EventModel):

@@ -99,6 +99,10 @@ class Reward(ABC, Generic[Spec]):
         """
         return None
 
+    def costs(self) -> dict[str, dict[str, float | None]]:
+        """What scoring has used so far of others' services, by the place of the reward that did."""
+        return {}
+
     def close(self) -> None:
         """Free what scoring opened. Safe to call twice."""
         return None

@@ -118,6 +118,9 @@ class InnerReward(BatchReward[Spec, Statistic]):
     def check_row(self, columns: Mapping[str, Any]) -> None:
         self._inner.check_row(columns)
 
+    def costs(self) -> dict[str, dict[str, float | None]]:
+        return self._inner.costs()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -89,8 +89,13 @@ def run_alignment_job(
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
         result = with_serving_scores(context, found.codec, found.outcome, serving, nodes)
+        costs = reward.costs()
     result = result.model_copy(
-        update={"adapter": str(adapter), "seconds": time.monotonic() - job.started_s}
+        update={
+            "adapter": str(adapter),
+            "seconds": time.monotonic() - job.started_s,
+            "reward_costs": costs,
+        }
     )
     (run_dir / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
     sink.emit(result)

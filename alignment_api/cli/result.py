@@ -47,6 +47,9 @@ def print_result(
         f"{duration(result.seconds)}",
         highlight=False,
     )
+    for place, used in result.reward_costs.items():
+        shown = ", ".join(f"{name} {value:g}" for name, value in used.items() if value is not None)
+        console.print(f"{place} used: {shown}", highlight=False)
     samples = result.samples[:_SAMPLES]
     if samples:
         console.print()

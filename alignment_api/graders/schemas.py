@@ -93,3 +93,5 @@ class GraderRun(_Model):
     missing: int
     seconds: float
     results: list[GraderResult]
+    costs: dict[str, dict[str, float | None]]
+    """What judges used, by their place in the grader."""

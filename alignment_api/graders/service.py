@@ -69,6 +69,7 @@ class GraderService:
             missing=len(results) - len(known),
             seconds=time.monotonic() - started_s,
             results=[_shown(result) for result in results],
+            costs=reward.costs(),
         )
 
     def _build(self, spec: RewardSpec) -> Reward:

@@ -70,6 +70,9 @@ class Composite(Reward[CompositeReward]):
     def is_batch(self) -> bool:
         return any(part.is_batch for part in self._parts)
 
+    def costs(self) -> dict[str, dict[str, float | None]]:
+        return {place: used for part in self._parts for place, used in part.costs().items()}
+
     def close(self) -> None:
         for part in self._parts:
             part.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from reward.base import NaN, Reward, RewardResult
@@ -63,6 +64,9 @@ class Judge(Reward[JudgeReward]):
         for _, name in self._template:
             if name is not None and name not in OF_THE_SAMPLE:
                 self._column(columns, name)
+
+    def costs(self) -> dict[str, dict[str, float | None]]:
+        return {self.path: asdict(self.usage)}
 
     def close(self) -> None:
         self._client.close()

@@ -73,7 +73,7 @@ def test_commands_in_documents_exist(name) -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
     commands = set(build_parser()._subparsers._group_actions[0].choices)
-    assert set(re.findall(r"^(?:\.venv/bin/)?essa ([a-z]+)", code, re.MULTILINE)) <= commands
+    assert set(re.findall(r"^(?:\.venv/bin/)?essa ([a-z-]+)", code, re.MULTILINE)) <= commands
 
 
 def test_readme_keeps_a_place_for_the_demo_output() -> None:

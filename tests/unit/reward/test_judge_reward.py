@@ -164,6 +164,7 @@ def test_usage_counts_requests_retries_tokens_and_cost(opened: Any) -> None:
     assert (used.requests, used.retries, used.unmetered) == (4, 1, 1)
     assert (used.prompt_tokens, used.completion_tokens) == (2000, 20)
     assert used.cost == pytest.approx(2000 * 2.5e-6 + 20 * 10e-6)
+    assert one.judge.costs()["reward"]["cost"] == used.cost
     assert opened().judge.usage.cost is None
 
 
