@@ -68,7 +68,7 @@ def _codec(setup: Setup) -> SingularValueCodec:
 
 
 def _population(setup: Setup) -> dict[str, Callable[..., dict[str, Any]]]:
-    from workers.engines.base import SamplingParameters
+    from workers.engines.base import BASE, SamplingParameters
     from workers.engines.vllm_engine import VllmEngine
 
     codec = _codec(setup)
@@ -113,9 +113,21 @@ def _population(setup: Setup) -> dict[str, Callable[..., dict[str, Any]]]:
         engine.set_population(codec.scales(fresh))
         pairs = [(n, prompt) for n in range(setup.population) for prompt in prompts]
         found = generate(pairs, SamplingParameters(new_tokens, ignore_end=True))
+        written[:] = [
+            (prompt, one.token_ids) for (_, prompt), one in zip(pairs, found, strict=True)
+        ]
         return {"tokens": sum(len(one.token_ids) for one in found)}
 
+    written: list[tuple[list[int], tuple[int, ...]]] = []
+
+    def score() -> dict[str, Any]:
+        """The base's log-probabilities of the last generation's answers."""
+        prompts, given = [prompt for prompt, _ in written], [answer for _, answer in written]
+        engine.score([BASE] * len(written), prompts, given)
+        return {"tokens": sum(len(answer) for _, answer in written)}
+
     return {
+        "score": score,
         "all": run_all,
         "one_by_one": run_one_by_one,
         "switch": switch,

@@ -24,12 +24,22 @@ class ConstrainedProblem:
         first = -1.0 if method.objective == DISTANCE else 1.0
         turned = [-1.0 if one.direction == "<=" else 1.0 for one in constraints]
         self._signs_J = np.array([first, *turned])
-        self.thresholds_K = np.array([one.threshold for one in constraints]) * turned
+        self.thresholds_K = np.zeros(len(constraints))
         self.ranges_K = np.array([one.range for one in constraints])
         self.tolerances_K = np.array([one.tolerance for one in constraints])
+        self.set_thresholds(np.array([one.threshold for one in constraints]))
         self.is_equality_K: NDArray[np.bool_] = np.array(
             [one.direction == "=" for one in constraints]
         )
+
+    def set_thresholds(self, threshold_K: FloatArray) -> None:
+        """Go on with other thresholds, in the components' own signs."""
+        self.thresholds_K = threshold_K * self._signs_J[1:]
+
+    @property
+    def threshold_K(self) -> FloatArray:
+        """Thresholds in the components' own signs."""
+        return self.thresholds_K * self._signs_J[1:]
 
     def turned(self, values_J: FloatArray) -> FloatArray:
         """Values of the columns, signs as this class wants them. Last axis J."""

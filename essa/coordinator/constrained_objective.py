@@ -9,6 +9,7 @@ import numpy as np
 from essa.constrained.controllers import Change, make_controller
 from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.scale import RunningScale
+from essa.constrained.threshold_search import ThresholdSearch
 from essa.coordinator.fitness import Interval, bootstrap_interval, mean_of_known
 from essa.coordinator.objective import Objective, Statuses, Verdict
 from essa.errors import CheckpointIncompatibleError
@@ -39,6 +40,13 @@ class ConstrainedObjective(Objective):
             method.controller, self._problem.is_equality_K, dimension
         )
         self._scale = RunningScale(len(self._problem.names))
+        self._search: ThresholdSearch | None = None
+        self._metric = ""
+        if method.threshold_search is not None:
+            self._metric = method.threshold_search.metric
+            self._search = ThresholdSearch(method.threshold_search, method.constraints, generations)
+        self._wants_verdict = False
+        self._shift_J: FloatArray | float = 0.0
         self._measured_J: FloatArray | None = None
         self._gaps_K: FloatArray | None = None
         self._generations = 0
@@ -46,6 +54,10 @@ class ConstrainedObjective(Objective):
     @property
     def measures_mean(self) -> bool:
         return self._spec.measure == "distribution_mean"
+
+    @property
+    def wants_verdict(self) -> bool:
+        return self._wants_verdict
 
     def columns(self, scores: PopulationScores, vectors_N_D: FloatArray) -> FloatArray:
         distance = np.linalg.norm(vectors_N_D, axis=1) / np.sqrt(vectors_N_D.shape[1])
@@ -57,20 +69,22 @@ class ConstrainedObjective(Objective):
         ]  # fmt: skip
         return self._problem.turned(np.stack(parts, axis=2))
 
-    def observe(self, means_N_J: FloatArray) -> None:
+    def observe(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
         self._scale.see(means_N_J)
+        # Candidates are worse than the mean they surround, by the curvature of their rewards times
+        # sigma squared. What is kept is the mean: it is its gaps that candidates are to close.
+        shift_J = 0.0 if mean_J is None else mean_J - mean_of_known(means_N_J)
+        self._shift_J = np.nan_to_num(shift_J)
 
     def fitness(self, means_N_J: FloatArray) -> FloatArray:
         z = self._scale.over(means_N_J - mean_of_known(means_N_J))
-        return self._controller.fitness(z, self._gaps(means_N_J))
+        return self._controller.fitness(z, self._gaps(means_N_J + self._shift_J))
 
     def probe(self, means_N_J: FloatArray) -> FloatArray:
         """Objective minus all violations, in the components' own units."""
         return means_N_J[:, 0] - self._problem.violations(means_N_J).sum(axis=1)
 
-    def learn(
-        self, means_N_J: FloatArray, mean_J: FloatArray | None, mean_vector: FloatArray
-    ) -> None:
+    def learn(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
         self._generations += 1
         found = mean_of_known(means_N_J) if mean_J is None else mean_J
         earlier_J, earlier_K = self._measured_J, self._gaps_K
@@ -81,6 +95,7 @@ class ConstrainedObjective(Objective):
             mixed = self._spec.ema * earlier_J + (1 - self._spec.ema) * found
             self._measured_J = np.where(np.isfinite(mixed), mixed, earlier_J)
         self._gaps_K = np.nan_to_num(self._gaps(self._measured_J))
+        self._look_for_thresholds(means_N_J)
         if self._generations <= self._spec.warmup_generations:
             return
         change = None
@@ -93,7 +108,16 @@ class ConstrainedObjective(Objective):
         intervals = self._intervals(scores, vector)
         means_J = np.array([interval.mean for interval in intervals])
         merit = self._problem.merit(self._problem.turned(means_J))
-        return Verdict(intervals[0], merit, len(merit) == 2, self._judged(intervals))
+        held, statuses = len(merit) == 2, self._judged(intervals)
+        if self._search is None:
+            return Verdict(intervals[0], merit, held, statuses)
+        # Thresholds move, so holding them says nothing of earlier vectors; the metric does.
+        metric = bootstrap_interval(scores.components[self._metric][0])
+        if self._wants_verdict:
+            self._wants_verdict = False
+            self._search.score(metric.mean)
+            self._problem.set_thresholds(self._search.threshold_K)
+        return Verdict(metric, (metric.mean,) if np.isfinite(metric.mean) else (), held, statuses)
 
     def judged(self, scores: PopulationScores, row: int, vector: FloatArray) -> Statuses:
         return self._judged(self._intervals(scores, vector, row))
@@ -132,6 +156,7 @@ class ConstrainedObjective(Objective):
             "measured": None if self._measured_J is None else self._measured_J.tolist(),
             "gaps": None if self._gaps_K is None else self._gaps_K.tolist(),
             "generations": self._generations,
+            "search": None if self._search is None else self._search.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -147,6 +172,15 @@ class ConstrainedObjective(Objective):
         self._measured_J = None if state["measured"] is None else np.array(state["measured"])
         self._gaps_K = None if state["gaps"] is None else np.array(state["gaps"])
         self._generations = int(state["generations"])
+        if self._search is not None:
+            self._search.restore(state["search"])
+            self._problem.set_thresholds(self._search.threshold_K)
+
+    def _look_for_thresholds(self, means_N_J: FloatArray) -> None:
+        if self._search is not None and self._measured_J is not None:
+            measured_K = self._problem.turned(self._measured_J)[1:]
+            candidates_N_K = self._problem.turned(means_N_J)[:, 1:]
+            self._wants_verdict = self._search.observe(measured_K, candidates_N_K)
 
     def _identity(self) -> str:
         """What a saved state must belong to."""
@@ -183,7 +217,7 @@ class ConstrainedObjective(Objective):
         return ConstraintStatus(
             component=one.component,
             direction=one.direction,
-            threshold=one.threshold,
+            threshold=float(self._problem.threshold_K[index]),
             value=value,
             ci95=ci95,
             multiplier=multiplier,

@@ -51,11 +51,12 @@ def roll_out(
     scores = evaluator.evaluate(vectors, batch, label=f"generation {number}")
     columns = objective.columns(scores, vectors)
     means = objective.means(columns[:count])
-    objective.observe(means)
+    mean_J = objective.means(columns[count:])[0] if objective.measures_mean else None
+    objective.observe(means, mean_J)
     return Generation(
         scores=scores.first(count),
         means_N_J=means,
-        mean_J=objective.means(columns[count:])[0] if objective.measures_mean else None,
+        mean_J=mean_J,
         fitness=objective.fitness(means),
         reliability=split_half_reliability(
             columns[:count],

@@ -166,7 +166,7 @@ class Coordinator:
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
         found = roll_out(self._evaluator, objective, search, batch, number)
         step = _tell(search, found.fitness, found.scores)
-        objective.learn(found.means_N_J, found.mean_J, search.mean)
+        objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
         self._watch_reliability(found.reliability)

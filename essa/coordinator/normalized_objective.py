@@ -31,7 +31,7 @@ class NormalizedObjective(RewardObjective):
         parts = [scores.rewards_N_P, *(scores.components[name] for name in self._names)]
         return np.stack(parts, axis=2)
 
-    def observe(self, means_N_J: FloatArray) -> None:
+    def observe(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
         self._scale.see(means_N_J)
 
     def fitness(self, means_N_J: FloatArray) -> FloatArray:

@@ -52,8 +52,12 @@ class Objective(ABC):
     def columns(self, scores: PopulationScores, vectors_N_D: FloatArray) -> FloatArray:
         """What every candidate reached on every prompt, shape (N, P, J); NaN where missing."""
 
-    def observe(self, means_N_J: FloatArray) -> None:
-        """Take in how far a generation's candidates differ. Called once, before `fitness`."""
+    def observe(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
+        """Take in what a generation reached. Called once, before `fitness`.
+
+        Args:
+            mean_J: of the distribution's own mean, where that was asked for.
+        """
         return None
 
     @abstractmethod
@@ -64,15 +68,12 @@ class Objective(ABC):
         """A fitness that can be compared between generations; for the ladder. Shape (N,)."""
         return self.fitness(means_N_J)
 
-    def learn(
-        self, means_N_J: FloatArray, mean_J: FloatArray | None, mean_vector: FloatArray
-    ) -> None:
-        """Take in a generation. Called once, after the search has moved.
+    def learn(self, means_N_J: FloatArray, mean_J: FloatArray | None) -> None:
+        """Learn from a generation. Called once, after the search has moved.
 
         Args:
             means_N_J: what its candidates reached.
             mean_J: what the mean they were drawn around reached, where that was asked for.
-            mean_vector: the distribution's mean as it is after the move.
         """
         return None
 

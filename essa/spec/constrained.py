@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
+from essa.spec.threshold_search import ThresholdSearchSpec
 
 DISTANCE = "distance"
 """A component that every job has: Euclidean distance of a vector from the warm start over the root
@@ -35,10 +36,11 @@ class ConstraintSpec(SpecModel):
 
 
 class _ControllerModel(SpecModel):
-    measure: Literal["population_mean", "distribution_mean"] = "population_mean"
-    """Whose component values move the multipliers, once a generation. `distribution_mean` rolls
-    the mean vector out as one more candidate: it is the model that would be kept, where the mean
-    over candidates differs from it by curvature times sigma squared."""
+    measure: Literal["population_mean", "distribution_mean"] = "distribution_mean"
+    """Whose component values gaps and multipliers speak of. `distribution_mean` rolls the mean
+    vector out as one more candidate in every generation: it is the model that would be kept.
+    `population_mean` is free, but candidates are worse than the mean they surround by curvature
+    times sigma squared: with the large steps that text needs, far worse."""
     ema: float = Field(default=0.5, ge=0, lt=1)
     """Weight of the past in the smoothed component values. The batch is shared by all candidates,
     so its luck is in their mean too; smoothing averages it over generations."""
@@ -127,6 +129,8 @@ class ConstrainedMethod(SpecModel):
     """Name of a component of the composite reward, or `distance`."""
     constraints: tuple[ConstraintSpec, ...] = Field(min_length=1)
     controller: ControllerSpec = AugmentedLagrangianController()
+    threshold_search: ThresholdSearchSpec | None = None
+    """Search over the thresholds too. The result is then the vector with the best metric."""
     sigma_floor: float = Field(default=0.05, ge=0, lt=1)
     """The step size stays above this share of its initial value, where the search has a
     `sigma_min`: multipliers change what is good, and a collapsed step size cannot follow."""
@@ -146,6 +150,12 @@ class ConstrainedMethod(SpecModel):
                     f"{where}, and controller xi holds equalities only; use mu or "
                     "augmented_lagrangian, or the direction '='"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_can_be_searched(self) -> ConstrainedMethod:
+        if self.threshold_search is not None:
+            self.threshold_search.check(self.objective, self.constraints, self.controller.type)
         return self
 
     @model_validator(mode="after")

@@ -87,6 +87,8 @@ class AlignmentJobSpec(SpecModel):
             f"method.constraints.{index}.component": one.component
             for index, one in enumerate(self.method.constraints)
         }
+        if self.method.threshold_search is not None:
+            places["method.threshold_search.metric"] = self.method.threshold_search.metric
         for place, name in places.items():
             if name not in known:
                 raise ValueError(

@@ -287,6 +287,18 @@ def test_answers_of_any_length_can_be_scored_under_another_candidate(bench, tmp_
         assert completion.token_logprobs == pytest.approx(chosen.tolist(), abs=bench.tolerance)
 
 
+@pytest.mark.parametrize("head", [10, 33])
+def test_answers_that_begin_alike_are_scored_as_if_alone(bench, head):
+    # Blocks of the prefix cache have 32 tokens: one ends within the answer, or within the prompt.
+    prompt, answer = [5 + i % 7 for i in range(head)], [6 + i % 5 for i in range(60)]
+    answers = [answer, answer, [*answer[:-1], 5], answer[:40], answer]
+    together = bench.engine.score([BASE] * 5, [prompt] * 5, answers)
+    for given, (completion,) in zip(answers, together, strict=True):
+        alone = bench.engine.score([BASE], [prompt], [given])[0][0]
+        assert len(completion.token_logprobs) == len(given)
+        assert completion.token_logprobs == pytest.approx(alone.token_logprobs, abs=1e-3)
+
+
 def test_answers_that_cannot_be_scored_are_refused(bench):
     with pytest.raises(EngineError, match="without tokens"):
         bench.engine.score([BASE], bench.prompts[:1], [()])

@@ -60,6 +60,7 @@ class TradeOff(Evaluator):
             "tone": tone[:, None] + ease,
             "topic": topic[:, None] + ease[::-1],
             "length": np.ones((len(vectors_N_D), len(rows))),
+            "balance": (-((topic - 0.9) ** 2) + 0.1 * tone)[:, None] + 0 * ease,
         }
         return PopulationScores(
             rewards_N_P=parts["tone"] + parts["topic"],
@@ -149,7 +150,7 @@ def best_tone() -> float:
         {"type": "augmented_lagrangian", "adapt_penalty": True},
         {"type": "exact_penalty"},
         {"type": "mu"},
-        {"type": "augmented_lagrangian", "measure": "distribution_mean"},
+        {"type": "augmented_lagrangian", "measure": "population_mean"},
     ],
     ids=lambda one: "-".join(map(str, one.values())),
 )
@@ -225,13 +226,31 @@ def test_generations_tell_values_thresholds_and_multipliers(bench):
 
 def test_the_mean_is_rolled_out_only_where_it_is_measured(bench):
     bench.run(job(budget={"generations": 3}))
-    assert 16 in bench.evaluator.sizes
-    assert 17 not in bench.evaluator.sizes
-    bench.start_anew()
-    controller = {"type": "mu", "measure": "distribution_mean"}
-    bench.run(job({"controller": controller}, budget={"generations": 3}))
     assert bench.evaluator.sizes.count(17) == 3
     assert len(bench.sink.of(GenerationEvent)[-1].fitness) == 16
+    bench.start_anew()
+    controller = {"type": "mu", "measure": "population_mean"}
+    bench.run(job({"controller": controller}, budget={"generations": 3}))
+    assert 16 in bench.evaluator.sizes
+    assert 17 not in bench.evaluator.sizes
+
+
+def test_gaps_are_those_of_the_mean_and_not_of_the_worse_candidates_around_it():
+    method = ConstrainedMethod.model_validate(
+        {
+            "objective": "tone",
+            "constraints": [AT_LEAST],
+            "controller": {"type": "exact_penalty", "penalty": 5},
+        }
+    )
+    # Every candidate misses 0.8, the mean they surround does not by far.
+    means = np.array([[0.1, 0.70], [0.2, 0.65], [0.3, 0.60]])
+    held = ConstrainedObjective(method, DIMENSION, 10, 0.25)
+    held.observe(means, np.array([0.2, 0.95]))
+    assert held.fitness(means).argmax() == 2
+    broken = ConstrainedObjective(method, DIMENSION, 10, 0.25)
+    broken.observe(means, np.array([0.2, 0.65]))
+    assert broken.fitness(means).argmax() == 0
 
 
 @pytest.mark.parametrize("kind", ["augmented_lagrangian", "mu", "exact_penalty"])
@@ -247,6 +266,34 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(bench, tmp_path, kind
     assert last.constraints == bench.sink.of(GenerationEvent)[-1].constraints
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_thresholds_are_searched_by_the_metric_on_the_validation_set(bench, interrupted):
+    # More topic is better than what the first threshold asks for.
+    method = {
+        "constraints": [{"component": "topic", "threshold": 0.6}],
+        "threshold_search": {"metric": "balance", "settle": 2},
+    }
+    spec = job(method, reward=with_component("balance"), budget={"generations": 48})
+    if interrupted:
+        with pytest.raises(JobCancelledError):
+            bench.run(spec, stop_after=70)
+    before = bench.sink.of(GenerationEvent)
+    bench.run(spec)
+    events = [*before, *bench.sink.of(GenerationEvent)]
+    thresholds = [event.constraints[0].threshold for event in events]
+    assert len(set(thresholds)) > 2
+    assert len(events) == 48
+    if not interrupted:
+        judged = bench.sink.of(ValidationEvent)
+        picked = [event for event in judged if event.is_best][-1]
+        assert picked.score == max(event.components["balance"] for event in judged)
+
+
+def with_component(name: str) -> dict[str, Any]:
+    part = {"name": name, "weight": 0.0, "reward": {"type": "sentiment"}}
+    return REWARD | {"components": [*REWARD["components"], part]}
+
+
 def test_a_run_cannot_go_on_under_another_controller(bench):
     bench.run(job(budget={"generations": 2}))
     with pytest.raises(CheckpointIncompatibleError, match="augmented_lagrangian over tone, topic"):
@@ -257,11 +304,11 @@ def test_a_candidate_with_a_missing_component_has_no_fitness():
     method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
     objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, NAN], [0.2, 0.5], [0.5, 0.85]])
-    objective.observe(means)
+    objective.observe(means, None)
     fitness = objective.fitness(means)
     assert np.isnan(fitness).tolist() == [False, True, False, False]
     assert fitness[3] > fitness[2]
-    objective.learn(means, None, np.zeros(DIMENSION))
+    objective.learn(means, None)
     assert objective.status()[0].value == pytest.approx(0.75)
     assert objective.feasible_frac(means) == 0.5
 
@@ -270,11 +317,11 @@ def test_a_generation_without_any_value_changes_nothing():
     method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
     objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, 0.7]])
-    objective.observe(means)
-    objective.learn(means, None, np.zeros(DIMENSION))
+    objective.observe(means, None)
+    objective.learn(means, None)
     before = objective.state()["measured"]
-    objective.observe(np.full((2, 2), NAN))
-    objective.learn(np.full((2, 2), NAN), None, np.zeros(DIMENSION))
+    objective.observe(np.full((2, 2), NAN), None)
+    objective.learn(np.full((2, 2), NAN), None)
     assert objective.state()["measured"] == before
     assert np.isnan(mean_of_known(np.full((2, 2), NAN))).all()
 
@@ -320,6 +367,9 @@ def test_a_generation_without_any_value_changes_nothing():
         ),
         ({"type": "constrained"}, "method", "'constrained_evolution'"),
         ({"threshold": 1}, "method.threshold", "no such setting"),
+        ({"threshold_search": {"metric": "topic"}}, "method", "itself pushes"),
+        ({"threshold_search": {"metric": "mood"}}, "", "threshold_search.metric is 'mood'"),
+        ({"threshold_search": {}}, "method.threshold_search.metric", "missing"),
     ],
 )
 def test_a_wrong_method_names_the_setting_and_the_fix(method, field, words):

@@ -47,7 +47,7 @@ def ranked(found: PopulationScores) -> np.ndarray:
     objective = make_objective(job(normalize="running"), dimension=3)
     assert isinstance(objective, NormalizedObjective)
     means = objective.means(objective.columns(found, np.zeros((len(found.rewards_N_P), 3))))
-    objective.observe(means)
+    objective.observe(means, None)
     return objective.fitness(means)
 
 
@@ -71,11 +71,11 @@ def test_a_candidate_without_a_component_has_no_fitness():
 def test_the_state_goes_on_where_it_was():
     objective = make_objective(job(normalize="running"), dimension=3)
     means = np.array([[0.0, 0.1, 2.0], [0.0, 0.3, 5.0], [0.0, 0.2, 1.0]])
-    objective.observe(means)
+    objective.observe(means, None)
     other = make_objective(job(normalize="running"), dimension=3)
     other.restore(objective.state())
     for one in (objective, other):
-        one.observe(2 * means)
+        one.observe(2 * means, None)
     np.testing.assert_array_equal(objective.fitness(means), other.fitness(means))
 
 
