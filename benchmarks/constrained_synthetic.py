@@ -208,10 +208,13 @@ def run(
     columns, sigmas, multipliers = [], [], []
     for _ in range(generations):
         hardness = rng.standard_normal((BATCH, len(problem.axes)))
-        means = turned(problem.scores(strategy.ask(), hardness))
-        objective.observe(means)
+        # The mean of the distribution comes last, on the same prompts.
+        asked = np.vstack([strategy.ask(), strategy.mean])
+        *means, mean = turned(problem.scores(asked, hardness))
+        means = np.array(means)
+        objective.observe(means, mean)
         strategy.tell(objective.fitness(means))
-        objective.learn(means, None, strategy.mean)
+        objective.learn(means, mean)
         columns.append(problem.expected(strategy.mean))
         sigmas.append(strategy.sigma)
         multipliers.append([status.multiplier for status in objective.status()])

@@ -60,11 +60,12 @@ def settle(
     for _ in range(GENERATIONS):
         luck = np.array([0.0, *rng.normal(scale=LUCK, size=2)])
         means = turned(components(search.ask()) + luck)
+        mean = turned(components(search.mean[None, :]) + luck)[0]
         if parts.get("lose"):
             means[rng.integers(N), rng.integers(3)] = np.nan
-        objective.observe(means)
+        objective.observe(means, mean)
         search.tell(objective.fitness(means))
-        objective.learn(means, None, search.mean)
+        objective.learn(means, mean)
         reached.append(components(search.mean[None, :])[0])
     return np.mean(reached[-GENERATIONS // 3 :], axis=0)
 
