@@ -317,7 +317,9 @@ def _plot(path: Path, generations: int) -> None:
 
 def main() -> None:
     """Run all controllers on all problems, then the default one under the other searches."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two problems, one seed, D = 100")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw trajectories, D = 100")
