@@ -41,7 +41,7 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "param", "words"),
     [
-        ({"search": {"type": "sep_cma_es", "population": 1}}, "search.population", "2 or more"),
+        ({"search": {"type": "sep_cma_es", "population": 1}}, "search.population", "3 or more"),
         ({"search": {"type": "sep_cma_es", "sigma_init": -1}}, "search.sigma_init", "above 0"),
         ({"search": {"type": "newton"}}, "search", "'sep_cma_es'"),
         ({"search": {"type": "sep_cma_es", "populaton": 4}}, "search.populaton", "`population`"),

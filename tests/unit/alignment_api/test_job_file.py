@@ -127,7 +127,7 @@ def test_each_wrong_setting_is_reported_once_with_value_and_fix(job_file: Path) 
         job_file, "search.population=1", "search.sigma_init=-2", "engine.precison=int8", "seed=x"
     )
     by_field = {field: (value, fix) for field, value, fix in found}
-    assert by_field["search.population"] == (1, "set it to 2 or more")
+    assert by_field["search.population"] == (1, "set it to 3 or more")
     assert by_field["search.sigma_init"] == (-2, "set it to 'auto', or set it above 0")
     value, fix = by_field["engine.precison"]
     assert value == "int8"
@@ -152,7 +152,7 @@ def test_validate_accepts_a_job_that_can_run(
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("search.population=0", "search.population = 0: set it to 2 or more"),
+        ("search.population=0", "search.population = 0: set it to 3 or more"),
         ("engine.kind=tpu", "engine = {'kind': 'tpu'}: set 'kind' to one of 'vllm', 'transfor"),
         ("data.train.path=/nowhere/x.jsonl", "data.train.path = '/nowhere/x.jsonl': /nowhere/x.j"),
         ("data.train.file_id=file-1", "data.train = {"),

@@ -246,7 +246,7 @@ BAD_JOBS = [
     ),
     Bad({"search": {"population": 8}}, "search", "add 'type'"),
     Bad(search("nes"), "search", "set 'type' to one of 'sep_cma_es'"),
-    Bad(search("cma_es", population=1), "search.population", "set it to 2 or more"),
+    Bad(search("cma_es", population=1), "search.population", "set it to 3 or more"),
     Bad(search("openai_es", population=7), "search", "population is 7; antithetic pairs need an"),
     Bad(search("openai_es", weight_decay=1), "search.weight_decay", "set it below 1"),
     Bad(search("snes", sigma_init="big"), "search.sigma_init", "to 'auto', or give a number"),
