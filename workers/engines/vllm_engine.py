@@ -274,7 +274,7 @@ class VllmEngine(Engine):
             self._abandon(call)
             call.future.set_exception(EngineError(f"vLLM refused a prompt: {error}"))
 
-    def _add(self, call: _Call, index: int) -> None:
+    def _add(self, call: _Call, index: int, reads_prefixes: bool = True) -> None:
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
         from vllm.lora.request import LoRARequest
@@ -300,6 +300,8 @@ class VllmEngine(Engine):
                 stop=list(parameters.stop) or None,
                 logprobs=0 if parameters.with_logprobs else None,
                 prompt_logprobs=None if call.answers is None else 0,
+                # vLLM would not, because what it finds there has no log-probabilities.
+                skip_reading_prefix_cache=not reads_prefixes,
                 # vLLM would decode token by token; one decode at the end is cheaper.
                 detokenize=bool(parameters.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -314,7 +316,11 @@ class VllmEngine(Engine):
             return
         call, index = owner
         if call.answers is not None:
-            self._settle_one(call, index, [_scored(output, call.answers[index])])
+            if (output.num_cached_tokens or 0) >= len(call.prompts[index]):
+                # Answers that begin alike: part of this one was found instead of computed.
+                self._add(call, index, reads_prefixes=False)
+            else:
+                self._settle_one(call, index, [_scored(output, call.answers[index])])
             return
         decode = not call.parameters.stop
         completions = [self._completion(sample, decode) for sample in output.outputs]

@@ -21,8 +21,8 @@ def bound(component: str = "a", low: float = 0.2, high: float = 0.8) -> dict[str
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "neither is given of metric and reward; give exactly one"),
-        (GOOD | {"reward": {"type": "sentiment"}}, "both are given of metric and reward"),
+        ({}, "metric\n *Field required"),
+        ({"metric": ""}, "at least 1 character"),
         (GOOD | {"settle": 0}, "greater than or equal to 1"),
         (GOOD | {"budget_share": 0.9}, "less than or equal to 0.5"),
         (GOOD | {"bounds": [bound(low=0.9)]}, "low is 0.9 and high 0.8 for a; set low below high"),
