@@ -52,6 +52,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "augmented_lagrangian, adapted": {"type": "augmented_lagrangian", "adapt_penalty": True},
     "augmented_lagrangian, damping 20": {"type": "augmented_lagrangian", "damping": 20},
     "mu": {"type": "mu"},
+    "mu, paper's mixing": {"type": "mu", "mixing": "paper"},
     "xi": {"type": "xi"},
     "exact_penalty": {"type": "exact_penalty"},
     "fixed_weights, all 1": {"type": "fixed_weights"},

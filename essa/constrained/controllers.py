@@ -82,6 +82,7 @@ class Change:
 
 class BoundedWeights(MultiplierController):
     """F = (K - sum phi) z_0 + sum phi_i z_i: equation 4.4 of arXiv:2310.04373 on component fitness.
+    With the mixing `odds`, F = z_0 + sum phi_i / (1 - |phi_i|) z_i.
 
     phi is the logistic function (mu, inequalities) or the hyperbolic tangent (xi, equalities) of a
     raw multiplier, which rises by learning_rate x phi' x violation.
@@ -108,6 +109,8 @@ class BoundedWeights(MultiplierController):
 
     def fitness(self, z_N_J: FloatArray, gaps_N_K: FloatArray) -> FloatArray:
         phi = self.multipliers_K
+        if self._spec.mixing == "odds":
+            return z_N_J[:, 0] + z_N_J[:, 1:] @ (phi / (1 - np.abs(phi)))
         return (len(phi) - phi.sum()) * z_N_J[:, 0] + z_N_J[:, 1:] @ phi
 
     def update(self, gaps_K: FloatArray, change: Change | None) -> None:

@@ -34,6 +34,8 @@ class RunningScale:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             found = np.nan_to_num(np.nanstd(means_N_J, axis=0))
+            # Equal values can have a deviation of 1e-17, by rounding of their mean.
+            found[~(np.nanmax(means_N_J, axis=0) > np.nanmin(means_N_J, axis=0))] = 0.0
         mixed = np.where(self._spread > 0, KEPT * self._spread + (1 - KEPT) * found, found)
         self._spread = np.where(found > 0, mixed, self._spread)
 

@@ -93,7 +93,9 @@ class ConstrainedObjective(Objective):
         else:
             # A generation in which nothing could be measured changes nothing.
             mixed = self._spec.ema * earlier_J + (1 - self._spec.ema) * found
-            self._measured_J = np.where(np.isfinite(mixed), mixed, earlier_J)
+            # What was never measured before begins now.
+            kept = np.where(np.isfinite(earlier_J), earlier_J, found)
+            self._measured_J = np.where(np.isfinite(mixed), mixed, kept)
         self._gaps_K = np.nan_to_num(self._gaps(self._measured_J))
         self._look_for_thresholds(means_N_J)
         if self._generations <= self._spec.warmup_generations:

@@ -49,6 +49,11 @@ class _ControllerModel(SpecModel):
 
 
 class _BoundedController(_ControllerModel):
+    mixing: Literal["odds", "paper"] = "paper"
+    """`paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`: z_0 + the sum of
+    phi_i / (1 - |phi_i|) z_i, which ranks alike for one constraint whose phi is not below 0. With
+    several, `paper` bounds what one can weigh against the objective by what the others leave over:
+    beside some that hold by themselves, one that does not may never be reached."""
     learning_rate: Positive = 0.1
     """Step of a raw multiplier for a violation of one standard deviation of the population."""
     damping: float = Field(default=0.3, ge=0, allow_inf_nan=False)
@@ -63,6 +68,11 @@ class MuController(_BoundedController):
     """Inequalities, weights in (0, 1): the logistic function of raw multipliers (mu-PPO)."""
 
     type: Literal["mu"] = "mu"
+    mixing: Literal["odds", "paper"] = "odds"
+    """`paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`: z_0 + the sum of
+    phi_i / (1 - |phi_i|) z_i, which ranks alike for one constraint. With several, `paper` bounds
+    what one can weigh against the objective by what the others leave over: beside some that hold by
+    themselves, one that does not may never be reached."""
 
 
 class XiController(_BoundedController):

@@ -189,3 +189,34 @@ def test_fitness_changes_nothing():
         one = controller.fitness(z, z[:, 1:])
         np.testing.assert_array_equal(one, controller.fitness(z, z[:, 1:]))
         assert controller.state() == before
+
+
+def test_the_papers_mixing_shares_a_fixed_weight_among_all():
+    z = np.random.default_rng(0).normal(size=(4, 3))
+    controller = build({"type": "mu", "mixing": "paper"})
+    feed(controller, [1.0, -2.0], 20)
+    phi = controller.multipliers_K
+    expected = (2 - phi.sum()) * z[:, 0] + z[:, 1:] @ phi
+    np.testing.assert_allclose(controller.fitness(z, z[:, 1:]), expected)
+
+
+@pytest.mark.parametrize("kind", ["mu", "xi"])
+def test_both_mixings_rank_alike_for_one_constraint(kind):
+    z = np.random.default_rng(0).normal(size=(9, 2))
+    orders = []
+    for mixing in ("odds", "paper"):
+        controller = build({"type": kind, "mixing": mixing}, equal=(False,))
+        feed(controller, [1.0], 7)
+        orders.append(order(controller, z, z[:, 1:]))
+    assert orders[0] == orders[1]
+
+
+def test_what_holds_by_itself_takes_no_weight_from_the_rest():
+    """Candidate 0 has the objective, candidate 1 what is missed; two others hold."""
+    z = np.array([[2.0, -1.0, 0.0, 0.0], [-2.0, 1.0, 0.0, 0.0]])
+    orders = []
+    for mixing in ("odds", "paper"):
+        controller = build({"type": "mu", "mixing": mixing}, equal=(False,) * 3)
+        feed(controller, [4.0, -4.0, -4.0], 300)
+        orders.append(order(controller, z, z[:, 1:]))
+    assert orders == [[1, 0], [0, 1]]

@@ -326,6 +326,15 @@ def test_a_generation_without_any_value_changes_nothing():
     assert np.isnan(mean_of_known(np.full((2, 2), NAN))).all()
 
 
+def test_a_first_generation_without_any_value_does_not_end_the_measuring():
+    method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
+    objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
+    for means in (np.full((2, 2), NAN), np.array([[0.1, 0.9], [0.3, 0.7]])):
+        objective.observe(means, None)
+        objective.learn(means, None)
+    assert objective.state()["measured"] == pytest.approx([0.2, 0.8])
+
+
 @pytest.mark.parametrize(
     ("method", "field", "words"),
     [

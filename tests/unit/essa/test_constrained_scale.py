@@ -37,6 +37,14 @@ def test_a_component_in_which_all_are_alike_keeps_its_spread():
     assert scale_of(scale) == [1.0, 1.0]
 
 
+def test_equal_values_have_no_spread_whatever_the_rounding_of_their_mean():
+    scale = RunningScale(1)
+    values = np.full((48, 1), 0.1)
+    assert values.std() > 0
+    scale.see(values)
+    assert scale_of(scale) == [0.0]
+
+
 def test_without_any_spread_the_standardised_value_is_zero():
     scale = RunningScale(2)
     scale.see(spread([[0.0, 1.0], [2.0, 1.0]]))
