@@ -9,6 +9,8 @@ sweep             weights 0.5, 1 and 2, a third of the generations each: what a 
                   gets for the price of one run; the validation set picks among them
 mu, augmented_lagrangian, exact_penalty
                   multipliers of the constrained mode
+augmented_lagrangian_fast
+                  penalty 1 and damping 4: for a run of a dozen generations
 threshold_search  augmented_lagrangian with Nelder-Mead over its thresholds
 
 A run that has finished is not run again. Every job has one engine and one core to itself.
@@ -42,6 +44,7 @@ CONTROLLERS = {
     "fixed_weights": "{type: fixed_weights, weights: [1, 1, 1]}",
     "mu": "{type: mu}",
     "augmented_lagrangian": "{type: augmented_lagrangian}",
+    "augmented_lagrangian_fast": "{type: augmented_lagrangian, penalty: 1.0, damping: 4}",
     "exact_penalty": "{type: exact_penalty}",
 }
 SHOWN_ANSWERS = 10
