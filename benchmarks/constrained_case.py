@@ -9,6 +9,7 @@ sweep             weights 0.5, 1 and 2, a third of the generations each: what a 
                   gets for the price of one run; the validation set picks among them
 mu, augmented_lagrangian, exact_penalty
                   multipliers of the constrained mode
+population_mean   augmented_lagrangian steered by the mean over candidates
 augmented_lagrangian_fast
                   penalty 1 and damping 4: for a run of a dozen generations
 threshold_search  augmented_lagrangian with Nelder-Mead over its thresholds
@@ -44,6 +45,7 @@ CONTROLLERS = {
     "fixed_weights": "{type: fixed_weights, weights: [1, 1, 1]}",
     "mu": "{type: mu}",
     "augmented_lagrangian": "{type: augmented_lagrangian}",
+    "population_mean": "{type: augmented_lagrangian, measure: population_mean}",
     "augmented_lagrangian_fast": "{type: augmented_lagrangian, penalty: 1.0, damping: 4}",
     "exact_penalty": "{type: exact_penalty}",
 }

@@ -212,7 +212,7 @@ def run(
         # The mean of the distribution comes last, on the same prompts.
         asked = np.vstack([strategy.ask(), strategy.mean])
         *means, mean = turned(problem.scores(asked, hardness))
-        means = np.array(means)
+        means, mean = np.array(means), mean if objective.measures_mean else None
         objective.observe(means, mean)
         strategy.tell(objective.fitness(means))
         objective.learn(means, mean)
