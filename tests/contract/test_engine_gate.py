@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("vllm")
 
 import ray
+from ray import cloudpickle
 
 from essa.errors import EngineGateError
 from essa.events import Event, GateEvent
@@ -27,6 +29,10 @@ from workers.placement import plan_placement
 from workers.pool import EnginePool
 
 pytestmark = pytest.mark.engine
+
+# Functions of this file go to the engines' processes whole: there, `tests` may be a package that
+# another distribution has put beside the installed ones.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 PROMPTS = [tuple(range(5 + i, 25 + 2 * i)) for i in range(4)]
 
