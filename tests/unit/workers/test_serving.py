@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 
 from essa.coordinator import report
 from essa.coordinator.loop import Outcome
+from essa.coordinator.objective import RewardObjective
 from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.errors import ClusterError, EngineStartError, EssaError, JobCancelledError
@@ -128,7 +129,7 @@ class Bench:
         vectors = np.stack([np.zeros_like(self.vector), self.vector])
         scores = QuadraticEvaluator(self.vector).evaluate(vectors, ROWS, with_base=True)
         state = RunState(basis_digest="d", best_vector=self.vector, tokens=SEARCHED_TOKENS)
-        return report.result_event(state, DATA, scores, samples=0)
+        return report.result_event(state, RewardObjective(0.25), DATA, scores, samples=0)
 
 
 @pytest.fixture
