@@ -22,23 +22,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from cores import numbers, on_free_cores
+from job_runs import DONE, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from alignment_api import composition
-from essa.events import Event
-from essa.ports import EventSink, RunControl
 from essa.spec.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "constrained" / "job.yaml"
-DONE = "finished"
 START = "start"
 SWEPT = (0.5, 1.0, 2.0)
 CONTROLLERS = {
@@ -80,51 +75,18 @@ def _parts(method: str) -> list[str]:
 
 
 def _run_on(core: int, name: str, seed: str, arguments: argparse.Namespace) -> None:
-    folder = arguments.out / (name if name == START else f"{name}-{seed}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     command = [sys.executable, __file__, "--run", name, seed, "--out", str(arguments.out)]
     command += ["--generations", str(arguments.generations), "--cores", str(core)]
-    with (folder / "job.log").open("w") as log:
-        code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
-    if code != 0:
-        sys.exit(f"{name}, seed {seed} failed:\n{(folder / 'job.log').read_text()[-3000:]}")
-
-
-class _Recorder(EventSink):
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def emit(self, event: Event) -> None:
-        """Write one event down."""
-        with self._path.open("a") as file:
-            file.write(event.model_dump_json() + "\n")
-
-
-class _NeverCancelled(RunControl):
-    def is_cancelled(self) -> bool:
-        """False."""
-        return False
+    run_in_child(f"{name}, seed {seed}", _folder(name, seed, arguments), command)
 
 
 def _run_one(name: str, seed: str, arguments: argparse.Namespace) -> None:
-    # Inherited by Ray and its engines.
-    os.sched_setaffinity(0, set(arguments.cores))
-    folder = arguments.out / (name if name == START else f"{name}-{seed}")
     spec = load_job_file(JOB, _overrides(name, seed, arguments))
+    run_here(spec, _folder(name, seed, arguments), arguments.cores)
 
-    def no_uploads(file_id: str) -> Path:
-        raise FileNotFoundError(file_id)
 
-    composition.run_job(
-        spec,
-        run_dir=folder / "run",
-        cache_dir=CACHE.resolve(),
-        sink=_Recorder(folder / "events.jsonl"),
-        control=_NeverCancelled(),
-        resolve_file=no_uploads,
-    )
-    (folder / DONE).touch()
+def _folder(name: str, seed: str, arguments: argparse.Namespace) -> Path:
+    return arguments.out / (name if name == START else f"{name}-{seed}")
 
 
 def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]:
@@ -163,7 +125,8 @@ def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines]
 
 
 def _read(out: Path, method: str, seed: str) -> dict[str, Any]:

@@ -14,24 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from cores import numbers, on_free_cores
+from job_runs import DONE, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from alignment_api import composition
-from essa.events import Event, StageEvent
-from essa.ports import EventSink, RunControl
 from essa.spec.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
-DONE = "finished"
 COLUMNS = (
     "precision", "seed", "base", "warm start", "aligned", "aligned on bf16", "generations",
     "seconds", "search tok/s", "s to target", "generations to target", "tokens to target",
@@ -65,62 +59,17 @@ def main() -> None:
 def _run_on(
     core: int, precision: str, seed: str, folder: Path, arguments: argparse.Namespace
 ) -> None:
-    # Not resumed: the clock of a resumed job says nothing.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     command = [sys.executable, __file__, "--run", precision, seed, "--out", str(arguments.out)]
-    with (folder / "job.log").open("w") as log:
-        code = subprocess.run(
-            [*command, "--cores", str(core)], stdout=log, stderr=log, check=False
-        ).returncode
-    if code != 0:
-        sys.exit(f"{precision}, seed {seed} failed:\n{(folder / 'job.log').read_text()[-3000:]}")
-
-
-class _Recorder(EventSink):
-    """Every event with the seconds since the start, one JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w")
-        self._started_s = time.monotonic()
-
-    def emit(self, event: Event) -> None:
-        """Write one event."""
-        seconds = round(time.monotonic() - self._started_s, 2)
-        if not isinstance(event, StageEvent):
-            line = json.dumps({"seconds": seconds, "event": event.model_dump(mode="json")})
-            self._file.write(line + "\n")
-            self._file.flush()
-
-
-class _NeverCancelled(RunControl):
-    def is_cancelled(self) -> bool:
-        """False."""
-        return False
+    run_in_child(f"{precision}, seed {seed}", folder, [*command, "--cores", str(core)])
 
 
 def _run_one(precision: str, seed: str, arguments: argparse.Namespace) -> None:
-    # Inherited by Ray and its engines.
-    os.sched_setaffinity(0, set(arguments.cores))
     name, _, method = precision.partition("-")
     overrides = [f"engine.precision={name}", f"seed={seed}", "engine.workers=1"]
     if method:
         overrides.append(f"engine.quantization.method={method}")
     spec = load_job_file(JOB, [*overrides, "budget.wall_s=3600"])
-    folder = arguments.out / f"{precision}-{seed}"
-
-    def no_uploads(file_id: str) -> Path:
-        raise FileNotFoundError(file_id)
-
-    composition.run_job(
-        spec,
-        run_dir=folder / "run",
-        cache_dir=CACHE.resolve(),
-        sink=_Recorder(folder / "events.jsonl"),
-        control=_NeverCancelled(),
-        resolve_file=no_uploads,
-    )
-    (folder / DONE).touch()
+    run_here(spec, arguments.out / f"{precision}-{seed}", arguments.cores)
 
 
 def _read(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

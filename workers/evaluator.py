@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -89,14 +90,7 @@ class PoolEvaluator(Evaluator):
         Raises:
             EvaluationError: not one answer could be scored.
         """
-        parameters = SamplingParameters(
-            max_tokens=self._rollout.max_tokens,
-            temperature=temperature,
-            samples=samples,
-            stop=self._rollout.stop,
-            seed=self._seed,
-            with_logprobs=self._wants(Need.LOGPROBS),
-        )
+        parameters = replace(self._greedy_or_sampled(), temperature=temperature, samples=samples)
         sheet = ScoreSheet(1, rows, self._reward.component_names, samples)
         with Scoring(self._reward, sheet, self._check) as scoring:
             self._roll_out([BASE], 0, rows, sheet, scoring, label, parameters)

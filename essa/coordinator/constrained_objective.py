@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from essa.constrained.controllers import Change, make_controller
+from essa.constrained.plain import as_array, as_list
 from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.scale import RunningScale
 from essa.constrained.threshold_search import ThresholdSearch
@@ -97,7 +98,7 @@ class ConstrainedObjective(Objective):
             kept = np.where(np.isfinite(earlier_J), earlier_J, found)
             self._measured_J = np.where(np.isfinite(mixed), mixed, kept)
         self._gaps_K = np.nan_to_num(self._gaps(self._measured_J))
-        self._look_for_thresholds(means_N_J)
+        self._look_for_thresholds(means_N_J, self._measured_J)
         if self._generations <= self._spec.warmup_generations:
             return
         change = None
@@ -155,8 +156,8 @@ class ConstrainedObjective(Objective):
             "identity": self._identity(),
             "controller": self._controller.state(),
             "scale": self._scale.state(),
-            "measured": None if self._measured_J is None else self._measured_J.tolist(),
-            "gaps": None if self._gaps_K is None else self._gaps_K.tolist(),
+            "measured": None if self._measured_J is None else as_list(self._measured_J),
+            "gaps": None if self._gaps_K is None else as_list(self._gaps_K),
             "generations": self._generations,
             "search": None if self._search is None else self._search.state(),
         }
@@ -171,16 +172,16 @@ class ConstrainedObjective(Objective):
             )
         self._controller.restore(state["controller"])
         self._scale.restore(state["scale"])
-        self._measured_J = None if state["measured"] is None else np.array(state["measured"])
-        self._gaps_K = None if state["gaps"] is None else np.array(state["gaps"])
+        self._measured_J = None if state["measured"] is None else as_array(state["measured"])
+        self._gaps_K = None if state["gaps"] is None else as_array(state["gaps"])
         self._generations = int(state["generations"])
         if self._search is not None:
             self._search.restore(state["search"])
             self._problem.set_thresholds(self._search.threshold_K)
 
-    def _look_for_thresholds(self, means_N_J: FloatArray) -> None:
-        if self._search is not None and self._measured_J is not None:
-            measured_K = self._problem.turned(self._measured_J)[1:]
+    def _look_for_thresholds(self, means_N_J: FloatArray, measured_J: FloatArray) -> None:
+        if self._search is not None:
+            measured_K = self._problem.turned(measured_J)[1:]
             candidates_N_K = self._problem.turned(means_N_J)[:, 1:]
             self._wants_verdict = self._search.observe(measured_K, candidates_N_K)
 

@@ -42,24 +42,23 @@ class _SearchModel(SpecModel):
     ladder: LadderSpec = LadderSpec()
 
 
-class SepCmaEsSearch(_SearchModel):
+class _CmaSearch(_SearchModel):
+    population: int = Field(default=16, ge=3)
+    """Candidates per generation (lambda)."""
+    sigma_min: float = Field(default=1e-3, ge=0)
+    """Floor of the step size."""
+
+
+class SepCmaEsSearch(_CmaSearch):
     """Separable CMA-ES (Ros & Hansen 2008), on pycma."""
 
     type: Literal["sep_cma_es"] = "sep_cma_es"
-    population: int = Field(default=16, ge=3)
-    """Candidates per generation (lambda)."""
-    sigma_min: float = Field(default=1e-3, ge=0)
-    """Floor of the step size."""
 
 
-class CmaEsSearch(_SearchModel):
+class CmaEsSearch(_CmaSearch):
     """CMA-ES with a full covariance matrix (Hansen & Ostermeier 2001), on pycma."""
 
     type: Literal["cma_es"] = "cma_es"
-    population: int = Field(default=16, ge=3)
-    """Candidates per generation (lambda)."""
-    sigma_min: float = Field(default=1e-3, ge=0)
-    """Floor of the step size."""
 
 
 class OpenAiEsSearch(_SearchModel):

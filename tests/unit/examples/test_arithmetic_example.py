@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,24 +17,11 @@ from essa.spec import AlignmentJobSpec
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "arithmetic"
 SIZES = {"test": 1000, "validation": 512, "train": 4000, "sft": 4000}
-MODULES = ("problems", "make_data", "train_base")
 
 
 def read_rows(name: str) -> list[dict[str, Any]]:
     lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports one of the example's scripts by its bare name, as the scripts import each other."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    yield importlib.import_module
-    for name in MODULES:
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(

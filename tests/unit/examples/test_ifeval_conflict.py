@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +11,6 @@ import pytest
 from reward.ifeval import verdicts
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "ifeval"
-MODULES = ("arguments", "conflict", "generation", "make_data", "overlap", "wording")
 LANGUAGE = "language:response_language"
 # One of them holds none of the words and letters that a row forbids.
 FILLERS = (
@@ -23,18 +18,6 @@ FILLERS = (
     "these old men and their son are still there in the middle of it",
     "she had no idea at all that there is more to it than that",
 )
-
-
-@pytest.fixture(scope="module")
-def load() -> Iterator[Callable[[str], ModuleType]]:
-    """Imports one of the example's scripts by its bare name, as the scripts import each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
-        yield importlib.import_module
-        for name in MODULES:
-            sys.modules.pop(name, None)
 
 
 def obey(row: dict[str, Any], filler: str) -> str:

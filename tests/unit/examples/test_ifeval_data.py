@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +16,6 @@ from reward.ifeval.registry import argument_problem
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "examples" / "ifeval"
-MODULES = ("arguments", "conflict", "generation", "make_data", "overlap", "wording")
 COLUMNS = {"key", "prompt", "instruction_id_list", "kwargs"}
 SIZES = {"train": 1200, "validation": 160}
 # Rows in IFEval's form that share nothing with the example.
@@ -33,18 +28,6 @@ TESTED = [
     },
     {"key": 2, "prompt": "Sing.", "instruction_id_list": ["startend:quotation"], "kwargs": [{}]},
 ]
-
-
-@pytest.fixture(scope="module")
-def load() -> Iterator[Callable[[str], ModuleType]]:
-    """Imports one of the example's scripts by its bare name, as the scripts import each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
-        yield importlib.import_module
-        for name in MODULES:
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""Whole jobs of a benchmark: each in a process and a folder of its own, on chosen cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from populations import CACHE
+
+from alignment_api import composition
+from essa.events import Event, StageEvent
+from essa.ports import EventSink, RunControl
+from essa.spec import AlignmentJobSpec
+
+DONE = "finished"
+"""Stands in the folder of a run that has come to its end."""
+
+
+def run_in_child(name: str, folder: Path, command: Sequence[str]) -> None:
+    """Run a job by a command that calls `run_here`, or end with the tail of its log.
+
+    Not resumed: the clock of a resumed job says nothing.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with (folder / "job.log").open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    if code != 0:
+        sys.exit(f"{name} failed:\n{(folder / 'job.log').read_text()[-3000:]}")
+
+
+def run_here(spec: AlignmentJobSpec, folder: Path, cores: Sequence[int]) -> None:
+    """Run a job in this process and everything it starts on these cores; events are recorded."""
+    # Inherited by Ray and its engines.
+    os.sched_setaffinity(0, set(cores))
+
+    def no_uploads(file_id: str) -> Path:
+        raise FileNotFoundError(file_id)
+
+    composition.run_job(
+        spec,
+        run_dir=folder / "run",
+        cache_dir=CACHE.resolve(),
+        sink=_Recorder(folder / "events.jsonl"),
+        control=_NeverCancelled(),
+        resolve_file=no_uploads,
+    )
+    (folder / DONE).touch()
+
+
+class _Recorder(EventSink):
+    """Every event with the seconds since the start, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w")
+        self._started_s = time.monotonic()
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        seconds = round(time.monotonic() - self._started_s, 2)
+        if not isinstance(event, StageEvent):
+            line = json.dumps({"seconds": seconds, "event": event.model_dump(mode="json")})
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+class _NeverCancelled(RunControl):
+    def is_cancelled(self) -> bool:
+        """False."""
+        return False
