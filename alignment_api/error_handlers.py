@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
+import math
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from alignment_api.errors import ErrorBody, ErrorEnvelope, StoreError, status_of
+from alignment_api.errors import ErrorBody, ErrorEnvelope, InvalidKeyError, StoreError, status_of
 from essa.errors import EssaError, SpecError
 from essa.spec.problem import Problem, problems_of
 
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of `app` with the envelope."""
     app.add_exception_handler(EssaError, _known_error)
-    app.add_exception_handler(sqlite3.Error, _store_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unknown_error)
@@ -36,12 +35,14 @@ def envelope(status: int, message: str, code: str | None, param: str | None = No
 async def _known_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, EssaError):
         return await _unknown_error(request, error)
-    return envelope(status_of(error), error.message, error.code, error.detail.get("field"))
-
-
-async def _store_error(request: Request, error: Exception) -> JSONResponse:
-    logger.error("store failed on %s %s", request.method, request.url.path, exc_info=error)
-    return envelope(status_of(error), f"the store does not work: {error}", StoreError.code)
+    if isinstance(error, StoreError):
+        logger.error("store failed on %s %s", request.method, request.url.path, exc_info=error)
+    answer = envelope(status_of(error), error.message, error.code, error.detail.get("field"))
+    if "retry_after_s" in error.detail:
+        answer.headers["Retry-After"] = str(math.ceil(error.detail["retry_after_s"]))
+    if isinstance(error, InvalidKeyError):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:

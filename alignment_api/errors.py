@@ -2,8 +2,15 @@
 
 EssaError
 ├── StoreError               the store cannot be opened or used
+│   └── DuplicateError       a row with this unique value exists
 ├── HomeInUseError           another process serves this home
 ├── UploadedFileNotFoundError
+├── ProjectNotFoundError
+├── RecordNotFoundError      the run has no such record
+├── KeyNotFoundError
+├── InvalidKeyError          no API key, or none that is valid
+├── InsufficientScopeError   the key may not do this
+├── RateLimitError           too many requests
 └── ApiRequestError          (CLI) the service refused a request or cannot be reached
 
 The body is OpenAI's envelope: `{"error": {"message", "type", "param", "code"}}`. The handlers that
@@ -12,7 +19,6 @@ answer with it stand in `error_handlers.py`: job processes and the CLI do withou
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,6 +40,12 @@ class StoreError(EssaError):
     code = "store_error"
 
 
+class DuplicateError(StoreError):
+    """A row with the same unique value exists."""
+
+    code = "duplicate"
+
+
 class HomeInUseError(EssaError):
     """Another process serves this home."""
 
@@ -44,6 +56,42 @@ class UploadedFileNotFoundError(EssaError):
     """No such uploaded file."""
 
     code = "file_not_found"
+
+
+class ProjectNotFoundError(EssaError):
+    """No such project."""
+
+    code = "project_not_found"
+
+
+class RecordNotFoundError(EssaError):
+    """The run of a job has no such record."""
+
+    code = "record_not_found"
+
+
+class KeyNotFoundError(EssaError):
+    """No such API key."""
+
+    code = "key_not_found"
+
+
+class InvalidKeyError(EssaError):
+    """No API key, or none that is valid."""
+
+    code = "invalid_api_key"
+
+
+class InsufficientScopeError(EssaError):
+    """The key may not do this."""
+
+    code = "insufficient_scope"
+
+
+class RateLimitError(EssaError):
+    """Too many requests; `retry_after_s` says when to come back."""
+
+    code = "rate_limit_exceeded"
 
 
 class ApiRequestError(EssaError):
@@ -58,10 +106,16 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     AdapterError: 400,
     JobNotFoundError: 404,
     UploadedFileNotFoundError: 404,
+    ProjectNotFoundError: 404,
+    RecordNotFoundError: 404,
+    KeyNotFoundError: 404,
+    InvalidKeyError: 401,
+    InsufficientScopeError: 403,
+    RateLimitError: 429,
     JobConflictError: 409,
     JobError: 400,
+    DuplicateError: 409,
     StoreError: 503,
-    sqlite3.Error: 503,
     EssaError: 500,
 }
 """The nearest class in the error's own order of inheritance decides."""
@@ -84,11 +138,19 @@ class ErrorEnvelope(BaseModel):
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorEnvelope, "description": "The request cannot be met as written."},
+    401: {"model": ErrorEnvelope, "description": "No valid API key."},
+    403: {"model": ErrorEnvelope, "description": "The key may not do this."},
     404: {"model": ErrorEnvelope, "description": "No such object."},
     409: {"model": ErrorEnvelope, "description": "The object's state does not allow this."},
     413: {"model": ErrorEnvelope, "description": "The body is larger than ESSA_MAX_UPLOAD_BYTES."},
+    429: {"model": ErrorEnvelope, "description": "Too many requests; see Retry-After."},
     503: {"model": ErrorEnvelope, "description": "The store or the queue is not working."},
 }
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of an endpoint, for its OpenAPI description."""
+    return {status: ERROR_RESPONSES[status] for status in statuses}
 
 
 def status_of(error: Exception) -> int:

@@ -27,7 +27,7 @@ class Health(BaseModel):
 
     status: Literal["ok"] = "ok"
     queued_jobs: int
-    running_job: str | None
+    running_jobs: list[str]
     versions: dict[str, str]
 
 
@@ -39,7 +39,7 @@ def get_health(request: Request) -> Health:
     jobs = JobRepository(request.app.state.store)
     return Health(
         queued_jobs=jobs.count(JobStatus.QUEUED),
-        running_job=jobs.running_id(),
+        running_jobs=[row["id"] for row in jobs.running()],
         versions=installed_versions(),
     )
 

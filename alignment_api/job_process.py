@@ -71,7 +71,7 @@ def _on_terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
-    store = Store(settings.store_path)
+    store = Store(settings.store_url, is_migrating=False)
     jobs = JobRepository(store)
     status = jobs.get(job_id)["status"]
     if status != JobStatus.RUNNING:
@@ -81,7 +81,7 @@ def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
         check_package_owners()
         result = run_job(jobs.spec(job_id), **_surroundings(settings, store, jobs, job_id))
     except JobCancelledError:
-        jobs.cancel(job_id)
+        jobs.stop(job_id)
     except EssaError as error:
         logger.exception("the job failed")
         jobs.fail(job_id, error.code, error.message)

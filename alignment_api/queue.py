@@ -74,11 +74,11 @@ class JobQueue:
             self._wake.clear()
             if self._stopping.is_set():
                 return
-            job_id = self._jobs.claim_next()
-            if job_id is None:
+            row = self._jobs.claim_next(free_slots=sys.maxsize)
+            if row is None:
                 self._wake.wait()
                 continue
-            self._run(job_id)
+            self._run(row["id"])
 
     def _requeue(self, reason: str) -> None:
         for job_id in self._jobs.requeue_running(f"{reason}; it resumes from its checkpoint"):
@@ -113,14 +113,14 @@ class JobQueue:
         return [*command, *given]
 
     def _is_past_grace(self, job_id: str) -> bool:
-        asked_at = self._jobs.cancel_requested_at(job_id)
+        asked_at = self._jobs.stop_requested_at(job_id)
         return asked_at is not None and time.time() - asked_at > self._settings.cancel_grace_s
 
     def _settle(self, job_id: str, exit_status: int | None, log: Path) -> None:
         """Give a job whose process has ended its final state, if the process did not."""
         row = self._jobs.get(job_id)
-        if row["status"] == JobStatus.RUNNING and row["cancel_requested_at"] is not None:
-            self._jobs.cancel(job_id)
+        if row["status"] == JobStatus.RUNNING and self._jobs.stop_requested_at(job_id) is not None:
+            self._jobs.stop(job_id)
         elif row["status"] == JobStatus.RUNNING:
             self._jobs.fail(job_id, PROCESS_ENDED, _ending(exit_status, log))
         logger.info("job %s has %s", job_id, self._jobs.get(job_id)["status"])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from essa.errors import SpecError
 from reward.resources import RewardPolicy
 
 PREFIX = "ESSA_"
 SECRET_PREFIX = "ESSA_REWARD_SECRET_"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(BaseModel):
@@ -26,12 +27,21 @@ class Settings(BaseModel):
 
     home: Path = Field(default_factory=lambda: Path.home() / ".essa")
     """Folder of the store, uploaded files, runs and the model cache."""
+    database_url: str | None = Field(default=None, repr=False)
+    """`postgresql://USER:PASSWORD@HOST/DATABASE`, for a team; None is a SQLite file in `home`."""
     host: str = "127.0.0.1"
     port: int = Field(default=8400, ge=0, le=65535)
     """0 takes a free port."""
     job_command: tuple[str, ...] | None = None
     """Program that runs one job; None is `python -m alignment_api.job_process`. The environment
     variable is split like a shell command line."""
+    auth: Literal["on", "off"] = "on"
+    """Requests need an API key. `off` is for one person: it is refused unless `host` is a loopback
+    address."""
+    requests_per_minute: int = Field(default=1200, ge=1)
+    """Requests that one key may send in the long run."""
+    request_burst: int = Field(default=300, ge=1)
+    """Requests that one key may send at once after a pause."""
     max_upload_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Largest request body."""
     cancel_grace_s: float = Field(default=30.0, ge=0)
@@ -72,6 +82,15 @@ class Settings(BaseModel):
             return tuple(host.strip() for host in hosts.split(",") if host.strip())
         return hosts
 
+    @model_validator(mode="after")
+    def _open_to_nobody_else(self) -> Settings:
+        if self.auth == "off" and self.host not in _LOOPBACK:
+            raise ValueError(
+                f"ESSA_AUTH is off but ESSA_HOST is {self.host}: anybody who reaches it could run "
+                f"jobs. Set ESSA_AUTH=on, or ESSA_HOST to one of {', '.join(_LOOPBACK)}"
+            )
+        return self
+
     @property
     def reward_policy(self) -> RewardPolicy:
         """What rewards may do."""
@@ -84,8 +103,13 @@ class Settings(BaseModel):
         )
 
     @property
-    def store_path(self) -> Path:
-        """The SQLite file."""
+    def store_url(self) -> str:
+        """Where the store is."""
+        return self.database_url or f"sqlite:///{self.sqlite_path}"
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The embedded store, where no other database is named."""
         return self.home / "store.sqlite3"
 
     @property
@@ -125,8 +149,11 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [
-                f"{PREFIX}{str(part['loc'][0]).upper()} is {part['input']!r}: {part['msg']}"
-                for part in error.errors()
-            ]
+            lines = [_fault(part) for part in error.errors()]
             raise SpecError("; ".join(lines)) from error
+
+
+def _fault(part: Any) -> str:
+    if not part["loc"]:  # of several settings together
+        return part["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{str(part['loc'][0]).upper()} is {part['input']!r}: {part['msg']}"

@@ -89,7 +89,19 @@ class ConstraintStatus(_EventModel):
     is_held: bool
 
 
-class GenerationEvent(_EventModel):
+class _Spent(_EventModel):
+    """What a job has used so far; None in the events of older jobs."""
+
+    device_s: float | None = None
+    """Seconds since the job's start times the devices that its engines hold: GPUs, or cores where
+    there are none."""
+    tokens: int | None = None
+    """Prompt and generated tokens, warm start, probes and validation included."""
+    samples: int | None = None
+    """Completions, warm start, probes and validation included."""
+
+
+class GenerationEvent(_Spent):
     """One finished generation. Fitness is the mean reward over the generation's prompts."""
 
     type: Literal["generation"] = "generation"
@@ -122,7 +134,7 @@ class GenerationEvent(_EventModel):
     """Share of candidates that hold every constraint; None without constraints."""
 
 
-class ValidationEvent(_EventModel):
+class ValidationEvent(_Spent):
     """The mean vector scored on the validation set."""
 
     type: Literal["validation"] = "validation"
@@ -134,6 +146,8 @@ class ValidationEvent(_EventModel):
     constraints: list[ConstraintStatus] = Field(default_factory=list)
     is_feasible: bool | None = None
     """Whether every constraint is held; None without constraints."""
+    elapsed_s: float | None = None
+    """Since the job's start; None in the events of older jobs."""
 
 
 class WarningEvent(_EventModel):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from essa.events import Event
-from essa.types import FloatArray, PopulationScores, Row
+from essa.types import EvaluationKind, FloatArray, PopulationScores, Row, WorkSpan
 
 
 class Evaluator(ABC):
@@ -47,6 +48,42 @@ class EventSink(ABC):
         """Record one event."""
 
 
+class Recorder:
+    """Takes in what a run leaves behind for whoever looks at it; this one keeps nothing.
+
+    Nothing here decides anything. Calls return at once, and a record that cannot be kept never ends
+    a run. What is handed over must not be changed afterwards.
+    """
+
+    def begin(self, generation: int) -> None:
+        """Start after this generation, -1 for the very start: later records are thrown away."""
+        return None
+
+    def vector(self, generation: int, vector: FloatArray) -> None:
+        """Keep the mean after a generation; 0 is the warm start."""
+        return None
+
+    def rollouts(
+        self,
+        kind: EvaluationKind,
+        generation: int | None,
+        rows: Sequence[Row],
+        scores: PopulationScores,
+    ) -> None:
+        """Keep the completions of an evaluation; `generation` is None for the test."""
+        return None
+
+    def work(
+        self, kind: EvaluationKind, generation: int | None, spans: tuple[WorkSpan, ...]
+    ) -> None:
+        """Keep who did what in an evaluation, in seconds since the job's start."""
+        return None
+
+    def failure(self) -> str | None:
+        """Why something could not be kept since the last call."""
+        return None
+
+
 class RunControl(ABC):
     """Tells a running job what the user wants of it."""
 
@@ -61,3 +98,10 @@ class Clock(ABC):
     @abstractmethod
     def now_s(self) -> float:
         """Seconds on a monotonic clock."""
+
+
+class MonotonicClock(Clock):
+    """The machine's clock."""
+
+    def now_s(self) -> float:
+        return time.monotonic()

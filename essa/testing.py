@@ -10,7 +10,7 @@ import numpy as np
 
 from essa.events import Event
 from essa.ports import Clock, Evaluator, EventSink
-from essa.types import FloatArray, PopulationScores, Row
+from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 
@@ -123,6 +123,8 @@ class QuadraticEvaluator(Evaluator):
             rollout_s=self._seconds / 2,
             reward_s=self._seconds / 2,
             failures={"spoilt on purpose": missing} if missing else {},
+            samples=pairs,
+            spans=self._spans(len(rewards), len(rows), with_base),
         )
 
     def _rewards(self, vectors_N_D: FloatArray, index: int) -> FloatArray:
@@ -131,6 +133,19 @@ class QuadraticEvaluator(Evaluator):
         weights = np.random.default_rng([index, 1]).standard_normal(len(self._optimum))
         phase = _NOISE_FREQUENCY * (vectors_N_D * weights).sum(axis=1) + index
         return 1 - distance + self._ease(index) + self._pair_noise * np.sin(phase)
+
+    def _spans(self, count: int, prompts: int, with_base: bool) -> tuple[WorkSpan, ...]:
+        """One item a model, on two engines in turn, while rollouts last."""
+        return tuple(
+            WorkSpan(
+                engine=row % 2,
+                started_s=0.0,
+                ended_s=self._seconds / 2,
+                candidates=(row - with_base,) if row >= with_base else (),
+                tokens=ANSWER_TOKENS * prompts,
+            )
+            for row in range(count)
+        )
 
     def _ease(self, index: int) -> float:
         return self._prompt_noise * float(np.random.default_rng([index, 2]).standard_normal())

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+
+EvaluationKind = Literal["ladder", "train", "validation", "test"]
+"""What a population is evaluated for."""
 
 
 class RenderedPrompt(NamedTuple):
@@ -40,6 +43,27 @@ class Row:
     columns: dict[str, Any] = field(default_factory=dict)
     messages: tuple[dict[str, str], ...] = ()
 
+    @property
+    def written(self) -> str:
+        """The prompt as the user wrote it, without the chat template around it."""
+        own = self.columns.get("prompt")
+        if isinstance(own, str):
+            return own
+        return self.messages[-1]["content"] if self.messages else self.prompt
+
+
+class WorkSpan(NamedTuple):
+    """One work item on an engine, in seconds since its evaluation began.
+
+    `candidates` are rows of the population, none for the base; `tokens` were generated.
+    """
+
+    engine: int
+    started_s: float
+    ended_s: float
+    candidates: tuple[int, ...]
+    tokens: int
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -62,6 +86,7 @@ class PopulationScores:
     `rewards_N_P` is averaged over samples per prompt; NaN marks a missing score.
     `components` holds the same array for every named component of a composite reward.
     `completions[n][p]` is the first sample. `failures` are distinct messages with their counts.
+    `samples` counts all completions; `spans` says which engine did what and when.
     """
 
     rewards_N_P: FloatArray
@@ -72,6 +97,8 @@ class PopulationScores:
     rollout_s: float
     reward_s: float
     failures: dict[str, int] = field(default_factory=dict)
+    samples: int = 0
+    spans: tuple[WorkSpan, ...] = ()
 
     def first(self, count: int) -> PopulationScores:
         """Scores of the first `count` candidates; what was spent stays that of all."""

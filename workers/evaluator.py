@@ -67,7 +67,6 @@ class PoolEvaluator(Evaluator):
         limit = self._pool.max_population
         candidates = len(vectors_N_D)
         sheet = ScoreSheet(candidates + with_base, rows, self._reward.component_names)
-        started_s = time.monotonic()
         with Scoring(self._reward, sheet, self._check) as scoring:
             for first in range(0, max(candidates, 1), limit):
                 part = vectors_N_D[first : first + limit]
@@ -75,9 +74,11 @@ class PoolEvaluator(Evaluator):
                     self._pool.set_population(self._codec.scales(part))
                 ids = [BASE] if with_base and first == 0 else []
                 offset = 0 if ids else first + with_base
-                self._roll_out([*ids, *range(len(part))], offset, rows, sheet, scoring, label)
+                self._roll_out(
+                    [*ids, *range(len(part))], offset, rows, sheet, scoring, label, first=first
+                )
             reward_s = scoring.finish()
-        return sheet.result(time.monotonic() - started_s - reward_s, reward_s)
+        return sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
 
     def sample_base(
         self, rows: Sequence[Row], *, samples: int, temperature: float, label: str
@@ -112,8 +113,15 @@ class PoolEvaluator(Evaluator):
         scoring: Scoring,
         label: str,
         parameters: SamplingParameters | None = None,
+        first: int = 0,
     ) -> None:
-        """Fill in the answers of some candidates; every finished one goes to be scored."""
+        """Fill in the answers of some candidates; every finished one goes to be scored.
+
+        Args:
+            ids: as the engines know them.
+            offset: row of the sheet that the first of them has.
+            first: number that the engines' candidate 0 has in the population.
+        """
         prompt_ids = [tuple(self._encoder.token_ids(row.prompt)) for row in rows]
         blocks = plan_blocks(ids, len(rows), engines=self._pool.size, capacity=self._pool.capacity)
         items = work_items(blocks, prompt_ids, parameters or self._greedy_or_sampled())
@@ -121,6 +129,7 @@ class PoolEvaluator(Evaluator):
         for done, result in enumerate(self._pool.run(items, self._check), start=1):
             block = blocks[result.item.key]
             row = block.row + offset
+            sheet.note(result, () if block.candidate == BASE else (first + block.candidate,))
             if result.completions is None:
                 sheet.fail(row, block, result.error or "the rollout failed")
             else:
@@ -154,6 +163,7 @@ class PoolEvaluator(Evaluator):
             list(wanted), prompt_ids, engines=self._pool.size, capacity=self._pool.capacity
         )
         for done, result in enumerate(self._pool.run(items, self._check), start=1):
+            sheet.note(result)
             if result.completions is None:
                 sheet.failures[result.error or "the base could not score answers"] += 1
             else:

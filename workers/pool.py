@@ -63,11 +63,15 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """Completions of an item, or why there are none."""
+    """Completions of an item, or why there are none; where and when its last try ran."""
 
     item: WorkItem
     completions: list[list[Completion]] | None
     error: str | None = None
+    engine: int = 0
+    started_s: float = 0.0
+    """When it was handed to its engine, on the machine's monotonic clock."""
+    ended_s: float = 0.0
 
 
 @dataclass
@@ -87,7 +91,16 @@ class _Flight:
     item: WorkItem
     attempt: int
     worker: _Worker
+    started_s: float
     deadline_s: float
+
+    def result(
+        self, completions: list[list[Completion]] | None, error: str | None = None
+    ) -> ItemResult:
+        """What came of it, now."""
+        return ItemResult(
+            self.item, completions, error, self.worker.index, self.started_s, time.monotonic()
+        )
 
 
 @dataclass
@@ -126,6 +139,13 @@ class EnginePool:
     def size(self) -> int:
         """Number of engines."""
         return len(self._workers)
+
+    @property
+    def devices(self) -> int:
+        """GPUs that the engines hold, or cores where there are none."""
+        return sum(
+            worker.placement.gpus or max(1, len(worker.placement.cores)) for worker in self._workers
+        )
 
     @property
     def capacity(self) -> int:
@@ -303,8 +323,9 @@ class EnginePool:
             work.waiting.popleft()
             reference = _send(worker, item)
             worker.rows += rows
-            deadline_s = time.monotonic() + self._build.spec.item_timeout_s
-            work.flying[reference] = _Flight(item, attempt, worker, deadline_s)
+            now_s = time.monotonic()
+            deadline_s = now_s + self._build.spec.item_timeout_s
+            work.flying[reference] = _Flight(item, attempt, worker, now_s, deadline_s)
 
     def _land(self, work: _Work, flight: _Flight, reference: Any) -> Iterator[ItemResult]:
         flight.worker.rows -= flight.item.sequences
@@ -315,7 +336,7 @@ class EnginePool:
         except (EngineError, RayError) as error:
             yield from self._retry(work, flight, _reason(error))
         else:
-            yield ItemResult(flight.item, completions)
+            yield flight.result(completions)
 
     def _reap_overdue(self, work: _Work) -> Iterator[ItemResult]:
         now_s = time.monotonic()
@@ -340,7 +361,7 @@ class EnginePool:
 
     def _retry(self, work: _Work, flight: _Flight, reason: str) -> Iterator[ItemResult]:
         if flight.attempt >= self._build.spec.max_retries:
-            yield ItemResult(flight.item, None, reason)
+            yield flight.result(None, reason)
         else:
             work.waiting.append((flight.item, flight.attempt + 1))
 

@@ -13,9 +13,10 @@ from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
-from essa.parametrize.basis import AdapterBasis
+from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
+from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec, DatasetSpec
 from reward.base import Reward
 from reward.errors import RewardError
@@ -33,9 +34,8 @@ from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
 from workers.reward_models.opening import open_scorer
 from workers.serving import serving_engine, with_serving_scores
-from workers.warm_start.stage import make_warm_start
+from workers.warm_start.stage import WarmStartResult, make_warm_start
 
-BASIS_FILE = "basis.safetensors"
 CHECKPOINT_FILE = "search.ckpt"
 
 
@@ -113,23 +113,27 @@ class _Found:
 def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> _Found:
     job, spec = context.job, context.job.spec
     with context.engines(plan, nodes) as pool:
-        basis, tokens = _bases(context, context.evaluator(pool, None))
+        basis, warm = _bases(context, context.evaluator(pool, None))
         codec = SingularValueCodec(basis)
         pool.load_basis(codec.engine_basis())
         if spec.engine.gate:
             _check_engines(context, pool, codec, plan)
         job.stage("search", f"searching {codec.dimension} singular values")
-        outcome = Coordinator(
-            spec,
-            context.data,
-            context.evaluator(pool, codec),
-            job.sink,
-            dimension=codec.dimension,
-            basis_digest=basis.digest,
-            checkpoint=job.run_dir / CHECKPOINT_FILE,
-            spent_s=time.monotonic() - job.started_s,
-            spent_tokens=tokens,
-        ).run()
+        with RunRecorder(job.run_dir, spec.evaluation) as recorder:
+            outcome = Coordinator(
+                spec,
+                context.data,
+                context.evaluator(pool, codec),
+                job.sink,
+                dimension=codec.dimension,
+                basis_digest=basis.digest,
+                checkpoint=job.run_dir / CHECKPOINT_FILE,
+                spent_s=time.monotonic() - job.started_s,
+                spent_tokens=warm.tokens if warm else 0,
+                spent_samples=warm.samples if warm else 0,
+                recorder=recorder,
+                devices=pool.devices,
+            ).run()
     return _Found(codec, outcome)
 
 
@@ -162,12 +166,14 @@ def _export(context: JobContext, found: _Found, serving: EnginePlan) -> Path:
     return folder
 
 
-def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis, int]:
+def _bases(
+    context: JobContext, evaluator: PoolEvaluator
+) -> tuple[AdapterBasis, WarmStartResult | None]:
     """The bases of this run; stored ones first, for singular vectors are not unique."""
     job = context.job
     path = job.run_dir / BASIS_FILE
     if path.exists():
-        return AdapterBasis.load(path), 0
+        return AdapterBasis.load(path), None
     spec = job.spec
     job.stage("warm_start", spec.warm_start.type)
     warm = make_warm_start(
@@ -183,7 +189,7 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
     )
     basis = AdapterBasis.decompose(read_adapter(warm.folder), spec.search.target, spec.search.alpha)
     basis.save(path)
-    return basis, warm.tokens
+    return basis, warm
 
 
 def _checked_reward(spec: AlignmentJobSpec, data: JobData, resources: RewardResources) -> Reward:

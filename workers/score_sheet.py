@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from essa.types import Completion, PopulationScores, Row
+from essa.types import Completion, PopulationScores, Row, WorkSpan
 from reward.base import RewardResult
 from reward.sample import Sample
+from workers.pool import ItemResult
 from workers.work_items import AnswerKey, Block
 
 _MAX_MESSAGES = 20
@@ -37,11 +39,14 @@ class ScoreSheet:
         """Log-probabilities of answers under the base, where they were asked for."""
         self._open = np.full(candidates, len(rows))
         self.failures: Counter[str] = Counter()
-        self.prompt_tokens = self.generated_tokens = 0
+        self.prompt_tokens = self.generated_tokens = self._samples = 0
+        self.began_s = time.monotonic()
+        self._spans: list[WorkSpan] = []
 
     def put(self, row: int, block: Block, completions: Sequence[list[Completion]]) -> None:
         """Take in the answers of a block."""
         self.answers[row][block.start : block.stop] = completions
+        self._samples += sum(map(len, completions))
         self.generated_tokens += sum(
             len(sample.token_ids) for samples in completions for sample in samples
         )
@@ -51,6 +56,19 @@ class ScoreSheet:
         """Note that a block has no answers."""
         self.failures[message] += block.stop - block.start
         self._open[row] -= block.stop - block.start
+
+    def note(self, result: ItemResult, candidates: tuple[int, ...] = ()) -> None:
+        """Note which engine did an item; `candidates` is empty for the base."""
+        generated = result.completions if result.item.answers is None else None
+        self._spans.append(
+            WorkSpan(
+                result.engine,
+                result.started_s - self.began_s,
+                result.ended_s - self.began_s,
+                candidates,
+                sum(len(one.token_ids) for samples in generated or () for one in samples),
+            )
+        )
 
     def is_complete(self, row: int) -> bool:
         """True once every prompt of the candidate has its answers, or has failed."""
@@ -101,6 +119,8 @@ class ScoreSheet:
             rollout_s=rollout_s,
             reward_s=reward_s,
             failures=dict(self.failures.most_common(_MAX_MESSAGES)),
+            samples=self._samples,
+            spans=tuple(self._spans),
         )
 
 

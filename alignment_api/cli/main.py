@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_validate(commands)
     _add_job_commands(commands)
+    _add_keys(commands)
     _add_quantize(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
@@ -111,6 +112,29 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     export.add_argument("--force", action="store_true", help="replace files that are there")
     for parser in (listing, watch, cancel, export):
         _add_server(parser)
+
+
+def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("keys", help="List, add and revoke API keys, on the store itself.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = _add(actions, "list", "keys", "Show all keys, without their secrets.")
+    adding = _add(actions, "add", "keys", "Make a key and print it; it is shown this once.")
+    adding.add_argument("name", metavar="NAME", help="what people call it")
+    adding.add_argument(
+        "--scopes",
+        default="read,submit",
+        metavar="A,B",
+        help="of read, submit, code and admin (default read,submit)",
+    )
+    adding.add_argument(
+        "--project", default="default", help="whose jobs it sees; made where there is none"
+    )
+    adding.add_argument("--days", type=float, metavar="N", help="valid so long (default: for ever)")
+    revoking = _add(actions, "revoke", "keys", "Make a key useless.")
+    revoking.add_argument("key_id", metavar="KEY_ID", help="such as key_0123456789abcdef")
+    for action, sub in (("list", listing), ("add", adding), ("revoke", revoking)):
+        sub.set_defaults(action=action)
+        _add_home(sub)
 
 
 def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

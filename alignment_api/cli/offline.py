@@ -16,11 +16,11 @@ def uploaded_files(settings: Settings) -> Callable[[str], Path]:
     """A function from file id to path, for a home that may not exist yet."""
 
     def resolve(file_id: str) -> Path:
-        if not settings.store_path.is_file():
+        if settings.database_url is None and not settings.sqlite_path.is_file():
             raise UploadedFileNotFoundError(
                 f"there is no file {file_id} in {settings.home}; name its home with --home"
             )
-        store = Store(settings.store_path)
+        store = Store(settings.store_url)
         try:
             return FileService(FileRepository(store), settings.files_dir).resolve(file_id)
         finally:

@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-import sqlite3
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from alignment_api.errors import UploadedFileNotFoundError
 from alignment_api.files.schemas import DataFile
 from alignment_api.store import Store
+from alignment_api.store.tables import files
 
 
 class FileRepository:
-    """Reads and adds the rows of uploaded files; their content lies in the home's `files`."""
+    """Reads, adds and removes the rows of uploaded files; their content lies in the home."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, file: DataFile) -> None:
+    def add(self, file: DataFile, project_id: str) -> None:
         """Record a file whose content is in its place."""
+        names = ("id", "filename", "purpose", "bytes", "rows", "sha256", "created_at")
+        values = {name: getattr(file, name) for name in names}
         with self._store.change() as connection:
-            connection.execute(
-                "INSERT INTO files (id, filename, bytes, rows, sha256, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (file.id, file.filename, file.bytes, file.rows, file.sha256, file.created_at),
-            )
+            connection.execute(sa.insert(files).values(project_id=project_id, **values))
 
-    def get(self, file_id: str) -> DataFile:
+    def get(self, file_id: str, project_id: str | None = None) -> DataFile:
         """One file.
 
+        Args:
+            file_id: the file.
+            project_id: whose it must be; None is any.
         Raises:
-            UploadedFileNotFoundError: no such file.
+            UploadedFileNotFoundError: no such file, or of another project.
         """
-        rows = self._store.read("SELECT * FROM files WHERE id = ?", (file_id,))
+        return _file(self._row(file_id, project_id))
+
+    def page(
+        self, limit: int, after: str | None, project_id: str, *, is_newest_first: bool = True
+    ) -> list[DataFile]:
+        """Up to `limit` files of a project that come after the file `after`."""
+        query = sa.select(files).where(files.c.project_id == project_id)
+        number = files.c.number
+        if after is not None:
+            seen = self._row(after, project_id)["number"]
+            query = query.where(number < seen if is_newest_first else number > seen)
+        query = query.order_by(number.desc() if is_newest_first else number).limit(limit)
+        return [_file(row) for row in self._store.read(query)]
+
+    def remove(self, file_id: str, project_id: str) -> None:
+        """Forget a file.
+
+        Raises:
+            UploadedFileNotFoundError: no such file, or of another project.
+        """
+        self._row(file_id, project_id)
+        with self._store.change() as connection:
+            connection.execute(sa.delete(files).where(files.c.id == file_id))
+
+    def _row(self, file_id: str, project_id: str | None) -> RowMapping:
+        query = sa.select(files).where(files.c.id == file_id)
+        if project_id is not None:
+            query = query.where(files.c.project_id == project_id)
+        rows = self._store.read(query)
         if not rows:
             raise UploadedFileNotFoundError(
                 f"there is no file {file_id}; upload it with POST /v1/files"
             )
-        return _file(rows[0])
-
-    def all(self) -> list[DataFile]:
-        """Every file, newest first."""
-        return [_file(row) for row in self._store.read("SELECT * FROM files ORDER BY number DESC")]
+        return rows[0]
 
 
-def _file(row: sqlite3.Row) -> DataFile:
-    names = ("id", "filename", "bytes", "rows", "sha256")
+def _file(row: RowMapping) -> DataFile:
+    names = ("id", "filename", "purpose", "bytes", "rows", "sha256")
     return DataFile(**{name: row[name] for name in names}, created_at=int(row["created_at"]))

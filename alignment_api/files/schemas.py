@@ -15,6 +15,7 @@ class DataFile(BaseModel):
     id: str
     object: Literal["file"] = "file"
     filename: str
+    purpose: str = "fine-tune"
     bytes: int
     rows: int
     sha256: str

@@ -24,7 +24,7 @@ class FileService:
         self._repository = repository
         self._folder = folder
 
-    def upload(self, stream: BinaryIO, filename: str) -> DataFile:
+    def upload(self, stream: BinaryIO, filename: str, project_id: str) -> DataFile:
         """Check and keep a JSONL file.
 
         Raises:
@@ -47,16 +47,16 @@ class FileService:
             sha256=digest,
             created_at=int(time.time()),
         )
-        self._repository.add(file)
+        self._repository.add(file, project_id)
         return file
 
-    def get(self, file_id: str) -> DataFile:
+    def get(self, file_id: str, project_id: str) -> DataFile:
         """One file; see `FileRepository.get`."""
-        return self._repository.get(file_id)
+        return self._repository.get(file_id, project_id)
 
-    def all(self) -> list[DataFile]:
-        """Every file, newest first."""
-        return self._repository.all()
+    def page(self, limit: int, after: str | None, project_id: str) -> list[DataFile]:
+        """Files of a project, newest first."""
+        return self._repository.page(limit, after, project_id)
 
     def resolve(self, file_id: str) -> Path:
         """Where the content of an uploaded file lies.

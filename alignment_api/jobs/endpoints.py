@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from alignment_api.auth.access import Caller, allow
 from alignment_api.errors import ERROR_RESPONSES
 from alignment_api.jobs.schemas import GenerationList, Job, JobEventList, JobList
 from alignment_api.jobs.service import JobService
@@ -29,22 +30,25 @@ def _service(request: Request) -> JobService:
 
 
 Service = Annotated[JobService, Depends(_service)]
+Reader = Annotated[Caller, Depends(allow("read"))]
+Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
 @router.post("", status_code=201)
-def create_job(spec: AlignmentJobSpec, service: Service) -> Job:
+def create_job(spec: AlignmentJobSpec, service: Service, caller: Submitter) -> Job:
     """Queue a job. Its files, columns and reward are checked first."""
-    return service.create(spec)
+    return service.create(spec, caller.project_id)
 
 
 @router.get("", responses=_MISSING)
 def list_jobs(
     service: Service,
+    caller: Reader,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: str | None = None,
 ) -> JobList:
     """Jobs, newest first. `after` is the id of the last job of the page before."""
-    return service.page(limit, after)
+    return service.page(limit, after, caller.project_id)
 
 
 @router.get("/{job_id}", responses=_MISSING)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from alignment_api.jobs.repository import JobRepository, append_event
 from alignment_api.jobs.schemas import JobEvent, JobProgress, JobStatus
 from alignment_api.store import Store
+from alignment_api.store.tables import events
 from essa.events import Event
 from essa.ports import EventSink, RunControl
 
@@ -41,11 +44,27 @@ class EventRepository:
         """
         # The state comes first: if it is terminal, no event can follow those read below.
         status = JobStatus(self._jobs.get(job_id)["status"])
-        rows = self._store.read(
-            "SELECT * FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (job_id, seq, limit + 1),
-        )
+        query = _of(job_id).where(events.c.seq > seq).order_by(events.c.seq)
+        rows = self._store.read(query.limit(limit + 1))
         return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
+
+    def before(self, job_id: str, seq: int | None, limit: int) -> EventBatch:
+        """Up to `limit` events with a lower number than `seq`, newest first; None is the end.
+
+        Raises:
+            JobNotFoundError: no such job.
+        """
+        status = JobStatus(self._jobs.get(job_id)["status"])
+        query = _of(job_id).order_by(events.c.seq.desc())
+        if seq is not None:
+            query = query.where(events.c.seq < seq)
+        rows = self._store.read(query.limit(limit + 1))
+        return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
+
+    def of_type(self, job_id: str, kind: str) -> list[JobEvent]:
+        """All events of one type, oldest first."""
+        query = _of(job_id).where(events.c.type == kind).order_by(events.c.seq)
+        return [_event(row) for row in self._store.read(query)]
 
     def generations(self, job_id: str) -> list[dict[str, Any]]:
         """One entry per finished generation. The last report of a generation counts: after an
@@ -55,11 +74,8 @@ class EventRepository:
             JobNotFoundError: no such job.
         """
         self._jobs.get(job_id)
-        rows = self._store.read(
-            "SELECT data FROM events WHERE job_id = ? AND type = 'generation' ORDER BY seq",
-            (job_id,),
-        )
-        found = {entry["generation"]: entry for entry in (json.loads(row["data"]) for row in rows)}
+        entries = (event.data for event in self.of_type(job_id, "generation"))
+        found = {entry["generation"]: entry for entry in entries}
         return [found[generation] for generation in sorted(found)]
 
     def progress(self, job_id: str) -> JobProgress:
@@ -74,21 +90,23 @@ class EventRepository:
             best_validation=self._best_validation(job_id),
         )
 
-    def _last(self, job_id: str, kind: str) -> dict[str, Any]:
-        rows = self._store.read(
-            "SELECT data FROM events WHERE job_id = ? AND type = ? ORDER BY seq DESC LIMIT 1",
-            (job_id, kind),
+    def mean_fitness(self, job_id: str) -> list[float]:
+        """Mean fitness of every generation that has one, in order."""
+        query = sa.select(events.c.score).where(
+            events.c.job_id == job_id, events.c.type == "generation", events.c.score.is_not(None)
         )
+        return [row["score"] for row in self._store.read(query.order_by(events.c.seq))]
+
+    def _last(self, job_id: str, kind: str) -> dict[str, Any]:
+        query = _of(job_id).where(events.c.type == kind).order_by(events.c.seq.desc()).limit(1)
+        rows = self._store.read(query)
         return json.loads(rows[0]["data"]) if rows else {}
 
     def _best_validation(self, job_id: str) -> float | None:
-        rows = self._store.read(
-            "SELECT MAX(json_extract(data, '$.score')) FROM events "
-            "WHERE job_id = ? AND type = 'validation' "
-            "AND json_type(data, '$.score') IN ('real', 'integer')",  # NaN is text
-            (job_id,),
+        query = sa.select(sa.func.max(events.c.score).label("best")).where(
+            events.c.job_id == job_id, events.c.type == "validation"
         )
-        return rows[0][0]
+        return self._store.read(query)[0]["best"]
 
 
 class StoreSink(EventSink):
@@ -111,11 +129,15 @@ class StoreControl(RunControl):
         self._job_id = job_id
 
     def is_cancelled(self) -> bool:
-        """True once the user has asked to cancel: one indexed read."""
-        return self._jobs.cancel_requested_at(self._job_id) is not None
+        """True once the user has asked to cancel or to pause: one indexed read."""
+        return self._jobs.stop_requested_at(self._job_id) is not None
 
 
-def _event(row: sqlite3.Row) -> JobEvent:
+def _of(job_id: str) -> sa.Select[Any]:
+    return sa.select(events).where(events.c.job_id == job_id)
+
+
+def _event(row: RowMapping) -> JobEvent:
     return JobEvent(
         id=row["seq"],
         job_id=row["job_id"],

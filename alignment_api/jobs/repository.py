@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-import sqlite3
 import time
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
 
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
+from alignment_api.store.tables import events, jobs
 from essa.errors import JobConflictError, JobNotFoundError
-from essa.events import ErrorEvent, Event, ResultEvent, WarningEvent
+from essa.events import (
+    ErrorEvent,
+    Event,
+    GenerationEvent,
+    ResultEvent,
+    ValidationEvent,
+    WarningEvent,
+)
 from essa.spec import AlignmentJobSpec
 
 RESUMED = "job_resumed"
@@ -23,159 +36,303 @@ class JobRepository:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, spec: AlignmentJobSpec) -> str:
-        """Queue a job and return its id."""
-        job_id = f"job-{secrets.token_hex(8)}"
-        with self._store.change() as connection:
-            connection.execute(
-                "INSERT INTO jobs (id, name, status, created_at, spec) VALUES (?, ?, ?, ?, ?)",
-                (job_id, spec.name, JobStatus.QUEUED, time.time(), spec.model_dump_json()),
-            )
-        return job_id
+    def add(
+        self,
+        spec: AlignmentJobSpec,
+        project_id: str,
+        *,
+        priority: int = 0,
+        request: dict[str, Any] | None = None,
+    ) -> str:
+        """Queue a job and return its id.
 
-    def get(self, job_id: str) -> sqlite3.Row:
+        Args:
+            spec: the job.
+            project_id: whose it is.
+            priority: of two queued jobs the one with the higher priority starts first.
+            request: what the specification has no place for, such as `suffix` and `metadata`.
+        """
+        with self._store.change() as connection:
+            return add_job(connection, spec, project_id, priority=priority, request=request)
+
+    def get(self, job_id: str, project_id: str | None = None) -> RowMapping:
         """The row of a job.
 
+        Args:
+            job_id: the job.
+            project_id: whose it must be; None is any.
         Raises:
-            JobNotFoundError: no such job.
+            JobNotFoundError: no such job, or of another project.
         """
-        return _one(self._store.read("SELECT * FROM jobs WHERE id = ?", (job_id,)), job_id)
+        query = sa.select(jobs).where(jobs.c.id == job_id)
+        if project_id is not None:
+            query = query.where(jobs.c.project_id == project_id)
+        return _one(self._store.read(query), job_id)
 
     def spec(self, job_id: str) -> AlignmentJobSpec:
         """The specification of a job. Fields that this version does not know are left out."""
         return AlignmentJobSpec.model_validate_json(self.get(job_id)["spec"], extra="ignore")
 
-    def page(self, limit: int, after: str | None) -> list[sqlite3.Row]:
-        """Up to `limit` jobs, newest first, older than the job `after`."""
-        if after is None:
-            return self._store.read("SELECT * FROM jobs ORDER BY number DESC LIMIT ?", (limit,))
-        number = self.get(after)["number"]
-        return self._store.read(
-            "SELECT * FROM jobs WHERE number < ? ORDER BY number DESC LIMIT ?", (number, limit)
-        )
+    def page(
+        self,
+        limit: int,
+        after: str | None,
+        project_id: str,
+        *,
+        statuses: Collection[str] = (),
+        name: str | None = None,
+    ) -> list[RowMapping]:
+        """Up to `limit` jobs of a project, newest first, older than the job `after`.
+
+        Args:
+            limit: most jobs to return.
+            after: id of the last job seen.
+            project_id: whose jobs.
+            statuses: only jobs in one of these states; empty is any.
+            name: only jobs whose name or id has this text in it, whatever its case.
+        """
+        query = sa.select(jobs).where(jobs.c.project_id == project_id)
+        if after is not None:
+            query = query.where(jobs.c.number < self.get(after, project_id)["number"])
+        if statuses:
+            query = query.where(jobs.c.status.in_(list(statuses)))
+        if name:
+            found = jobs.c.name.icontains(name, autoescape=True)
+            query = query.where(found | jobs.c.id.icontains(name, autoescape=True))
+        return list(self._store.read(query.order_by(jobs.c.number.desc()).limit(limit)))
 
     def count(self, status: JobStatus) -> int:
         """Jobs in a state."""
-        query = "SELECT COUNT(*) FROM jobs WHERE status = ?"
-        return self._store.read(query, (status,))[0][0]
+        query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status == status)
+        return next(iter(self._store.read(query)[0].values()))
 
-    def running_id(self) -> str | None:
-        """Id of the running job."""
-        query = "SELECT id FROM jobs WHERE status = ? ORDER BY number"
-        rows = self._store.read(query, (JobStatus.RUNNING,))
-        return rows[0]["id"] if rows else None
+    def running(self) -> list[RowMapping]:
+        """The running jobs, oldest first."""
+        query = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).order_by(jobs.c.number)
+        return list(self._store.read(query))
 
-    def claim_next(self) -> str | None:
-        """Mark the oldest queued job as running and return its id.
+    def claim_next(self, free_slots: int) -> RowMapping | None:
+        """Mark the next queued job as running and return its row.
 
-        Jobs start in the order of their numbers, so one that was interrupted comes first again.
+        The highest priority comes first, then the lowest number, so that one that was interrupted
+        is early again. A job that needs more slots than are free holds up those behind it: it would
+        never start beside a stream of smaller ones.
+
+        Args:
+            free_slots: engines that can be started.
         """
         with self._store.change() as connection:
-            row = connection.execute(
-                "SELECT id FROM jobs WHERE status = ? ORDER BY number LIMIT 1", (JobStatus.QUEUED,)
-            ).fetchone()
-            if row is None:
+            row = (
+                connection.execute(
+                    sa.select(jobs)
+                    .where(jobs.c.status == JobStatus.QUEUED)
+                    .order_by(jobs.c.priority.desc(), jobs.c.number)
+                    .limit(1)
+                    .with_for_update()
+                )
+                .mappings()
+                .first()
+            )
+            if row is None or row["slots"] > free_slots:
                 return None
             connection.execute(
-                "UPDATE jobs SET status = ?, started_at = ?, starts = starts + 1 WHERE id = ?",
-                (JobStatus.RUNNING, time.time(), row["id"]),
+                _change(row["id"]).values(
+                    status=JobStatus.RUNNING, started_at=time.time(), starts=jobs.c.starts + 1
+                )
             )
-        return row["id"]
+        return row
 
     def requeue_running(self, message: str) -> list[str]:
         """Put running jobs, whose process is gone, back into the queue; they resume later.
 
-        A job whose cancellation was asked for is cancelled instead.
+        A job whose cancellation was asked for is cancelled instead, and one that was to pause is
+        paused.
         """
+        requeued = []
         with self._store.change() as connection:
-            rows = connection.execute(
-                "SELECT id, cancel_requested_at FROM jobs WHERE status = ?", (JobStatus.RUNNING,)
-            ).fetchall()
-            for row in rows:
+            running = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).with_for_update()
+            for row in connection.execute(running).mappings().all():
+                job_id = row["id"]
                 if row["cancel_requested_at"] is not None:
-                    _end(connection, row["id"], JobStatus.CANCELLED)
-                    continue
-                connection.execute(
-                    "UPDATE jobs SET status = ? WHERE id = ?", (JobStatus.QUEUED, row["id"])
-                )
-                append_event(connection, row["id"], WarningEvent(code=RESUMED, message=message))
-        return [row["id"] for row in rows if row["cancel_requested_at"] is None]
+                    _end(connection, job_id, JobStatus.CANCELLED)
+                elif row["pause_requested_at"] is not None:
+                    _pause(connection, job_id)
+                else:
+                    connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
+                    append_event(connection, job_id, WarningEvent(code=RESUMED, message=message))
+                    requeued.append(job_id)
+        return requeued
 
     def request_cancel(self, job_id: str) -> None:
-        """Cancel a queued job at once; ask the process of a running one to stop. Idempotent.
+        """Cancel a waiting job at once; ask the process of a running one to stop. Idempotent.
 
         Raises:
             JobNotFoundError: no such job.
             JobConflictError: the job has succeeded or failed.
         """
         with self._store.change() as connection:
-            rows = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchall()
-            status = JobStatus(_one(rows, job_id)["status"])
+            status, _ = _locked(connection, job_id)
             if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
                 raise JobConflictError(f"job {job_id} has already {status}; nothing to cancel")
-            connection.execute(
-                "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
-                "WHERE id = ?",
-                (time.time(), job_id),
-            )
-            if status is JobStatus.QUEUED:
+            asked = sa.func.coalesce(jobs.c.cancel_requested_at, time.time())
+            connection.execute(_change(job_id).values(cancel_requested_at=asked))
+            if status in (JobStatus.QUEUED, JobStatus.PAUSED):
                 _end(connection, job_id, JobStatus.CANCELLED)
 
-    def cancel_requested_at(self, job_id: str) -> float | None:
-        """Unix time at which the user asked to cancel."""
-        query = "SELECT cancel_requested_at FROM jobs WHERE id = ?"
-        return _one(self._store.read(query, (job_id,)), job_id)["cancel_requested_at"]
+    def request_pause(self, job_id: str) -> None:
+        """Pause a queued job at once; ask the process of a running one to stop. Idempotent.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: the job has ended.
+        """
+        with self._store.change() as connection:
+            status, _ = _locked(connection, job_id)
+            if status.is_terminal:
+                raise JobConflictError(f"job {job_id} has already {status}; nothing to pause")
+            if status is JobStatus.RUNNING:
+                asked = sa.func.coalesce(jobs.c.pause_requested_at, time.time())
+                connection.execute(_change(job_id).values(pause_requested_at=asked))
+            else:
+                _pause(connection, job_id)
+
+    def resume(self, job_id: str) -> None:
+        """Queue a paused job again; one that is about to pause goes on. Idempotent.
+
+        Raises:
+            JobNotFoundError: no such job.
+            JobConflictError: the job has ended.
+        """
+        with self._store.change() as connection:
+            status, _ = _locked(connection, job_id)
+            if status.is_terminal:
+                raise JobConflictError(
+                    f"job {job_id} has already {status}; clone it to run it again"
+                )
+            if status is JobStatus.PAUSED:
+                connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
+            connection.execute(_change(job_id).values(pause_requested_at=None))
+
+    def stop_requested_at(self, job_id: str) -> float | None:
+        """Unix time at which the user asked to cancel or to pause."""
+        row = self.get(job_id)
+        return row["cancel_requested_at"] or row["pause_requested_at"]
 
     def succeed(self, job_id: str, result: ResultEvent) -> bool:
         """End a running job with its result. False if it was not running any more."""
         with self._store.change() as connection:
             return _end(connection, job_id, JobStatus.SUCCEEDED, result=result.model_dump_json())
 
-    def cancel(self, job_id: str) -> bool:
-        """End a running job as cancelled. False if it was not running any more."""
+    def stop(self, job_id: str) -> bool:
+        """Pause or cancel a running job, whichever was asked for. False if it was not running."""
         with self._store.change() as connection:
-            return _end(connection, job_id, JobStatus.CANCELLED)
+            status, row = _locked(connection, job_id)
+            if status is not JobStatus.RUNNING:
+                return False
+            if row["cancel_requested_at"] is None and row["pause_requested_at"] is not None:
+                _pause(connection, job_id)
+            elif row["cancel_requested_at"] is None:
+                # Resumed while its process was stopping.
+                connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
+            else:
+                _end(connection, job_id, JobStatus.CANCELLED)
+        return True
 
-    def fail(self, job_id: str, code: str, message: str) -> bool:
+    def fail(self, job_id: str, code: str, message: str, param: str | None = None) -> bool:
         """End a running job as failed and add its error event. False if it was not running."""
         with self._store.change() as connection:
-            is_ended = _end(connection, job_id, JobStatus.FAILED, code=code, message=message)
+            is_ended = _end(
+                connection,
+                job_id,
+                JobStatus.FAILED,
+                error_code=code,
+                error_message=message,
+                error_param=param,
+            )
             if is_ended:
                 append_event(connection, job_id, ErrorEvent(code=code, message=message))
         return is_ended
 
 
-def append_event(connection: sqlite3.Connection, job_id: str, event: Event) -> int:
-    """Add an event to a job inside a transaction and return its number."""
-    row = connection.execute(
-        "SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE job_id = ?", (job_id,)
-    ).fetchone()
+def add_job(
+    connection: Connection,
+    spec: AlignmentJobSpec,
+    project_id: str,
+    *,
+    priority: int = 0,
+    request: dict[str, Any] | None = None,
+) -> str:
+    """Queue a job inside a transaction and return its id."""
+    job_id = f"ftjob-{secrets.token_hex(8)}"
     connection.execute(
-        "INSERT INTO events (job_id, seq, type, created_at, data) VALUES (?, ?, ?, ?, ?)",
-        (job_id, row[0], event.type, time.time(), event.model_dump_json()),
+        sa.insert(jobs).values(
+            id=job_id,
+            project_id=project_id,
+            name=spec.name,
+            status=JobStatus.QUEUED,
+            priority=priority,
+            slots=spec.engine.workers,
+            created_at=time.time(),
+            spec=spec.model_dump_json(),
+            request=json.dumps(request or {}),
+        )
     )
-    return row[0]
+    return job_id
 
 
-def _one(rows: list[sqlite3.Row], job_id: str) -> sqlite3.Row:
+def append_event(connection: Connection, job_id: str, event: Event) -> int:
+    """Add an event to a job inside a transaction and return its number."""
+    # The job's row is the lock under which its events are numbered.
+    connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+    highest = sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))
+    number = connection.execute(highest.where(events.c.job_id == job_id)).scalar_one() + 1
+    connection.execute(
+        sa.insert(events).values(
+            job_id=job_id,
+            seq=number,
+            type=event.type,
+            created_at=time.time(),
+            score=_score(event),
+            data=event.model_dump_json(),
+        )
+    )
+    return number
+
+
+def _score(event: Event) -> float | None:
+    if isinstance(event, ValidationEvent):
+        value = event.score
+    elif isinstance(event, GenerationEvent):
+        value = event.mean
+    else:
+        return None
+    return value if value - value == 0 else None  # neither NaN nor infinite
+
+
+def _one(rows: Any, job_id: str) -> RowMapping:
     if not rows:
         raise JobNotFoundError(f"there is no job {job_id}")
     return rows[0]
 
 
-def _end(
-    connection: sqlite3.Connection,
-    job_id: str,
-    status: JobStatus,
-    *,
-    result: str | None = None,
-    code: str | None = None,
-    message: str | None = None,
-) -> bool:
-    marks = ", ".join("?" * len(_TERMINAL))
-    cursor = connection.execute(
-        "UPDATE jobs SET status = ?, finished_at = ?, result = ?, error_code = ?, "
-        f"error_message = ? WHERE id = ? AND status NOT IN ({marks})",
-        (status, time.time(), result, code, message, job_id, *_TERMINAL),
+def _locked(connection: Connection, job_id: str) -> tuple[JobStatus, RowMapping]:
+    query = sa.select(jobs).where(jobs.c.id == job_id).with_for_update()
+    row = _one(connection.execute(query).mappings().all(), job_id)
+    return JobStatus(row["status"]), row
+
+
+def _change(job_id: str) -> sa.Update:
+    return sa.update(jobs).where(jobs.c.id == job_id)
+
+
+def _pause(connection: Connection, job_id: str) -> None:
+    connection.execute(_change(job_id).values(status=JobStatus.PAUSED, pause_requested_at=None))
+
+
+def _end(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> bool:
+    ended = connection.execute(
+        _change(job_id)
+        .where(jobs.c.status.not_in(_TERMINAL))
+        .values(status=status, finished_at=time.time(), pause_requested_at=None, **values)
     )
-    return cursor.rowcount == 1
+    return ended.rowcount == 1

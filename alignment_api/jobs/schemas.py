@@ -14,6 +14,7 @@ class JobStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -21,7 +22,7 @@ class JobStatus(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """True once the job will not change any more."""
-        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)
 
 
 class _Answer(BaseModel):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.engine import RowMapping
 
 from alignment_api.jobs.checks import find_problems
 from alignment_api.jobs.events import EventBatch, EventRepository
@@ -38,7 +39,7 @@ class JobService:
         self._resolve_file = resolve_file
         self._on_queued = on_queued
 
-    def create(self, spec: AlignmentJobSpec) -> Job:
+    def create(self, spec: AlignmentJobSpec, project_id: str) -> Job:
         """Check a job's files and reward, and queue it.
 
         Raises:
@@ -47,7 +48,7 @@ class JobService:
         problems = find_problems(spec, self._resolve_file, self._settings.reward_policy)
         if problems:
             raise problem_error(problems)
-        job_id = self._jobs.add(spec)
+        job_id = self._jobs.add(spec, project_id)
         self._on_queued()
         return self.get(job_id)
 
@@ -55,9 +56,9 @@ class JobService:
         """One job."""
         return self._show(self._jobs.get(job_id))
 
-    def page(self, limit: int, after: str | None) -> JobList:
+    def page(self, limit: int, after: str | None, project_id: str) -> JobList:
         """A page of jobs, newest first."""
-        rows = self._jobs.page(limit + 1, after)
+        rows = self._jobs.page(limit + 1, after, project_id)
         return JobList(data=[self._show(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
     def cancel(self, job_id: str) -> Job:
@@ -89,7 +90,7 @@ class JobService:
             _pack(Path(json.loads(row["result"])["adapter"]), archive, job_id)
         return archive
 
-    def _show(self, row: sqlite3.Row) -> Job:
+    def _show(self, row: RowMapping) -> Job:
         failure = None
         if row["error_code"] is not None:
             failure = JobFailure(code=row["error_code"], message=row["error_message"])

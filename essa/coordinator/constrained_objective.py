@@ -146,8 +146,9 @@ class ConstrainedObjective(Objective):
         index = int(np.flatnonzero(exhausted & (self._gaps_K > 0))[0])
         one = self._problem.method.constraints[index]
         return (
-            f"the multiplier of {one.component} {one.direction} {one.threshold:g} is at its bound "
-            "and the threshold is not reached: it may be out of reach beside the others. Change "
+            f"the multiplier of {one.component} {one.direction} "
+            f"{self._problem.threshold_K[index]:g} is at its bound and "
+            "the threshold is not reached: it may be out of reach beside the others. Change "
             f"method.constraints.{index}.threshold, or run longer"
         )
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from essa.coordinator.fitness import split_half_reliability
 from essa.coordinator.objective import Objective
+from essa.errors import NonFiniteFitnessError
 from essa.ports import Evaluator
-from essa.search.base import SearchStrategy
-from essa.types import FloatArray, PopulationScores, Row
+from essa.search.base import SearchStrategy, StepReport
+from essa.types import FloatArray, PopulationScores, Row, describe_failures
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,18 @@ def roll_out(
             max_missing_frac=objective.max_missing_frac,
         ),
     )
+
+
+def tell(search: SearchStrategy, found: Generation) -> StepReport:
+    """Let the search move.
+
+    Raises:
+        NonFiniteFitnessError: too few candidates have a fitness; it names the failures.
+    """
+    try:
+        return search.tell(found.fitness)
+    except NonFiniteFitnessError as error:
+        failures = describe_failures(found.scores.failures)
+        raise NonFiniteFitnessError(
+            f"{error.message}. Failures: {failures}", **error.detail
+        ) from error

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from essa.coordinator import report
-from essa.coordinator.fitness import component_means
-from essa.coordinator.generation import roll_out
+from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.method import make_objective, searched_with
 from essa.coordinator.objective import Verdict
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.coordinator.stopping import eta_s, stop_reason
+from essa.coordinator.watched_evaluator import WatchedEvaluator
 from essa.data import JobData, draw_batch
-from essa.errors import NonFiniteFitnessError
-from essa.events import ResultEvent, StageEvent, ValidationEvent, WarningEvent
-from essa.ports import Clock, Evaluator, EventSink
-from essa.search.base import SearchStrategy, StepReport
+from essa.events import ResultEvent, StageEvent, WarningEvent
+from essa.ports import Clock, Evaluator, EventSink, MonotonicClock, Recorder
+from essa.search.base import SearchStrategy
 from essa.search.registry import make_search
 from essa.spec.job import AlignmentJobSpec
-from essa.types import FloatArray, PopulationScores, describe_failures
+from essa.types import EvaluationKind, FloatArray, PopulationScores, describe_failures
 
 RELIABILITY_FLOOR = 0.3
 """Split-half reliability under which a generation learned next to nothing."""
 RELIABILITY_PATIENCE = 3
 """Generations in a row under the floor before the user is warned."""
-
-
-class MonotonicClock(Clock):
-    """The machine's clock."""
-
-    def now_s(self) -> float:
-        return time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,10 @@ class Coordinator:
         basis_digest: identity of the bases; a checkpoint over others is refused.
         dimension: D.
         checkpoint: file that is written after every generation and resumed from.
-        spent_s, spent_tokens: what the job has used before the search (preparation, warm start).
+        spent_s, spent_tokens, spent_samples: what the job has used before the search
+            (preparation, warm start).
+        recorder: takes what is only looked at.
+        devices: GPUs, or cores where there are none, that the engines hold.
     """
 
     def __init__(
@@ -72,6 +66,9 @@ class Coordinator:
         clock: Clock | None = None,
         spent_s: float = 0.0,
         spent_tokens: int = 0,
+        spent_samples: int = 0,
+        recorder: Recorder | None = None,
+        devices: int = 1,
     ) -> None:
         self._spec = spec
         self._data = data
@@ -80,11 +77,13 @@ class Coordinator:
         self._dimension = dimension
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
+        self._recorder = recorder or Recorder()
+        self._devices = devices
         self._objective = make_objective(spec, dimension)
         saved = load_run(
             checkpoint, basis_digest, lambda text: self._warn("checkpoint_fallback", text)
         )
-        self._told_failures: set[str] = set()
+        self._told: set[str] = set()
         self._is_resumed = saved is not None
         if saved is not None:
             self._objective.restore(saved.objective)
@@ -93,6 +92,7 @@ class Coordinator:
             best_vector=np.zeros(dimension),
             elapsed_s=spent_s,
             tokens=spent_tokens,
+            samples=spent_samples,
         )
         self._started_s = self._clock.now_s() - self._state.elapsed_s
 
@@ -115,6 +115,7 @@ class Coordinator:
 
     def _start(self) -> SearchStrategy:
         state, spec = self._state, self._spec
+        self._recorder.begin(state.generation if self._is_resumed else -1)
         if self._is_resumed:
             self._say(f"resumed after generation {state.generation}")
         else:
@@ -124,7 +125,9 @@ class Coordinator:
         )
         if state.search is not None:
             search.restore(state.search)
-        else:
+        # A crash may have lost the newest one.
+        self._recorder.vector(state.generation, search.mean)
+        if state.search is None:
             self._decide(self._validate(search.mean))
             self._save(search)
         return search
@@ -135,7 +138,7 @@ class Coordinator:
             return spec.sigma_init
         prompts = spec.ladder.prompts or self._spec.batch_size
         outcome = probe_ladder(
-            self._evaluator,
+            self._watched("ladder", 0),
             self._objective,
             draw_batch(self._data.train, prompts, seed=self._spec.seed, generation=0),
             dimension=self._dimension,
@@ -146,7 +149,6 @@ class Coordinator:
                 StageEvent(stage="ladder", message="trying step sizes", done=done, total=total)
             ),
         )
-        self._state.tokens += outcome.event.tokens
         self._sink.emit(outcome.event)
         if (outcome.reliability or 0.0) < RELIABILITY_FLOOR:
             self._warn(
@@ -164,16 +166,18 @@ class Coordinator:
         began_s = self._clock.now_s()
         number = state.generation + 1
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
-        found = roll_out(self._evaluator, objective, search, batch, number)
-        step = _tell(search, found.fitness, found.scores)
+        found = roll_out(self._watched("train", number), objective, search, batch, number)
+        self._recorder.rollouts("train", number, batch, found.scores)
+        step = tell(search, found)
         objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
         self._watch_reliability(found.reliability)
         self._watch_failures(found.scores)
-        self._watch_objective()
+        self._tell_once("constraint_out_of_reach", objective.warning())
+        self._tell_once("records_not_written", self._recorder.failure())
         state.generation = number
-        state.tokens += found.scores.tokens
+        self._recorder.vector(number, search.mean)
         evaluated_s = self._clock.now_s()
         is_due = number % spec.evaluation.every == 0 or number == spec.budget.generations
         is_due = is_due or objective.wants_verdict
@@ -192,13 +196,14 @@ class Coordinator:
                 found,
                 step_norm=step.step_norm,
                 generation_s=generation_s,
+                device_s=state.elapsed_s * self._devices,
                 eta_s=eta_s(spec.budget, state, self._clock.now_s() - began_s),
             )
         )
 
     def _decide(self, verdict: Verdict | None) -> None:
         state = self._state
-        state.elapsed_s = self._clock.now_s() - self._started_s
+        state.elapsed_s = self._elapsed_s()
         # A target reached by breaking a constraint is not reached.
         score = verdict.score.mean if verdict is not None and verdict.is_feasible else None
         state.stop_reason = stop_reason(self._spec.budget, state, score)
@@ -220,17 +225,16 @@ class Coordinator:
                 "Raise search.sigma_init or batch_size, or use sigma_init: auto",
             )
 
-    def _watch_objective(self) -> None:
-        message = self._objective.warning()
-        if message is not None and message not in self._told_failures:
-            self._told_failures.add(message)
-            self._warn("constraint_out_of_reach", message)
+    def _tell_once(self, code: str, message: str | None) -> None:
+        if message is not None and message not in self._told:
+            self._told.add(message)
+            self._warn(code, message)
 
     def _watch_failures(self, scores: PopulationScores) -> None:
         """Tell every kind of failure once; the events carry the counts of missing scores."""
-        news = scores.failures.keys() - self._told_failures
+        news = scores.failures.keys() - self._told
         if news:
-            self._told_failures |= news
+            self._told |= news
             self._warn(
                 "missing_scores", f"some scores are missing: {describe_failures(scores.failures)}"
             )
@@ -238,10 +242,10 @@ class Coordinator:
     def _validate(self, vector: FloatArray) -> Verdict | None:
         """Judge a mean vector on the validation set; remember it if it is the best so far."""
         state = self._state
-        scores = self._evaluator.evaluate(
-            vector[None, :], self._data.validation, label="validation"
-        )
-        state.tokens += scores.tokens
+        number, rows = state.generation, self._data.validation
+        watched = self._watched("validation", number)
+        scores = watched.evaluate(vector[None, :], rows, label="validation")
+        self._recorder.rollouts("validation", number, rows, scores)
         verdict = self._objective.judge(scores, vector)
         if not verdict.merit:
             self._warn(
@@ -256,16 +260,11 @@ class Coordinator:
             state.best_score, state.best_ci95 = mean, (low, high)
             state.best_merit = verdict.merit
             state.best_vector = vector.copy()
-            state.best_generation = state.generation
+            state.best_generation = number
+        elapsed_s = self._elapsed_s()
         self._sink.emit(
-            ValidationEvent(
-                generation=state.generation,
-                score=mean,
-                ci95=(low, high),
-                is_best=is_best,
-                components=component_means(scores.components, 0),
-                constraints=list(verdict.constraints),
-                is_feasible=verdict.is_feasible if verdict.constraints else None,
+            report.validation_event(
+                state, verdict, scores, is_best, elapsed_s, elapsed_s * self._devices
             )
         )
         return verdict
@@ -275,25 +274,26 @@ class Coordinator:
     def _test(self, vector: FloatArray) -> ResultEvent:
         self._sink.emit(StageEvent(stage="test", message="scoring the test set"))
         vectors = np.stack([np.zeros(self._dimension), vector])
-        scores = self._evaluator.evaluate(vectors, self._data.test, with_base=True, label="test")
+        watched = self._watched("test", None)
+        scores = watched.evaluate(vectors, self._data.test, with_base=True, label="test")
+        self._recorder.rollouts("test", None, self._data.test, scores)
         state = self._state
-        state.tokens += scores.tokens
-        state.elapsed_s = self._clock.now_s() - self._started_s
+        state.elapsed_s = self._elapsed_s()
         return report.result_event(
             state, self._objective, self._data, scores, self._spec.evaluation.samples
         )
+
+    def _elapsed_s(self) -> float:
+        return self._clock.now_s() - self._started_s
+
+    def _watched(self, kind: EvaluationKind, generation: int | None) -> Evaluator:
+        return WatchedEvaluator(
+            self._evaluator, self._state, self._recorder, self._elapsed_s,
+            kind=kind, generation=generation,
+        )  # fmt: skip
 
     def _say(self, message: str) -> None:
         self._sink.emit(StageEvent(stage="search", message=message))
 
     def _warn(self, code: str, message: str) -> None:
         self._sink.emit(WarningEvent(code=code, message=message))
-
-
-def _tell(search: SearchStrategy, fitness_N: FloatArray, scores: PopulationScores) -> StepReport:
-    try:
-        return search.tell(fitness_N)
-    except NonFiniteFitnessError as error:
-        raise NonFiniteFitnessError(
-            f"{error.message}. Failures: {describe_failures(scores.failures)}", **error.detail
-        ) from error

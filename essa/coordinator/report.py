@@ -6,12 +6,19 @@ import numpy as np
 
 from essa.coordinator.fitness import bootstrap_interval, component_means
 from essa.coordinator.generation import Generation
-from essa.coordinator.objective import Objective
+from essa.coordinator.objective import Objective, Verdict
 from essa.coordinator.state import RunState
 from essa.data import JobData
-from essa.events import CompletionSample, GenerationEvent, ResultEvent, ScoreSummary
+from essa.events import (
+    CompletionSample,
+    GenerationEvent,
+    ResultEvent,
+    ScoreSummary,
+    ValidationEvent,
+)
+from essa.records.rollouts import spread
 from essa.search.base import SearchStrategy
-from essa.types import FloatArray, PopulationScores, Row
+from essa.types import FloatArray, PopulationScores
 
 BASE, WARM_START, ALIGNED = 0, 1, 2
 """Rows of the final evaluation."""
@@ -25,6 +32,7 @@ def generation_event(
     *,
     step_norm: float,
     generation_s: float,
+    device_s: float,
     eta_s: float,
 ) -> GenerationEvent:
     """Summarise one generation, which took `generation_s` without validation."""
@@ -49,9 +57,37 @@ def generation_event(
         coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s),
         elapsed_s=state.elapsed_s,
         eta_s=eta_s,
+        device_s=device_s,
+        tokens=state.tokens,
+        samples=state.samples,
         components=component_means(scores.components),
         constraints=list(objective.status()),
         feasible_frac=objective.feasible_frac(found.means_N_J),
+    )
+
+
+def validation_event(
+    state: RunState,
+    verdict: Verdict,
+    scores: PopulationScores,
+    is_best: bool,
+    elapsed_s: float,
+    device_s: float,
+) -> ValidationEvent:
+    """Summarise the mean vector's validation, the first row of `scores`."""
+    mean, low, high = verdict.score
+    return ValidationEvent(
+        generation=state.generation,
+        score=mean,
+        ci95=(low, high),
+        is_best=is_best,
+        components=component_means(scores.components, 0),
+        constraints=list(verdict.constraints),
+        is_feasible=verdict.is_feasible if verdict.constraints else None,
+        elapsed_s=elapsed_s,
+        device_s=device_s,
+        tokens=state.tokens,
+        samples=state.samples,
     )
 
 
@@ -71,7 +107,7 @@ def result_event(
         adapter="",
         samples=[
             CompletionSample(
-                prompt=_shown(rows[index]),
+                prompt=rows[index].written,
                 base=answers[BASE][index],
                 warm_start=answers[WARM_START][index],
                 aligned=answers[ALIGNED][index],
@@ -115,18 +151,6 @@ def precision_gap(
         f"searched on. Set engine.precision to {served} to search on the base you serve, or "
         f"evaluation.serving_precision to {searched} to serve the one you searched on"
     )
-
-
-def spread(size: int, count: int) -> list[int]:
-    """Up to `count` indices spread evenly over `size` rows."""
-    count = min(size, count)
-    return [index * size // count for index in range(count)]
-
-
-def _shown(row: Row) -> str:
-    """The prompt as the user wrote it, without the chat template around it."""
-    written = row.columns.get("prompt")
-    return written if isinstance(written, str) else row.prompt
 
 
 def _validation(state: RunState, prompts: int) -> ScoreSummary | None:

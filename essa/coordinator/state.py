@@ -31,6 +31,7 @@ class RunState:
     best_ci95: tuple[float, float] = (float("nan"), float("nan"))
     best_generation: int = 0
     tokens: int = 0
+    samples: int = 0
     elapsed_s: float = 0.0
     unreliable_streak: int = 0
     stop_reason: str = ""
@@ -50,6 +51,7 @@ def save_run(path: Path, state: RunState) -> None:
             "sigma_init",
             "best_generation",
             "tokens",
+            "samples",
             "elapsed_s",
             "unreliable_streak",
             "stop_reason",

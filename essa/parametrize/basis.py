@@ -24,6 +24,9 @@ from essa.parametrize.dimension import Target, check_target, selected_count
 from essa.parametrize.singular import Svd, product_svd, thin_svd
 from essa.parametrize.storage import write_file
 
+BASIS_FILE = "basis.safetensors"
+"""Name of the bases in a run's folder."""
+
 _FORMAT = 1
 
 

@@ -37,6 +37,12 @@ class EvaluationSpec(SpecModel):
     """Score the validation set every so many generations."""
     samples: int = Field(default=5, ge=0)
     """Test completions kept side by side in the result."""
+    rollouts: Literal["all", "sampled", "none"] = "sampled"
+    """Completions kept with their scores in the run's folder: all of them, up to `rollouts_kept` of
+    every generation and of every validation, or none. The final test is kept whole."""
+    rollouts_kept: int = Field(default=2048, ge=1)
+    """With rollouts `sampled`: completions kept of one generation, all candidates on as many of its
+    prompts as fit."""
     max_missing_frac: float = Field(default=0.25, ge=0, lt=1)
     """A candidate with a larger share of missing scores is missing as a whole: it has no fitness
     and no weight in the update."""

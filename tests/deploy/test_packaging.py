@@ -60,7 +60,8 @@ def test_wheel_holds_every_module_of_the_packages(wheel_names) -> None:
 
 
 def test_wheel_holds_the_status_page(wheel_names) -> None:
-    pages = {path.as_posix() for path in (ROOT / "alignment_api" / "static").iterdir()}
+    static = ROOT / "alignment_api" / "static"
+    pages = {path.as_posix() for path in static.rglob("*") if path.is_file()}
     assert pages
     assert {Path(page).relative_to(ROOT).as_posix() for page in pages} <= {
         path.as_posix() for path in wheel_names

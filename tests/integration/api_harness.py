@@ -90,7 +90,7 @@ def job_spec(folder: Path, **changes: Any) -> dict[str, Any]:
 @contextmanager
 def running_service(home: Path, **changes: Any) -> Iterator[Service]:
     """The service in a thread of this process, on a free loopback port."""
-    given = {"poll_s": 0.05, "job_command": SCRIPTED_JOB, **changes}
+    given = {"poll_s": 0.05, "job_command": SCRIPTED_JOB, "auth": "off", **changes}
     settings = Settings(home=home, port=0, **given)
     app = create_app(settings)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
@@ -117,6 +117,7 @@ def serve_process(home: Path, port: int) -> Iterator[tuple[subprocess.Popen[byte
         "ESSA_HOME": str(home),
         "ESSA_PORT": str(port),
         "ESSA_POLL_S": "0.05",
+        "ESSA_AUTH": "off",
         "ESSA_JOB_COMMAND": " ".join(SCRIPTED_JOB),
     }
     command = [sys.executable, "-m", "alignment_api.cli.main", "serve"]

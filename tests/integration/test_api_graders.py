@@ -25,7 +25,7 @@ TONE_AND_ANSWER = {
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     home: Path = tmp_path_factory.mktemp("home")
-    with TestClient(create_app(Settings(home=home, job_command=SCRIPTED_JOB))) as started:
+    with TestClient(create_app(Settings(home=home, auth="off", job_command=SCRIPTED_JOB))) as started:
         yield started
 
 

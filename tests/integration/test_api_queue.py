@@ -43,7 +43,7 @@ def test_only_one_job_runs_and_the_others_follow_in_order(service: Service) -> N
     second, third = service.submit(), service.submit()
     service.wait_for(first, "running")
     health = service.client.get("/healthz").json()
-    assert (health["running_job"], health["queued_jobs"]) == (first, 2)
+    assert (health["running_jobs"], health["queued_jobs"]) == ([first], 2)
     assert service.job(second)["status"] == service.job(third)["status"] == "queued"
     service.allow(first, 1, 2, 3, 4)
     service.wait_for(third, "succeeded")

@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(home: Path) -> Iterator[TestClient]:
-    settings = Settings(home=home, job_command=SCRIPTED_JOB, max_upload_bytes=4000, poll_s=0.05)
+    settings = Settings(home=home, auth="off", job_command=SCRIPTED_JOB, max_upload_bytes=4000, poll_s=0.05)
     with TestClient(create_app(settings), raise_server_exceptions=False) as started:
         yield started
 
@@ -116,7 +116,7 @@ def test_jobs_are_listed_newest_first_in_pages(client: TestClient, home: Path) -
         answer = client.post("/v1/jobs", json=job_spec(home, name=f"job {number}"))
         assert answer.status_code == 201
         ids.append(answer.json()["id"])
-    assert ids[0].startswith("job-")
+    assert ids[0].startswith("ftjob-")
     page = client.get("/v1/jobs", params={"limit": 2}).json()
     assert [job["id"] for job in page["data"]] == [ids[4], ids[3]]
     assert page["has_more"] is True

@@ -18,10 +18,11 @@ from workers.warm_start.sft import train_lora
 
 @dataclass(frozen=True)
 class WarmStartResult:
-    """Folder of the adapter and the tokens spent on it."""
+    """Folder of the adapter, and the tokens and completions spent on it."""
 
     folder: Path
     tokens: int = 0
+    samples: int = 0
 
 
 def make_warm_start(
@@ -46,8 +47,9 @@ def make_warm_start(
         return WarmStartResult(Path(spec.path).expanduser())
     if out_dir.is_dir():
         return WarmStartResult(out_dir)
-    tokens = 0
+    tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
+        samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
         pairs, tokens = _sample_pairs(spec, train, evaluator, encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
@@ -55,7 +57,7 @@ def make_warm_start(
     train_lora(
         model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
     )
-    return WarmStartResult(out_dir, tokens)
+    return WarmStartResult(out_dir, tokens, samples)
 
 
 def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from types import FrameType
 
 import uvicorn
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     check_package_owners()
     with home_lock(settings.home) as lock:
-        app = create_app(settings, lock)
+        app = create_app(settings, lock, _show_first_key)
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -42,6 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
         listener = config.bind_socket()
         _Server(config).run(sockets=[listener])
     return 0
+
+
+def _show_first_key(key: str) -> None:
+    print(
+        "There are no API keys yet. This one may do everything, and is shown this once:\n\n"
+        f"    {key}\n\n"
+        "Set ESSA_API_KEY to it; `essa keys` makes others.\n",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _logging() -> dict[str, object]:

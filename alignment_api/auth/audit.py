@@ -1,0 +1,86 @@
+"""A record of every request that writes."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+
+import anyio.to_thread
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from alignment_api.errors import StoreError
+from alignment_api.store import Store
+from alignment_api.store.tables import audit
+
+logger = logging.getLogger(__name__)
+
+_READS = ("GET", "HEAD", "OPTIONS")
+
+
+class AuditRepository:
+    """Adds and reads entries; nothing changes or removes them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, **entry: object) -> None:
+        """Add one entry, with the columns of the table."""
+        with self._store.change() as connection:
+            connection.execute(sa.insert(audit).values(at=time.time(), **entry))
+
+    def page(self, limit: int, before: int | None) -> list[RowMapping]:
+        """Up to `limit` entries, newest first, with a lower number than `before`."""
+        query = sa.select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(audit.c.number < before)
+        return list(self._store.read(query))
+
+
+class AuditTrail:
+    """ASGI middleware: after every request under `/v1` that is no read, one entry.
+
+    Refused ones too: who tried what with which key is worth knowing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and record how it ended."""
+        is_write = scope["type"] == "http" and scope["method"] not in _READS
+        if not is_write or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            await anyio.to_thread.run_sync(_record, Request(scope), status)
+
+
+def _record(request: Request, status: int) -> None:
+    caller = getattr(request.state, "caller", None)
+    entry = {
+        "project_id": caller.project_id if caller else None,
+        "key_id": caller.key_id if caller else None,
+        "request_id": getattr(request.state, "request_id", None) or uuid.uuid4().hex,
+        "action": f"{request.method} {request.url.path}",
+        "status": status,
+        "address": request.client.host if request.client else None,
+    }
+    try:
+        request.app.state.audit.add(**entry)
+    except StoreError:
+        # The answer has gone out; the log keeps what the store could not.
+        logger.exception("not audited: %s", entry)

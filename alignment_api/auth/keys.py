@@ -1,0 +1,175 @@
+"""API keys and the projects they belong to.
+
+A key is shown once, when it is made; the store has its SHA-256. Keys are 256 random bits, so a slow
+hash would protect nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Collection
+from enum import StrEnum
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
+
+from alignment_api.errors import DuplicateError, KeyNotFoundError, ProjectNotFoundError
+from alignment_api.store import Store
+from alignment_api.store.tables import api_keys, projects
+from essa.errors import SpecError
+
+PREFIX = "essa-"
+DEFAULT_PROJECT = "default"
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "read"
+    """See jobs, files and models of its project."""
+    SUBMIT = "submit"
+    """Run, pause and cancel jobs, upload and delete files, ask models."""
+    CODE = "code"
+    """Send rewards that are Python code."""
+    ADMIN = "admin"
+    """Make and revoke keys and projects, read the audit log."""
+
+
+class NewKey(NamedTuple):
+    """A key that was just made."""
+
+    secret: str
+    """The key itself; it is nowhere else."""
+    row: RowMapping
+
+
+class KeyRepository:
+    """Reads, makes and revokes keys and projects."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def ensure_project(self, name: str = DEFAULT_PROJECT) -> str:
+        """Id of the project of this name, which is made where there is none."""
+        try:
+            return self.project_named(name)["id"]
+        except ProjectNotFoundError:
+            return self.add_project(name)["id"]
+
+    def add_project(self, name: str) -> RowMapping:
+        """Make a project.
+
+        Raises:
+            DuplicateError: there is one of this name.
+        """
+        # The default project has the same id everywhere, so that a store can be copied.
+        project_id = "proj_default" if name == DEFAULT_PROJECT else f"proj_{secrets.token_hex(8)}"
+        values = {"id": project_id, "name": name, "created_at": time.time()}
+        try:
+            with self._store.change() as connection:
+                connection.execute(sa.insert(projects).values(**values))
+        except DuplicateError as error:
+            raise DuplicateError(f"there is a project {name!r} already; use it") from error
+        return self.project_named(name)
+
+    def project_named(self, name: str) -> RowMapping:
+        """A project by its name or its id."""
+        query = sa.select(projects).where((projects.c.name == name) | (projects.c.id == name))
+        rows = self._store.read(query)
+        if not rows:
+            raise ProjectNotFoundError(f"there is no project {name!r}")
+        return rows[0]
+
+    def projects(self) -> list[RowMapping]:
+        """All projects, oldest first."""
+        return list(self._store.read(sa.select(projects).order_by(projects.c.created_at)))
+
+    def add(
+        self,
+        name: str,
+        scopes: Collection[Scope],
+        project_id: str,
+        expires_at: float | None = None,
+    ) -> NewKey:
+        """Make a key.
+
+        Args:
+            name: what people call it.
+            scopes: what it may do.
+            project_id: the project whose jobs, files and models it sees.
+            expires_at: Unix seconds.
+        Raises:
+            SpecError: no scopes.
+        """
+        if not scopes:
+            known = ", ".join(Scope)
+            raise SpecError(f"the key {name!r} has no scopes; give some of {known}", field="scopes")
+        secret = PREFIX + secrets.token_urlsafe(32)
+        key_id = f"key_{secrets.token_hex(8)}"
+        with self._store.change() as connection:
+            connection.execute(
+                sa.insert(api_keys).values(
+                    id=key_id,
+                    project_id=project_id,
+                    name=name,
+                    sha256=_digest(secret),
+                    hint=f"{secret[: len(PREFIX) + 4]}…{secret[-2:]}",
+                    scopes=" ".join(scope for scope in Scope if scope in scopes),
+                    created_at=time.time(),
+                    expires_at=expires_at,
+                )
+            )
+        return NewKey(secret, self.get(key_id))
+
+    def get(self, key_id: str) -> RowMapping:
+        """One key with the name of its project as `project`.
+
+        Raises:
+            KeyNotFoundError: no such key.
+        """
+        rows = self._store.read(_keys().where(api_keys.c.id == key_id))
+        if not rows:
+            raise KeyNotFoundError(f"there is no key {key_id}")
+        return rows[0]
+
+    def all(self) -> list[RowMapping]:
+        """Every key, newest first."""
+        return list(self._store.read(_keys().order_by(api_keys.c.created_at.desc())))
+
+    def is_empty(self) -> bool:
+        """True while no key was ever made."""
+        return not self._store.read(sa.select(api_keys.c.id).limit(1))
+
+    def find(self, secret: str) -> RowMapping | None:
+        """The valid key with this secret: neither revoked nor expired."""
+        found = self._store.read(_keys().where(api_keys.c.sha256 == _digest(secret)))
+        row = found[0] if found else None
+        if row is None or row["revoked_at"] is not None:
+            return None
+        if row["expires_at"] is not None and row["expires_at"] <= time.time():
+            return None
+        return row
+
+    def revoke(self, key_id: str) -> RowMapping:
+        """Make a key useless. Idempotent."""
+        self.get(key_id)
+        with self._store.change() as connection:
+            connection.execute(
+                sa.update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(revoked_at=time.time())
+            )
+        return self.get(key_id)
+
+
+def _keys() -> sa.Select[tuple[object, ...]]:
+    return sa.select(api_keys, projects.c.name.label("project")).join(
+        projects, projects.c.id == api_keys.c.project_id
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""What the endpoints about keys, projects and the audit take and answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alignment_api.auth.keys import DEFAULT_PROJECT, Scope
+
+_Name = Field(min_length=1, max_length=80)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class ProjectRequest(_Model):
+    """A project to make."""
+
+    name: str = _Name
+
+
+class Project(_Model):
+    """Whose jobs, files and models are kept apart from those of other projects."""
+
+    id: str
+    object: Literal["organization.project"] = "organization.project"
+    name: str
+    created_at: int
+    """Unix seconds, as all times here."""
+
+
+class ProjectList(_Model):
+    """All projects, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[Project]
+
+
+class KeyRequest(_Model):
+    """A key to make."""
+
+    name: str = _Name
+    """What people call it."""
+    scopes: list[Scope] = Field(default=[Scope.READ, Scope.SUBMIT], min_length=1)
+    project: str = DEFAULT_PROJECT
+    """Name or id of its project."""
+    expires_in_s: float | None = Field(default=None, gt=0)
+
+
+class ApiKey(_Model):
+    """A key, without its secret."""
+
+    id: str
+    object: Literal["organization.api_key"] = "organization.api_key"
+    name: str
+    project: Project
+    scopes: list[Scope]
+    hint: str
+    """Its first and last letters."""
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class NewApiKey(ApiKey):
+    """A key that was just made."""
+
+    value: str
+    """The key. It is shown this once."""
+
+
+class ApiKeyList(_Model):
+    """All keys, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[ApiKey]
+
+
+class AuditEntry(_Model):
+    """One request that wrote, or tried to."""
+
+    id: int
+    object: Literal["organization.audit_log"] = "organization.audit_log"
+    at: float
+    project_id: str | None
+    key_id: str | None
+    request_id: str
+    action: str
+    """Method and path."""
+    status: int
+    """HTTP status of the answer."""
+    address: str | None
+
+
+class AuditList(_Model):
+    """A page of the audit log, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[AuditEntry]
+    has_more: bool
+
+
+class WhoKey(_Model):
+    """The caller's key."""
+
+    id: str | None
+    name: str
+    scopes: list[Scope]
+    hint: str | None
+
+
+class WhoProject(_Model):
+    """The caller's project."""
+
+    id: str
+    name: str
+
+
+class Who(_Model):
+    """Who a key belongs to and what it may do."""
+
+    object: Literal["organization.me"] = "organization.me"
+    key: WhoKey
+    """Without an id where the service asks for no keys."""
+    project: WhoProject

@@ -1,0 +1,111 @@
+// What uPlot does not draw by itself: intervals, thresholds, marked generations, shaded stretches.
+
+import { colours, faded } from "./theme.js";
+
+/** Whiskers of 95 % intervals. `rows()` yields `{x, low, high}`. */
+export function intervalPlugin(rows, colour) {
+  return drawn("draw", (u, context) => {
+    context.strokeStyle = colours()[colour];
+    context.lineWidth = 1.25 * devicePixelRatio;
+    const cap = 3 * devicePixelRatio;
+    context.beginPath();
+    for (const { x, low, high } of rows()) {
+      if (x < u.scales.x.min || x > u.scales.x.max) continue;
+      const px = u.valToPos(x, "x", true);
+      const [from, to] = [u.valToPos(low, "y", true), u.valToPos(high, "y", true)];
+      context.moveTo(px, from);
+      context.lineTo(px, to);
+      for (const end of [from, to]) {
+        context.moveTo(px - cap, end);
+        context.lineTo(px + cap, end);
+      }
+    }
+    context.stroke();
+  });
+}
+
+/** Horizontal lines with a label. `lines()` yields `{y, label, colour, side}`; `side` shades what is
+ * on the wrong side: "above" or "below". */
+export function thresholdPlugin(lines) {
+  return drawn("drawAxes", (u, context) => {
+    const { left, top, width, height } = u.bbox;
+    for (const { y, label, colour = "bad", side } of lines()) {
+      const py = u.valToPos(y, "y", true);
+      context.fillStyle = colours()["bad-area"];
+      if (side === "above") context.fillRect(left, top, width, py - top);
+      if (side === "below") context.fillRect(left, py, width, top + height - py);
+      context.strokeStyle = colours()[colour];
+      context.lineWidth = devicePixelRatio;
+      context.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+      line(context, left, py, left + width, py);
+      write(context, label, left + width - 4 * devicePixelRatio, py, "right");
+    }
+  });
+}
+
+/** Vertical lines with a label. `marks()` yields `{x, label, colour}`. */
+export function markPlugin(marks) {
+  return drawn("draw", (u, context) => {
+    const { left, top, width, height } = u.bbox;
+    for (const { x, label, colour = "axis" } of marks()) {
+      if (x < u.scales.x.min || x > u.scales.x.max) continue;
+      const px = u.valToPos(x, "x", true);
+      context.strokeStyle = colours()[colour];
+      context.lineWidth = devicePixelRatio;
+      context.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+      line(context, px, top, px, top + height);
+      const isRight = px > left + width / 2;
+      const shift = (isRight ? -5 : 5) * devicePixelRatio;
+      write(context, label, px + shift, top + 14 * devicePixelRatio, isRight ? "right" : "left");
+    }
+  });
+}
+
+/** Shaded stretches of x. `stretches()` yields `{from, to}`. */
+export function stretchPlugin(stretches) {
+  return drawn("drawClear", (u, context) => {
+    const { left, top, width, height } = u.bbox;
+    context.fillStyle = colours()["bad-area"];
+    for (const { from, to } of stretches()) {
+      const start = Math.max(left, u.valToPos(from, "x", true));
+      const end = Math.min(left + width, u.valToPos(to, "x", true));
+      if (end > start) context.fillRect(start, top, end - start, height);
+    }
+  });
+}
+
+function drawn(hook, draw) {
+  return {
+    hooks: {
+      [hook]: (u) => {
+        const { left, top, width, height } = u.bbox;
+        u.ctx.save();
+        u.ctx.beginPath();
+        u.ctx.rect(left, top, width, height);
+        u.ctx.clip();
+        draw(u, u.ctx);
+        u.ctx.restore();
+      },
+    },
+  };
+}
+
+function line(context, x1, y1, x2, y2) {
+  context.beginPath();
+  context.moveTo(x1, y1);
+  context.lineTo(x2, y2);
+  context.stroke();
+}
+
+function write(context, text, x, y, align) {
+  if (!text) return;
+  context.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  context.textAlign = align;
+  context.textBaseline = "bottom";
+  context.lineWidth = 3 * devicePixelRatio;
+  context.setLineDash([]);
+  context.strokeStyle = faded(colours().surface, 0.85);
+  context.strokeText(text, x, y - 2 * devicePixelRatio);
+  context.fillStyle = colours().text;
+  context.fillText(text, x, y - 2 * devicePixelRatio);
+}

@@ -1,0 +1,57 @@
+// One completion: where it comes from, its scores, the prompt, the answer or its word diff.
+
+import { number } from "../charts/format.js";
+import { changedWords, wordDiff } from "../charts/word_diff.js";
+import { el } from "../dom.js";
+
+/** `reference`: null, or a promise of `{label, text}`, where text is null if there is none. */
+export function completionCard(item, reference) {
+  const answer = el("p", { class: "completion" }, item.completion);
+  const note = el("p", { class: "chart-note", hidden: true });
+  const card = el(
+    "article",
+    { class: "completion-card" },
+    el("header", {}, el("span", { class: "completion-from" }, origin(item)), scores(item)),
+    el("details", { class: "completion-prompt" }, el("summary", {}, firstLine(item.prompt)), el("p", { class: "completion" }, item.prompt)),
+    note,
+    answer,
+  );
+  reference?.then(
+    (found) => compare(item, found, answer, note),
+    (error) => say(note, error.message),
+  );
+  return card;
+}
+
+function compare(item, { label, text }, answer, note) {
+  if (text === null) return say(note, `Not compared: ${label}.`);
+  const { removed, added } = changedWords(text, item.completion);
+  say(note, `Against ${label}: ${added} words added, ${removed} removed.`);
+  answer.replaceWith(wordDiff(text, item.completion));
+}
+
+function say(note, text) {
+  note.textContent = text;
+  note.hidden = false;
+}
+
+function origin({ set, generation, candidate, model, prompt_index: prompt }) {
+  const parts = [set, model?.replace("_", " ")];
+  if (generation !== null && generation !== undefined) parts.push(`generation ${generation}`);
+  if (candidate !== null && candidate !== undefined) parts.push(candidate < 0 ? "mean vector" : `candidate ${candidate}`);
+  parts.push(`prompt ${prompt}`);
+  return parts.filter(Boolean).join(" · ");
+}
+
+function scores({ score, components }) {
+  const chips = Object.entries(components ?? {}).map(([name, value]) =>
+    el("span", { class: "score-chip" }, name, " ", el("b", {}, number(value))),
+  );
+  const total = el("span", { class: "score-total" }, score === null ? "no score" : number(score));
+  return el("span", { class: "scores" }, ...chips, total);
+}
+
+function firstLine(prompt) {
+  const line = prompt.trim().split("\n")[0];
+  return line.length > 160 ? `${line.slice(0, 160)}…` : line || "(empty prompt)";
+}

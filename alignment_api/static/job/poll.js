@@ -1,0 +1,32 @@
+// Ask again when the job has reported something, not more often than every two seconds.
+
+const PAUSE_MS = 2000;
+
+/** Call `take` now and after reports; `stop()` ends it. */
+export function poll(take, history) {
+  let timer = null;
+  let [isRunning, isWanted, isStopped] = [false, false, false];
+  const run = async () => {
+    timer = null;
+    [isRunning, isWanted] = [true, false];
+    try {
+      await take();
+    } finally {
+      isRunning = false;
+      if (isWanted && !isStopped) schedule();
+    }
+  };
+  const schedule = () => {
+    isWanted = true;
+    if (!isRunning) timer ??= setTimeout(run, PAUSE_MS);
+  };
+  const stopListening = history.onChange(schedule);
+  run();
+  return {
+    stop: () => {
+      isStopped = true;
+      clearTimeout(timer);
+      stopListening();
+    },
+  };
+}

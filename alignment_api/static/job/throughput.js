@@ -1,0 +1,22 @@
+// Tokens a second from work items, whose tokens are spread evenly over the time each took.
+
+const BINS = 240;
+
+/** Columns `[middle of the bin in s, tokens per second]` over all items. */
+export function throughput(items) {
+  const until = Math.max(...items.map((item) => item.ended_s));
+  const from = Math.min(...items.map((item) => item.started_s));
+  const width = (until - from) / BINS || 1;
+  const sums = new Array(BINS).fill(0);
+  for (const { started_s: start, ended_s: end, tokens } of items) {
+    if (!tokens) continue;
+    const first = Math.floor((start - from) / width);
+    const last = Math.min(BINS - 1, Math.floor((end - from) / width));
+    for (let bin = first; bin <= last; bin += 1) {
+      const overlap = Math.min(end, from + (bin + 1) * width) - Math.max(start, from + bin * width);
+      const share = end > start ? Math.max(0, overlap) / (end - start) : 1;
+      sums[bin] += (tokens * share) / width;
+    }
+  }
+  return [sums.map((_, bin) => from + (bin + 0.5) * width), sums];
+}

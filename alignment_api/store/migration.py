@@ -1,0 +1,60 @@
+"""Bring the tables of a store up to date with Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from alignment_api.errors import StoreError
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def upgrade(engine: sa.Engine, shown_url: str) -> None:
+    """Create or migrate the tables.
+
+    Raises:
+        StoreError: the database has other tables, or those of a newer program.
+    """
+    config = _config()
+    with engine.execution_options(is_writing=True).begin() as connection:
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None and found not in known:
+            raise _foreign(shown_url, f"version {found}")
+        if found is None and "jobs" in sa.inspect(connection).get_table_names():
+            raise _foreign(shown_url, "tables without a version")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_current(engine: sa.Engine, shown_url: str) -> None:
+    """Check that the tables are those of this program.
+
+    Raises:
+        StoreError: they are not.
+    """
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != head:
+        raise _foreign(shown_url, f"version {found}")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
+
+
+def _foreign(shown_url: str, what: str) -> StoreError:
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    return StoreError(
+        f"the store {shown_url} has {what}, this program reads version {head}; name another folder "
+        "with ESSA_HOME, or another database with ESSA_DATABASE_URL"
+    )

@@ -1,0 +1,54 @@
+"""Mean vectors of a run, one file a generation: with the bases they give every adapter back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from essa.errors import CheckpointCorruptError
+from essa.parametrize.storage import write_file
+from essa.types import FloatArray
+
+FOLDER = "vectors"
+_SUFFIX = ".npy"
+
+
+def write_vector(run_dir: Path, generation: int, vector: FloatArray) -> None:
+    """Keep the mean after a generation, float64; 0 is the warm start."""
+    content = io.BytesIO()
+    np.save(content, np.asarray(vector, dtype=np.float64), allow_pickle=False)
+    write_file(_path(run_dir, generation), content.getvalue())
+
+
+def read_vector(run_dir: Path, generation: int) -> FloatArray:
+    """The mean after a generation.
+
+    Raises:
+        FileNotFoundError: none was kept.
+        CheckpointCorruptError: the file is damaged.
+    """
+    path = _path(run_dir, generation)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise CheckpointCorruptError(
+            f"{path} is damaged: {error}; restore it from a backup"
+        ) from error
+
+
+def kept_generations(run_dir: Path) -> list[int]:
+    """Generations whose mean is kept, in order."""
+    return sorted(int(path.stem) for path in (run_dir / FOLDER).glob(f"[0-9]*{_SUFFIX}"))
+
+
+def drop_vectors(run_dir: Path, after: int) -> None:
+    """Delete the means of later generations."""
+    for generation in kept_generations(run_dir):
+        if generation > after:
+            _path(run_dir, generation).unlink(missing_ok=True)
+
+
+def _path(run_dir: Path, generation: int) -> Path:
+    return run_dir / FOLDER / f"{generation:06d}{_SUFFIX}"
