@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio.to_thread
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 
 from alignment_api import health
 from alignment_api.auth import endpoints as auth_endpoints
@@ -18,22 +17,27 @@ from alignment_api.auth.access import open_access
 from alignment_api.auth.audit import AuditRepository, AuditTrail
 from alignment_api.auth.keys import KeyRepository
 from alignment_api.body_limit import BodyLimit
+from alignment_api.devices import find_devices
 from alignment_api.error_handlers import install_error_handlers
 from alignment_api.files import endpoints as file_endpoints
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
+from alignment_api.fine_tuning import endpoints as job_endpoints
+from alignment_api.fine_tuning import event_endpoints
+from alignment_api.fine_tuning.event_service import JobEventService
+from alignment_api.fine_tuning.hub import EventHub
+from alignment_api.fine_tuning.service import JobService
 from alignment_api.graders import endpoints as grader_endpoints
 from alignment_api.graders.service import GraderService
 from alignment_api.home import FolderLock, home_lock
-from alignment_api.jobs import endpoints as job_endpoints
-from alignment_api.jobs.service import JobService
+from alignment_api.observability.endpoints import observe_jobs, observe_requests
+from alignment_api.openapi import install_openapi
 from alignment_api.ownership import DISTRIBUTION
+from alignment_api.pages import add_pages
 from alignment_api.queue import JobQueue
 from alignment_api.records import endpoints as record_endpoints
 from alignment_api.settings import Settings
 from alignment_api.store import Store
-
-_STATIC = Path(__file__).parent / "static"
 
 
 def create_app(
@@ -61,13 +65,16 @@ def create_app(
     install_error_handlers(app)
     app.add_middleware(AuditTrail)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    observe_requests(app, settings)
     app.include_router(job_endpoints.router)
+    app.include_router(event_endpoints.router)
     app.include_router(file_endpoints.router)
     app.include_router(grader_endpoints.router)
     app.include_router(record_endpoints.router)
     app.include_router(auth_endpoints.router)
     app.include_router(health.router)
-    app.add_api_route("/", _page, include_in_schema=False)
+    add_pages(app)
+    install_openapi(app)
     return app
 
 
@@ -80,13 +87,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.keys = keys
     app.state.audit = AuditRepository(store)
     app.state.access = open_access(settings, keys, app.state.on_first_key)
-    queue = JobQueue(store, settings)
+    devices = find_devices(settings.engine_slots, os.environ)
+    queue = JobQueue(store, settings, devices)
     files = FileService(FileRepository(store), settings.files_dir)
     app.state.store = store
     app.state.queue = queue
     app.state.files = files
     app.state.graders = GraderService(settings)
-    app.state.jobs = JobService(store, settings, files.resolve, queue.notify)
+    app.state.jobs = JobService(store, settings, files, devices, queue.notify)
+    app.state.job_events = JobEventService(store)
+    app.state.hub = EventHub(app.state.job_events.read, settings.poll_s, app.state.closing)
+    observe_jobs(app, store, queue, settings)
     queue.start()
     try:
         yield
@@ -95,7 +106,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(queue.stop)
         store.close()
         app.state.lock.release()
-
-
-def _page() -> FileResponse:
-    return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})

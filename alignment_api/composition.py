@@ -11,6 +11,7 @@ from pathlib import Path
 from essa.events import ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
+from essa.spec.export import ExportSpec
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 
 
@@ -88,3 +89,45 @@ def quantize_model(
         is_replacing=is_replacing,
         progress=progress,
     )
+
+
+def write_export(
+    run_dir: Path,
+    spec: ExportSpec,
+    folder: Path,
+    *,
+    cache_dir: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Fill an empty folder with an export of a run and its model card.
+
+    Only the formats that read the base load torch; an adapter can be written in the API process.
+
+    Args:
+        run_dir: the run's folder.
+        spec: what to write.
+        folder: an empty folder.
+        cache_dir: folder of prepared models.
+        progress: told one line a step.
+    Raises:
+        JobConflictError: the run has not come so far.
+        EssaError: it cannot be exported that way.
+    """
+    from workers.export.write import write_export as write
+
+    write(run_dir, spec, folder, cache_dir=cache_dir, progress=progress)
+
+
+def model_card(run_dir: Path, spec: ExportSpec) -> str:
+    """The model card of an export, in Markdown. Loads no torch.
+
+    Args:
+        run_dir: the run's folder.
+        spec: the export.
+    Raises:
+        JobConflictError: the run has not come so far.
+    """
+    from workers.export.card import model_card as card
+    from workers.export.source import RunSource
+
+    return card(RunSource(run_dir), spec)

@@ -10,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from alignment_api.errors import ErrorBody, ErrorEnvelope, InvalidKeyError, StoreError, status_of
+from alignment_api.errors import ErrorBody, ErrorEnvelope, InvalidKeyError, status_of
+from alignment_api.observability.context import REQUEST_ID_HEADER
 from essa.errors import EssaError, SpecError
 from essa.spec.problem import Problem, problems_of
 
@@ -35,9 +36,11 @@ def envelope(status: int, message: str, code: str | None, param: str | None = No
 async def _known_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, EssaError):
         return await _unknown_error(request, error)
-    if isinstance(error, StoreError):
-        logger.error("store failed on %s %s", request.method, request.url.path, exc_info=error)
-    answer = envelope(status_of(error), error.message, error.code, error.detail.get("field"))
+    status = status_of(error)
+    request.state.error_code = error.code
+    if status >= 500:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    answer = envelope(status, error.message, error.code, error.detail.get("field"))
     if "retry_after_s" in error.detail:
         answer.headers["Retry-After"] = str(math.ceil(error.detail["retry_after_s"]))
     if isinstance(error, InvalidKeyError):
@@ -48,6 +51,7 @@ async def _known_error(request: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         return await _unknown_error(request, error)
+    request.state.error_code = SpecError.code
     problems = [problem.without_prefix() for problem in _request_problems(error)]
     message = "; ".join(str(problem) for problem in problems)
     return envelope(400, message, SpecError.code, problems[0].field or None)
@@ -73,5 +77,12 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again after this answer, so the server's log has the traceback.
-    message = f"{request.method} {request.url.path} failed; the server's log has the cause"
-    return envelope(500, message, "internal_error")
+    request_id = getattr(request.state, "request_id", None)
+    message = (
+        f"{request.method} {request.url.path} failed; the server's log has the cause beside the "
+        f"request id {request_id}"
+    )
+    answer = envelope(500, message, "internal_error")
+    if request_id is not None:  # answered outside of the middleware that adds it
+        answer.headers[REQUEST_ID_HEADER] = request_id
+    return answer

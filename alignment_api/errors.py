@@ -11,6 +11,13 @@ EssaError
 ├── InvalidKeyError          no API key, or none that is valid
 ├── InsufficientScopeError   the key may not do this
 ├── RateLimitError           too many requests
+├── MethodNotAvailableError  a way to fine-tune that is not offered
+├── KeyReuseError            an Idempotency-Key came with another request
+├── FileInUseError           an unfinished job needs the file
+├── UnstorableError          a value that the database cannot hold
+├── ModelNotFoundError       no such model in the caller's project
+├── NotServedError           a model that cannot be asked here
+├── ModelServerError         the process that runs a model does not start, or stopped
 └── ApiRequestError          (CLI) the service refused a request or cannot be reached
 
 The body is OpenAI's envelope: `{"error": {"message", "type", "param", "code"}}`. The handlers that
@@ -94,6 +101,48 @@ class RateLimitError(EssaError):
     code = "rate_limit_exceeded"
 
 
+class MethodNotAvailableError(EssaError):
+    """A way to fine-tune that this service does not offer."""
+
+    code = "method_not_available"
+
+
+class KeyReuseError(EssaError):
+    """An Idempotency-Key came again with another request."""
+
+    code = "idempotency_key_reuse"
+
+
+class FileInUseError(EssaError):
+    """An unfinished job needs the file."""
+
+    code = "file_in_use"
+
+
+class UnstorableError(EssaError):
+    """A value that the database cannot hold."""
+
+    code = "invalid_value"
+
+
+class ModelNotFoundError(EssaError):
+    """No such model in the caller's project."""
+
+    code = "model_not_found"
+
+
+class NotServedError(EssaError):
+    """A model that is listed but cannot be asked here; the message says why."""
+
+    code = "model_not_served"
+
+
+class ModelServerError(EssaError):
+    """The process that runs a model does not start, or stopped in mid-answer."""
+
+    code = "model_server_failed"
+
+
 class ApiRequestError(EssaError):
     """The service refused a request, or cannot be reached."""
 
@@ -113,6 +162,13 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     InsufficientScopeError: 403,
     RateLimitError: 429,
     JobConflictError: 409,
+    KeyReuseError: 409,
+    FileInUseError: 409,
+    MethodNotAvailableError: 400,
+    UnstorableError: 400,
+    ModelNotFoundError: 404,
+    NotServedError: 400,
+    ModelServerError: 503,
     JobError: 400,
     DuplicateError: 409,
     StoreError: 503,

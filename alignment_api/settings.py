@@ -35,6 +35,10 @@ class Settings(BaseModel):
     job_command: tuple[str, ...] | None = None
     """Program that runs one job; None is `python -m alignment_api.job_process`. The environment
     variable is split like a shell command line."""
+    engine_slots: int | None = Field(default=None, ge=1)
+    """Engines that run at once, of all jobs together; None is one for each GPU, or for each CPU
+    core where there are none. A job holds a slot for each of its engines, and with it that share of
+    the machine."""
     auth: Literal["on", "off"] = "on"
     """Requests need an API key. `off` is for one person: it is refused unless `host` is a loopback
     address."""
@@ -48,10 +52,21 @@ class Settings(BaseModel):
     """A cancelled job that is still there after this time is killed."""
     shutdown_grace_s: float = Field(default=15.0, ge=0)
     """Time a running job gets to stop its workers when the service stops."""
+    retry_window_s: float = Field(default=600.0, ge=0)
+    """Clients repeat a request that got no answer. A repeated creation of a job is answered with
+    the job that the first one made, if that was no longer ago than this."""
     poll_s: float = Field(default=0.3, gt=0)
     """Pause between two looks at the store."""
     heartbeat_s: float = Field(default=15.0, gt=0)
     """Longest silence on an event stream."""
+
+    log_format: Literal["json", "text"] | None = None
+    """None is text on a terminal and JSON elsewhere, one object a line."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least important lines that are logged, in any case of letters."""
+    metrics: Literal["on", "off", "key"] = "on"
+    """Who may read `/metrics`: everybody, nobody, or keys with the scope `read`. They are numbers
+    over all projects."""
 
     reward_python: bool = False
     """Jobs may carry rewards of type `python`: code of their own, run on this machine."""
@@ -62,6 +77,11 @@ class Settings(BaseModel):
     `*.example.org`. The environment variable separates them by commas."""
     reward_private_hosts: bool = False
     """Those hosts may be at private and loopback addresses."""
+    grader_url: str | None = None
+    """OpenAI-compatible endpoint, such as `https://api.example.org/v1`, that graders of OpenAI's
+    type `score_model` ask; its host must be one of `reward_hosts`. None refuses such graders."""
+    grader_api_key: str | None = None
+    """Name of the secret that is sent there."""
     reward_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """Values that rewards use by name: `ESSA_REWARD_SECRET_OPENAI` is the secret `openai`."""
 
@@ -69,6 +89,11 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
 
     @field_validator("job_command", mode="before")
     @classmethod

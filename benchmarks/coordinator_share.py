@@ -2,8 +2,9 @@
 
 Runs real generations of the coordinator's loop at the paper's size (population 96, d = 1,792)
 against an evaluator that only translates vectors to scales, as every evaluator must, and returns
-made-up rewards. What is timed: ask, scales, shaping, reliability, tell, checkpoint to disk, events.
-Last line: one JSON object.
+made-up rewards and texts. What is timed: ask, scales, shaping, reliability, tell, checkpoint to
+disk, events, and handing records over. `--rollouts` records as a job does, in a thread whose
+processor time is told beside it. Last line: one JSON object.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +26,14 @@ from essa.events import Event, GenerationEvent
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import Evaluator, EventSink
+from essa.ports import Evaluator, EventSink, Recorder
+from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
-from essa.types import FloatArray, PopulationScores, Row
+from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
 REFERENCE_S = 10.0
 """Length of the generation that the share is stated for."""
+_ANSWER_WORDS = 60
 
 
 def main() -> None:
@@ -39,6 +44,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--generations", type=int, default=30)
     parser.add_argument("--strategy", default="sep_cma_es")
+    parser.add_argument("--rollouts", choices=["off", "none", "sampled", "all"], default="off")
+    parser.add_argument("--rollout-s", type=float, default=0.0, help="length of rollouts")
     arguments = parser.parse_args()
     codec = _codec(arguments.layers)
     rows = tuple(Row(index, f"prompt {index}", {}) for index in range(4 * arguments.prompts))
@@ -54,28 +61,38 @@ def main() -> None:
             },
             "batch_size": arguments.prompts,
             "budget": {"generations": arguments.generations},
-            "evaluation": {"every": arguments.generations},
+            "evaluation": {"every": arguments.generations}
+            | ({} if arguments.rollouts == "off" else {"rollouts": arguments.rollouts}),
         }
     )
     sink = _Collector()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        recorder = Recorder()
+        if arguments.rollouts != "off":
+            recorder = stack.enter_context(RunRecorder(Path(folder), spec.evaluation))
         Coordinator(
             spec,
             JobData(rows, rows[:2], rows[:2]),
-            _InstantEvaluator(codec),
+            _MadeUpEvaluator(codec, arguments.rollout_s),
             sink,
             dimension=codec.dimension,
             basis_digest=codec.basis.digest,
             checkpoint=Path(folder) / "search.ckpt",
+            recorder=recorder,
         ).run()
+        stack.close()
+        kept_bytes = sum(path.stat().st_size for path in Path(folder).glob("rollouts/train-*"))
     seconds = [event.coordinator_s for event in sink.generations[1:]]
     median, worst = statistics.median(seconds), max(seconds)
+    writing_s = getattr(recorder, "cpu_s", 0.0) / arguments.generations
     print(
         f"{'strategy':<14}{'population':>11}{'d':>7}{'median ms':>11}{'worst ms':>10}{'share':>9}"
+        f"{'writing ms':>12}{'KB kept':>9}"
     )
     print(
         f"{arguments.strategy:<14}{arguments.population:>11}{codec.dimension:>7}"
         f"{1e3 * median:>11.1f}{1e3 * worst:>10.1f}{median / REFERENCE_S:>9.3%}"
+        f"{1e3 * writing_s:>12.1f}{kept_bytes / arguments.generations / 1e3:>9.0f}"
     )
     print(
         json.dumps(
@@ -84,6 +101,9 @@ def main() -> None:
                 "strategy": arguments.strategy,
                 "population": arguments.population,
                 "dimension": codec.dimension,
+                "rollouts": arguments.rollouts,
+                "writing_cpu_s": writing_s,
+                "kept_bytes": kept_bytes / arguments.generations,
                 "median_s": median,
                 "worst_s": worst,
                 "share_of_10_s": median / REFERENCE_S,
@@ -92,9 +112,10 @@ def main() -> None:
     )
 
 
-class _InstantEvaluator(Evaluator):
-    def __init__(self, codec: SingularValueCodec) -> None:
+class _MadeUpEvaluator(Evaluator):
+    def __init__(self, codec: SingularValueCodec, rollout_s: float) -> None:
         self._codec = codec
+        self._rollout_s = rollout_s
         self._rng = np.random.default_rng(0)
 
     def evaluate(
@@ -108,8 +129,18 @@ class _InstantEvaluator(Evaluator):
         self._codec.scales(vectors_N_D)
         count = len(vectors_N_D) + with_base
         rewards = self._rng.normal(size=(count, len(rows)))
-        texts = [[""] * len(rows) for _ in range(count)]
-        return PopulationScores(rewards, {}, texts, 0, 0, rollout_s=0.0, reward_s=0.0)
+        began_s = time.monotonic()
+        words = self._rng.integers(10_000, size=(count, len(rows), _ANSWER_WORDS)).tolist()
+        texts = [[" ".join(map(str, answer)) for answer in row] for row in words]
+        time.sleep(self._rollout_s)
+        rollout_s = time.monotonic() - began_s
+        spans = tuple(
+            WorkSpan(number % 8, 0.0, rollout_s, (number % count,), 100) for number in range(64)
+        )
+        components = dict.fromkeys(("first", "second"), rewards / 2)
+        return PopulationScores(
+            rewards, components, texts, 0, 0, rollout_s=rollout_s, reward_s=0.0, spans=spans
+        )
 
 
 class _Collector(EventSink):

@@ -25,6 +25,7 @@ from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
 from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
+from workers.export.provenance import write_provenance
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
 from workers.job_context import JobContext, JobRun
@@ -85,6 +86,7 @@ def run_alignment_job(
     # Before the search: a base that cannot be had must not cost a finished one.
     served = serving_engine(spec)
     serving = plan if served == spec.engine else context.plan(served)
+    write_provenance(context, plan, serving)
     with ray_cluster() as nodes, closing(reward):
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)

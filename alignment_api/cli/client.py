@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,10 @@ from alignment_api.errors import ApiRequestError
 from essa.events import Event, WarningEvent, event_adapter
 from essa.spec import AlignmentJobSpec
 
+JOBS = "/v1/fine_tuning/jobs"
+
 _TIMEOUT_S = 30.0
+_TRIES = 3
 _SILENCE_S = 60.0
 _LONGEST_PAUSE_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -34,18 +38,24 @@ class WatchedEvent(NamedTuple):
 class ApiClient:
     """One service. A context manager that closes its connections."""
 
-    def __init__(self, server: str, *, patience_s: float = 60.0) -> None:
+    def __init__(self, server: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
             server: address, such as `http://127.0.0.1:8400`.
+            key: API key; None for a service that asks for none.
             patience_s: how long a broken event stream is tried again.
         """
         self._server = server.rstrip("/")
         self._patience_s = patience_s
         # A proxy of the environment cannot reach this machine's own loopback.
         use_proxy = urlsplit(self._server).hostname not in _LOOPBACK
-        self._http = httpx.Client(base_url=self._server, timeout=_TIMEOUT_S, trust_env=use_proxy)
+        self._http = httpx.Client(
+            base_url=self._server,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=_TIMEOUT_S,
+            trust_env=use_proxy,
+        )
 
     def __enter__(self) -> ApiClient:
         return self
@@ -58,21 +68,40 @@ class ApiClient:
     ) -> None:
         self.close()
 
-    def submit(self, spec: AlignmentJobSpec) -> dict[str, Any]:
-        """Queue a job and return it."""
-        return self._json("POST", "/v1/jobs", json=spec.model_dump(mode="json"))
+    def submit(self, spec: AlignmentJobSpec, **extras: Any) -> dict[str, Any]:
+        """Queue a job, once however often the request must be sent, and return it.
+
+        Args:
+            spec: the job.
+            extras: `priority`, `suffix`, `metadata`.
+        """
+        body = spec.model_dump(mode="json") | extras
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._json("POST", JOBS, json=body, headers=headers, tries=_TRIES)
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
-        return self._json("GET", f"/v1/jobs/{job_id}")
+        return self._json("GET", f"{JOBS}/{job_id}")
 
     def jobs(self, limit: int) -> list[dict[str, Any]]:
         """The newest jobs."""
-        return self._json("GET", "/v1/jobs", params={"limit": limit})["data"]
+        return self._json("GET", JOBS, params={"limit": limit})["data"]
 
-    def cancel(self, job_id: str) -> dict[str, Any]:
-        """Cancel a job."""
-        return self._json("POST", f"/v1/jobs/{job_id}/cancel")
+    def steer(self, job_id: str, what: str) -> dict[str, Any]:
+        """Cancel, pause or resume a job.
+
+        Args:
+            job_id: the job.
+            what: `cancel`, `pause` or `resume`.
+        """
+        return self._json("POST", f"{JOBS}/{job_id}/{what}")
+
+    def clone(
+        self, job_id: str, changes: dict[str, Any], priority: int | None = None
+    ) -> dict[str, Any]:
+        """Queue a job like another one."""
+        body = {"changes": changes, "priority": priority}
+        return self._json("POST", f"{JOBS}/{job_id}/clone", json=body)
 
     def upload(self, path: Path) -> dict[str, Any]:
         """Upload a data file."""
@@ -81,9 +110,10 @@ class ApiClient:
 
     def fetch_adapter(self, job_id: str, target: Path) -> None:
         """Write the zip of a job's adapter to `target`."""
-        path = f"/v1/jobs/{job_id}/adapter"
+        path = f"{JOBS}/{job_id}/export"
+        query = {"format": "adapter"}
         try:
-            with self._http.stream("GET", path) as answer, target.open("wb") as file:
+            with self._http.stream("GET", path, params=query) as answer, target.open("wb") as file:
                 _check(answer)
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
@@ -134,16 +164,19 @@ class ApiClient:
     def _messages(self, job_id: str, last: int) -> Iterator[Any]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
         timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
-        path = f"/v1/jobs/{job_id}/events"
+        path = f"{JOBS}/{job_id}/events"
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
             _check(answer)
             yield from read_messages(answer.iter_lines())
 
-    def _json(self, method: str, path: str, **request: Any) -> Any:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+    def _json(self, method: str, path: str, tries: int = 1, **request: Any) -> Any:
+        for left in reversed(range(tries)):
+            try:
+                answer = self._http.request(method, path, **request)
+                break
+            except httpx.TransportError as error:
+                if left == 0 or isinstance(error, httpx.ConnectError):
+                    raise self._unreachable(error) from error
         _check(answer)
         return answer.json()
 
@@ -170,10 +203,12 @@ def _check(answer: httpx.Response) -> None:
 def _event(text: str) -> Event:
     entry = json.loads(text)
     try:
-        return event_adapter.validate_python(entry["data"])
+        # Its number stands beside what the event says.
+        said = {name: value for name, value in entry["data"].items() if name != "seq"}
+        return event_adapter.validate_python(said)
     except ValidationError:
         # A newer service may report kinds that this client does not know.
-        kind = entry.get("type")
+        kind = entry["data"].get("type")
         return WarningEvent(
             code="unreadable_event", message=f"event {entry.get('id')} of kind {kind!r} not shown"
         )

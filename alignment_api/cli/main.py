@@ -80,6 +80,8 @@ def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_job_file(parser)
     _add_server(parser)
     parser.add_argument("--watch", action="store_true", help="show the job's progress to its end")
+    parser.add_argument("--suffix", help="part of the aligned model's name")
+    _add_priority(parser)
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -105,12 +107,17 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     listing.add_argument("--limit", type=int, default=20, help="jobs to show (default 20)")
     watch = _add(commands, "watch", "watch", "Show the progress of a job to its end.")
     cancel = _add(commands, "cancel", "jobs", "Cancel a job.")
+    pause = _add(commands, "pause", "jobs", "Stop a job for now; its engines become free.")
+    resume = _add(commands, "resume", "jobs", "Let a paused job go on where it stopped.")
+    clone = _add(commands, "clone", "clone", "Queue a job like another one, with changes.")
     export = _add(commands, "export", "export", "Fetch the adapter of a finished job.")
-    for parser in (watch, cancel, export):
+    for parser in (watch, cancel, pause, resume, clone, export):
         parser.add_argument("job_id", metavar="JOB")
+    _add_overrides(clone)
+    _add_priority(clone)
     export.add_argument("folder", type=Path, help="where to put the adapter's files")
     export.add_argument("--force", action="store_true", help="replace files that are there")
-    for parser in (listing, watch, cancel, export):
+    for parser in (listing, watch, cancel, pause, resume, clone, export):
         _add_server(parser)
 
 
@@ -205,6 +212,10 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_job_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job_file", type=Path, metavar="JOB.yaml", help="the job, YAML or JSON")
+    _add_overrides(parser)
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -218,6 +229,17 @@ def _add_job_file(parser: argparse.ArgumentParser) -> None:
 def _add_server(parser: argparse.ArgumentParser) -> None:
     server = os.environ.get("ESSA_URL", _DEFAULT_SERVER)
     parser.add_argument("--server", default=server, help=f"address of the service ({server})")
+    parser.add_argument(
+        "--key",
+        default=os.environ.get("ESSA_API_KEY"),
+        help="API key (default: the variable ESSA_API_KEY)",
+    )
+
+
+def _add_priority(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--priority", type=int, metavar="N", help="higher ones start first (default 0)"
+    )
 
 
 def _add_home(parser: argparse.ArgumentParser) -> None:

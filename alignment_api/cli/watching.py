@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.text import Text
 
@@ -20,10 +22,11 @@ def watch_job(client: ApiClient, job_id: str, console: Console | None = None) ->
     """
     console = console or Console()
     job = client.job(job_id)
-    title = f"{job['name']} ({job_id})"
+    name = job["essa"]["name"]
+    title = f"{name} ({job_id})"
     console.print(title, highlight=False)
     try:
-        with LiveView(console, job["name"]) as view:
+        with LiveView(console, name) as view:
             for watched in client.watch(job_id, on_break=view.note):
                 # The job object below says the same once more.
                 if not isinstance(watched.event, ErrorEvent):
@@ -34,9 +37,9 @@ def watch_job(client: ApiClient, job_id: str, console: Console | None = None) ->
     return _print_end(client.job(job_id), console)
 
 
-def _print_end(job: dict[str, object], console: Console) -> int:
+def _print_end(job: dict[str, Any], console: Console) -> int:
     if job["status"] == "succeeded":
-        print_result(ResultEvent.model_validate(job["result"]), console)
+        print_result(ResultEvent.model_validate(job["essa"]["result"]), console)
         return 0
     failure = job["error"]
     reason = f": {failure['message']} ({failure['code']})" if isinstance(failure, dict) else ""

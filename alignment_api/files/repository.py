@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.errors import UploadedFileNotFoundError
+from alignment_api.errors import FileInUseError, UploadedFileNotFoundError
 from alignment_api.files.schemas import DataFile
+from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
-from alignment_api.store.tables import files
+from alignment_api.store.tables import files, jobs
+
+_SHOWN_JOBS = 5
 
 
 class FileRepository:
@@ -36,10 +39,18 @@ class FileRepository:
         return _file(self._row(file_id, project_id))
 
     def page(
-        self, limit: int, after: str | None, project_id: str, *, is_newest_first: bool = True
+        self,
+        limit: int,
+        after: str | None,
+        project_id: str,
+        *,
+        purpose: str | None = None,
+        is_newest_first: bool = True,
     ) -> list[DataFile]:
         """Up to `limit` files of a project that come after the file `after`."""
         query = sa.select(files).where(files.c.project_id == project_id)
+        if purpose is not None:
+            query = query.where(files.c.purpose == purpose)
         number = files.c.number
         if after is not None:
             seen = self._row(after, project_id)["number"]
@@ -52,9 +63,21 @@ class FileRepository:
 
         Raises:
             UploadedFileNotFoundError: no such file, or of another project.
+            FileInUseError: a job that has not ended needs it.
         """
         self._row(file_id, project_id)
+        needing = sa.select(jobs.c.id).where(
+            jobs.c.project_id == project_id,
+            jobs.c.status.in_([status for status in JobStatus if not status.is_terminal]),
+            jobs.c.spec.contains(file_id, autoescape=True),
+        )
         with self._store.change() as connection:
+            found = connection.execute(needing.order_by(jobs.c.number)).scalars().all()
+            if found:
+                raise FileInUseError(
+                    f"{file_id} is needed by {', '.join(found[:_SHOWN_JOBS])}; cancel them first, "
+                    "or wait for their end"
+                )
             connection.execute(sa.delete(files).where(files.c.id == file_id))
 
     def _row(self, file_id: str, project_id: str | None) -> RowMapping:

@@ -41,8 +41,9 @@ def read_rows(path: Path, limit: int | None = None, name: str | None = None) -> 
                 if limit is not None and len(rows) >= limit:
                     break
                 _read_line(line, text, rows, faults)
-    except OSError as error:
-        raise DataError(f"{shown} cannot be read: {error.strerror}", path=str(path)) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{shown} cannot be read: {reason}", path=str(path)) from error
     if faults:
         more = len(faults) - _SHOWN_ERRORS
         tail = f"; and {more} more lines" if more > 0 else ""

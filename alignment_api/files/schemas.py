@@ -16,6 +16,8 @@ class DataFile(BaseModel):
     object: Literal["file"] = "file"
     filename: str
     purpose: str = "fine-tune"
+    status: Literal["processed"] = "processed"
+    """A file that cannot be used is not kept."""
     bytes: int
     rows: int
     sha256: str
@@ -24,7 +26,18 @@ class DataFile(BaseModel):
 
 
 class DataFileList(BaseModel):
-    """Uploaded files, newest first."""
+    """A page of uploaded files."""
 
     object: Literal["list"] = "list"
     data: list[DataFile]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class DeletedFile(BaseModel):
+    """A file that is gone."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True

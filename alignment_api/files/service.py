@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.rows import read_rows
-from alignment_api.files.schemas import DataFile
+from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
 from essa.errors import DataError
 
 _CHUNK_BYTES = 1024 * 1024
@@ -24,7 +24,9 @@ class FileService:
         self._repository = repository
         self._folder = folder
 
-    def upload(self, stream: BinaryIO, filename: str, project_id: str) -> DataFile:
+    def upload(
+        self, stream: BinaryIO, filename: str, project_id: str, purpose: str = "fine-tune"
+    ) -> DataFile:
         """Check and keep a JSONL file.
 
         Raises:
@@ -36,12 +38,13 @@ class FileService:
         try:
             size, digest = _copy(stream, partial)
             rows = len(read_rows(partial, name=filename))
-            os.replace(partial, self._folder / f"{file_id}.jsonl")
+            os.replace(partial, self._place(file_id))
         finally:
             partial.unlink(missing_ok=True)
         file = DataFile(
             id=file_id,
             filename=filename,
+            purpose=purpose,
             bytes=size,
             rows=rows,
             sha256=digest,
@@ -54,21 +57,55 @@ class FileService:
         """One file; see `FileRepository.get`."""
         return self._repository.get(file_id, project_id)
 
-    def page(self, limit: int, after: str | None, project_id: str) -> list[DataFile]:
-        """Files of a project, newest first."""
-        return self._repository.page(limit, after, project_id)
+    def page(
+        self,
+        limit: int,
+        after: str | None,
+        project_id: str,
+        *,
+        purpose: str | None = None,
+        is_newest_first: bool = True,
+    ) -> DataFileList:
+        """Files of a project that come after one."""
+        found = self._repository.page(
+            limit + 1, after, project_id, purpose=purpose, is_newest_first=is_newest_first
+        )
+        shown = found[:limit]
+        return DataFileList(
+            data=shown,
+            has_more=len(found) > limit,
+            first_id=shown[0].id if shown else None,
+            last_id=shown[-1].id if shown else None,
+        )
 
-    def resolve(self, file_id: str) -> Path:
+    def remove(self, file_id: str, project_id: str) -> DeletedFile:
+        """Remove a file that no unfinished job needs.
+
+        Raises:
+            UploadedFileNotFoundError: no such file.
+            FileInUseError: an unfinished job needs it.
+        """
+        self._repository.remove(file_id, project_id)
+        self._place(file_id).unlink(missing_ok=True)
+        return DeletedFile(id=file_id)
+
+    def resolve(self, file_id: str, project_id: str | None = None) -> Path:
         """Where the content of an uploaded file lies.
 
+        Args:
+            file_id: the file.
+            project_id: whose it must be; None is any.
         Raises:
             UploadedFileNotFoundError: no such file.
             DataError: its content is gone from the home folder.
         """
-        path = self._folder / f"{self._repository.get(file_id).id}.jsonl"
+        path = self._place(self._repository.get(file_id, project_id).id)
         if not path.is_file():
             raise DataError(f"the content of {file_id} is gone from {path}; upload it again")
         return path
+
+    def _place(self, file_id: str) -> Path:
+        return self._folder / f"{file_id}.jsonl"
 
 
 def _copy(stream: BinaryIO, path: Path) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""`/v1/graders`: check and try a reward without a job."""
+"""`/v1/fine_tuning/alpha/graders`: check and try a reward without a job."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from alignment_api.errors import ERROR_RESPONSES
+from alignment_api.auth.access import Caller, allow
+from alignment_api.errors import responses
 from alignment_api.graders.schemas import CheckedGrader, GraderRun, RunGrader, ValidateGrader
 from alignment_api.graders.service import GraderService
 
-router = APIRouter(prefix="/v1/graders", tags=["graders"], responses={400: ERROR_RESPONSES[400]})
+router = APIRouter(
+    prefix="/v1/fine_tuning/alpha/graders",
+    tags=["graders"],
+    responses=responses(400, 401, 403, 413, 429, 503),
+)
 
 
 def _service(request: Request) -> GraderService:
@@ -18,15 +23,16 @@ def _service(request: Request) -> GraderService:
 
 
 Service = Annotated[GraderService, Depends(_service)]
+Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
 @router.post("/validate")
-def validate_grader(body: ValidateGrader, service: Service) -> CheckedGrader:
-    """Check a reward specification, and rows of data against it. Nothing is scored."""
-    return service.validate(body)
+def validate_grader(body: ValidateGrader, service: Service, caller: Submitter) -> CheckedGrader:
+    """Check a reward or a grader, and rows of data against it. Nothing is scored."""
+    return service.validate(body, caller)
 
 
 @router.post("/run")
-def run_grader(body: RunGrader, service: Service) -> GraderRun:
-    """Score answers with a reward specification. A score that is missing says why."""
-    return service.run(body)
+def run_grader(body: RunGrader, service: Service, caller: Submitter) -> GraderRun:
+    """Score answers with a reward or a grader. A score that is missing says why."""
+    return service.run(body, caller)

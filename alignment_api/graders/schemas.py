@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from alignment_api.graders.openai_graders import Grader
 from reward.sample import Sample
-from reward.spec import RewardSpec
 
 MAX_SAMPLES = 256
 
@@ -49,16 +49,36 @@ class GraderSample(_Model):
 class ValidateGrader(_Model):
     """A grader to check."""
 
-    grader: RewardSpec
+    grader: Grader
     rows: tuple[dict[str, Any], ...] = Field(default=(), max_length=MAX_SAMPLES)
     """Rows of the data to check it against."""
 
 
 class RunGrader(_Model):
-    """A grader to try on answers, all of one candidate and one batch."""
+    """A grader to try: on answers, all of one candidate and one batch, or as OpenAI's clients do.
 
-    grader: RewardSpec
-    samples: tuple[GraderSample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
+    Give `samples`, or `model_sample` and `item`.
+    """
+
+    grader: Grader
+    samples: tuple[GraderSample, ...] = Field(default=(), max_length=MAX_SAMPLES)
+    model_sample: str | None = None
+    """One answer."""
+    item: dict[str, Any] | None = None
+    """The columns of its row."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RunGrader:
+        if bool(self.samples) == (self.model_sample is not None):
+            raise ValueError("give `samples`, one or more, or `model_sample`; one of them")
+        return self
+
+    @property
+    def answers(self) -> tuple[GraderSample, ...]:
+        """What to score, in either form."""
+        if self.model_sample is None:
+            return self.samples
+        return (GraderSample(completion=self.model_sample, row=self.item or {}),)
 
 
 class CheckedGrader(_Model):
@@ -95,3 +115,41 @@ class GraderRun(_Model):
     results: list[GraderResult]
     costs: dict[str, dict[str, float | None]]
     """What judges used, by their place in the grader."""
+    metadata: RunMetadata
+    sub_rewards: dict[str, float | None]
+    """Mean of every part."""
+    model_grader_token_usage_per_model: dict[str, float]
+
+
+class RunErrors(_Model):
+    """OpenAI's list of what may have gone wrong."""
+
+    formula_parse_error: bool = False
+    invalid_variable_error: bool = False
+    model_grader_parse_error: bool = False
+    model_grader_refusal_error: bool = False
+    model_grader_server_error: bool = False
+    model_grader_server_error_details: str | None = None
+    other_error: bool = False
+    python_grader_runtime_error: bool = False
+    python_grader_runtime_error_details: str | None = None
+    python_grader_server_error: bool = False
+    python_grader_server_error_type: str | None = None
+    sample_parse_error: bool = False
+    truncated_observation_error: bool = False
+    unresponsive_reward_error: bool = False
+
+
+class RunMetadata(_Model):
+    """What OpenAI's clients read beside the reward."""
+
+    name: str
+    type: str
+    errors: RunErrors
+    execution_time: float
+    scores: dict[str, float | None]
+    token_usage: int | None = None
+    sampled_model_name: str | None = None
+
+
+GraderRun.model_rebuild()

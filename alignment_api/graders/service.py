@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 
+from alignment_api.auth.access import Caller
+from alignment_api.auth.keys import Scope
 from alignment_api.graders.schemas import (
     CheckedGrader,
     GraderResult,
     GraderRun,
+    RunErrors,
     RunGrader,
+    RunMetadata,
     ValidateGrader,
 )
+from alignment_api.graders.translation import AnyGrader, GraderEndpoint, as_reward
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from reward.base import Reward, RewardResult
 from reward.errors import RewardConfigError, RewardError
 from reward.registry import build_reward
 from reward.resources import RewardResources
-from reward.spec import RewardSpec
+from reward.spec import JudgeReward, PythonReward, RewardSpec
+from reward.spec.nesting import models_in
 
 PATH = "grader"
 
@@ -28,55 +35,107 @@ class GraderService:
 
     def __init__(self, settings: Settings) -> None:
         self._resources = RewardResources(settings.reward_policy)
+        self._endpoint = grader_endpoint(settings)
 
-    def validate(self, request: ValidateGrader) -> CheckedGrader:
+    def validate(self, request: ValidateGrader, caller: Caller) -> CheckedGrader:
         """Check a grader, and rows against it.
 
         Raises:
             SpecError: it cannot be used here, or not with one of the rows.
+            InsufficientScopeError: it has code of the user, and the key may not send such.
         """
-        reward = self._build(request.grader)
+        spec, reward = self._build(request.grader, caller)
         for number, row in enumerate(request.rows):
             try:
                 reward.check_row(row)
             except RewardConfigError as error:
                 raise SpecError(f"rows.{number} does not fit: {error}", **error.detail) from error
         return CheckedGrader(
-            grader=request.grader.model_dump(mode="json"),
+            grader=spec.model_dump(mode="json"),
             components=list(reward.component_names),
             needs=sorted(reward.needs),
             is_batch=reward.is_batch,
         )
 
-    def run(self, request: RunGrader) -> GraderRun:
+    def run(self, request: RunGrader, caller: Caller) -> GraderRun:
         """Score answers.
 
         Raises:
             SpecError: the grader cannot be used here.
+            InsufficientScopeError: it has code of the user, and the key may not send such.
         """
-        reward = self._build(request.grader)
+        spec, reward = self._build(request.grader, caller)
         started_s = time.monotonic()
         try:
-            samples = [one.as_sample(index) for index, one in enumerate(request.samples)]
+            samples = [one.as_sample(index) for index, one in enumerate(request.answers)]
             results = reward.score(samples)
         except RewardError as error:
             raise SpecError(error.message, **error.detail) from error
         finally:
             reward.close()
+        seconds = time.monotonic() - started_s
         known = [result.value for result in results if not result.missing]
+        parts = {name: _mean(results, name) for name in reward.component_names}
+        costs = reward.costs()
+        tokens = sum(_tokens(cost) for cost in costs.values())
         return GraderRun(
             reward=math.fsum(known) / len(known) if known else None,
             missing=len(results) - len(known),
-            seconds=time.monotonic() - started_s,
+            seconds=seconds,
             results=[_shown(result) for result in results],
-            costs=reward.costs(),
+            costs=costs,
+            metadata=RunMetadata(
+                name=getattr(request.grader, "name", spec.type),
+                type=request.grader.type,
+                errors=_errors(spec, results),
+                execution_time=seconds,
+                scores=parts,
+                token_usage=int(tokens) if costs else None,
+            ),
+            sub_rewards=parts,
+            model_grader_token_usage_per_model={
+                place: _tokens(cost) for place, cost in costs.items()
+            },
         )
 
-    def _build(self, spec: RewardSpec) -> Reward:
+    def _build(self, grader: AnyGrader, caller: Caller) -> tuple[RewardSpec, Reward]:
+        spec = as_reward(grader, PATH, self._endpoint)
+        if any(models_in(spec, PythonReward)):
+            caller.require(Scope.CODE, "a grader of type `python`")
         try:
-            return build_reward(spec, PATH, self._resources)
+            return spec, build_reward(spec, PATH, self._resources)
         except RewardError as error:
             raise SpecError(error.message, **error.detail) from error
+
+
+def grader_endpoint(settings: Settings) -> GraderEndpoint | None:
+    """Where models that grade are asked, if the operator has said so."""
+    if settings.grader_url is None:
+        return None
+    return GraderEndpoint(settings.grader_url, settings.grader_api_key)
+
+
+def _mean(results: Sequence[RewardResult], name: str) -> float | None:
+    values = [result.components.get(name, math.nan) for result in results if not result.missing]
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _tokens(cost: Mapping[str, float | None]) -> float:
+    return sum(cost.get(name) or 0.0 for name in ("prompt_tokens", "completion_tokens"))
+
+
+def _errors(spec: RewardSpec, results: Sequence[RewardResult]) -> RunErrors:
+    reason = next((result.error for result in results if result.error is not None), None)
+    if reason is None:
+        return RunErrors()
+    if isinstance(spec, PythonReward):
+        return RunErrors(
+            python_grader_runtime_error=True, python_grader_runtime_error_details=reason
+        )
+    if isinstance(spec, JudgeReward):
+        return RunErrors(model_grader_server_error=True, model_grader_server_error_details=reason)
+    return RunErrors(other_error=True)
 
 
 def _shown(result: RewardResult) -> GraderResult:

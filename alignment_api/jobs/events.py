@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.jobs.repository import JobRepository, append_event
-from alignment_api.jobs.schemas import JobEvent, JobProgress, JobStatus
+from alignment_api.jobs.insertion import append_event
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.schemas import JobEvent, JobStatus
 from alignment_api.store import Store
 from alignment_api.store.tables import events
 from essa.events import Event
-from essa.ports import EventSink, RunControl
+from essa.ports import Clock, EventSink, MonotonicClock, RunControl
+
+CONTROL_INTERVAL_S = 0.25
+"""Runs ask after every work item; the store is read this often at most."""
 
 
 class EventBatch(NamedTuple):
@@ -78,35 +84,32 @@ class EventRepository:
         found = {entry["generation"]: entry for entry in entries}
         return [found[generation] for generation in sorted(found)]
 
-    def progress(self, job_id: str) -> JobProgress:
-        """The newest news of a job."""
-        stage = self._last(job_id, "stage")
-        generation = self._last(job_id, "generation")
-        validation = self._last(job_id, "validation")
-        return JobProgress(
-            **{name: stage.get(name) for name in ("stage", "message", "done", "total")},
-            **{name: generation.get(name) for name in ("generation", "best", "mean", "eta_s")},
-            validation=validation.get("score"),
-            best_validation=self._best_validation(job_id),
+    def newest(
+        self, job_ids: Sequence[str], kinds: Sequence[str]
+    ) -> dict[tuple[str, str], JobEvent]:
+        """The last event of each of some types, of several jobs, by job and type."""
+        last = (
+            sa.select(events.c.job_id, sa.func.max(events.c.seq).label("seq"))
+            .where(events.c.job_id.in_(job_ids), events.c.type.in_(kinds))
+            .group_by(events.c.job_id, events.c.type)
+            .subquery()
         )
+        is_last = (events.c.job_id == last.c.job_id) & (events.c.seq == last.c.seq)
+        rows = self._store.read(sa.select(events).join(last, is_last))
+        return {(row["job_id"], row["type"]): _event(row) for row in rows}
 
-    def mean_fitness(self, job_id: str) -> list[float]:
-        """Mean fitness of every generation that has one, in order."""
-        query = sa.select(events.c.score).where(
-            events.c.job_id == job_id, events.c.type == "generation", events.c.score.is_not(None)
+    def scores(self, job_ids: Sequence[str], kind: str) -> dict[str, list[float]]:
+        """By job, the scores of all events of one type that have one, in order.
+
+        Of generations they are mean fitness, of validations the score of the mean vector.
+        """
+        query = sa.select(events.c.job_id, events.c.score).where(
+            events.c.job_id.in_(job_ids), events.c.type == kind, events.c.score.is_not(None)
         )
-        return [row["score"] for row in self._store.read(query.order_by(events.c.seq))]
-
-    def _last(self, job_id: str, kind: str) -> dict[str, Any]:
-        query = _of(job_id).where(events.c.type == kind).order_by(events.c.seq.desc()).limit(1)
-        rows = self._store.read(query)
-        return json.loads(rows[0]["data"]) if rows else {}
-
-    def _best_validation(self, job_id: str) -> float | None:
-        query = sa.select(sa.func.max(events.c.score).label("best")).where(
-            events.c.job_id == job_id, events.c.type == "validation"
-        )
-        return self._store.read(query)[0]["best"]
+        found: dict[str, list[float]] = {job_id: [] for job_id in job_ids}
+        for row in self._store.read(query.order_by(events.c.job_id, events.c.seq)):
+            found[row["job_id"]].append(row["score"])
+        return found
 
 
 class StoreSink(EventSink):
@@ -122,15 +125,22 @@ class StoreSink(EventSink):
 
 
 class StoreControl(RunControl):
-    """Reads from the store what the user wants of a running job."""
+    """Reads from the store what the user wants of a running job, a few times a second at most."""
 
-    def __init__(self, jobs: JobRepository, job_id: str) -> None:
+    def __init__(self, jobs: JobRepository, job_id: str, clock: Clock | None = None) -> None:
         self._jobs = jobs
         self._job_id = job_id
+        self._clock = clock or MonotonicClock()
+        self._is_cancelled = False
+        self._read_at = -math.inf
 
     def is_cancelled(self) -> bool:
-        """True once the user has asked to cancel or to pause: one indexed read."""
-        return self._jobs.stop_requested_at(self._job_id) is not None
+        """True once the user has asked to cancel or to pause."""
+        now_s = self._clock.now_s()
+        if not self._is_cancelled and now_s - self._read_at >= CONTROL_INTERVAL_S:
+            self._read_at = now_s
+            self._is_cancelled = self._jobs.stop_requested_at(self._job_id) is not None
+        return self._is_cancelled
 
 
 def _of(job_id: str) -> sa.Select[Any]:

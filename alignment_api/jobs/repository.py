@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from alignment_api.jobs.insertion import add_job, append_event
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
-from alignment_api.store.tables import events, jobs
+from alignment_api.store.tables import jobs
 from essa.errors import JobConflictError, JobNotFoundError
-from essa.events import (
-    ErrorEvent,
-    Event,
-    GenerationEvent,
-    ResultEvent,
-    ValidationEvent,
-    WarningEvent,
-)
+from essa.events import ErrorEvent, ResultEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
 
 RESUMED = "job_resumed"
@@ -42,18 +34,14 @@ class JobRepository:
         project_id: str,
         *,
         priority: int = 0,
+        slots: int | None = None,
         request: dict[str, Any] | None = None,
     ) -> str:
-        """Queue a job and return its id.
-
-        Args:
-            spec: the job.
-            project_id: whose it is.
-            priority: of two queued jobs the one with the higher priority starts first.
-            request: what the specification has no place for, such as `suffix` and `metadata`.
-        """
+        """Queue a job and return its id; see `add_job`."""
         with self._store.change() as connection:
-            return add_job(connection, spec, project_id, priority=priority, request=request)
+            return add_job(
+                connection, spec, project_id, priority=priority, slots=slots, request=request
+            )
 
     def get(self, job_id: str, project_id: str | None = None) -> RowMapping:
         """The row of a job.
@@ -81,6 +69,7 @@ class JobRepository:
         *,
         statuses: Collection[str] = (),
         name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> list[RowMapping]:
         """Up to `limit` jobs of a project, newest first, older than the job `after`.
 
@@ -90,6 +79,7 @@ class JobRepository:
             project_id: whose jobs.
             statuses: only jobs in one of these states; empty is any.
             name: only jobs whose name or id has this text in it, whatever its case.
+            metadata: only jobs whose metadata has these values.
         """
         query = sa.select(jobs).where(jobs.c.project_id == project_id)
         if after is not None:
@@ -99,7 +89,15 @@ class JobRepository:
         if name:
             found = jobs.c.name.icontains(name, autoescape=True)
             query = query.where(found | jobs.c.id.icontains(name, autoescape=True))
+        for key, value in (metadata or {}).items():
+            query = query.where(self._request_value("metadata", key) == value)
         return list(self._store.read(query.order_by(jobs.c.number.desc()).limit(limit)))
+
+    def _request_value(self, *path: str) -> sa.ColumnElement[str]:
+        """A text inside what is kept of the request."""
+        # SQLite reads the text itself as JSON; a cast would make it a number there.
+        as_json = sa.type_coerce if self._store.is_sqlite else sa.cast
+        return as_json(jobs.c.request, sa.JSON)[path].as_string()
 
     def count(self, status: JobStatus) -> int:
         """Jobs in a state."""
@@ -111,7 +109,7 @@ class JobRepository:
         query = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).order_by(jobs.c.number)
         return list(self._store.read(query))
 
-    def claim_next(self, free_slots: int) -> RowMapping | None:
+    def claim_next(self, free_slots: int, all_slots: int | None = None) -> RowMapping | None:
         """Mark the next queued job as running and return its row.
 
         The highest priority comes first, then the lowest number, so that one that was interrupted
@@ -120,6 +118,7 @@ class JobRepository:
 
         Args:
             free_slots: engines that can be started.
+            all_slots: engines that ever can; a job that needs more waits for all of them.
         """
         with self._store.change() as connection:
             row = (
@@ -133,7 +132,7 @@ class JobRepository:
                 .mappings()
                 .first()
             )
-            if row is None or row["slots"] > free_slots:
+            if row is None or min(row["slots"], all_slots or row["slots"]) > free_slots:
                 return None
             connection.execute(
                 _change(row["id"]).values(
@@ -142,16 +141,22 @@ class JobRepository:
             )
         return row
 
-    def requeue_running(self, message: str) -> list[str]:
+    def requeue_running(self, message: str, alive: Collection[str] = ()) -> list[str]:
         """Put running jobs, whose process is gone, back into the queue; they resume later.
 
         A job whose cancellation was asked for is cancelled instead, and one that was to pause is
         paused.
+
+        Args:
+            message: why, for the jobs' events.
+            alive: jobs that have a process.
         """
         requeued = []
         with self._store.change() as connection:
-            running = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).with_for_update()
-            for row in connection.execute(running).mappings().all():
+            running = sa.select(jobs).where(
+                jobs.c.status == JobStatus.RUNNING, jobs.c.id.not_in(list(alive))
+            )
+            for row in connection.execute(running.with_for_update()).mappings().all():
                 job_id = row["id"]
                 if row["cancel_requested_at"] is not None:
                     _end(connection, job_id, JobStatus.CANCELLED)
@@ -252,61 +257,6 @@ class JobRepository:
             if is_ended:
                 append_event(connection, job_id, ErrorEvent(code=code, message=message))
         return is_ended
-
-
-def add_job(
-    connection: Connection,
-    spec: AlignmentJobSpec,
-    project_id: str,
-    *,
-    priority: int = 0,
-    request: dict[str, Any] | None = None,
-) -> str:
-    """Queue a job inside a transaction and return its id."""
-    job_id = f"ftjob-{secrets.token_hex(8)}"
-    connection.execute(
-        sa.insert(jobs).values(
-            id=job_id,
-            project_id=project_id,
-            name=spec.name,
-            status=JobStatus.QUEUED,
-            priority=priority,
-            slots=spec.engine.workers,
-            created_at=time.time(),
-            spec=spec.model_dump_json(),
-            request=json.dumps(request or {}),
-        )
-    )
-    return job_id
-
-
-def append_event(connection: Connection, job_id: str, event: Event) -> int:
-    """Add an event to a job inside a transaction and return its number."""
-    # The job's row is the lock under which its events are numbered.
-    connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
-    highest = sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))
-    number = connection.execute(highest.where(events.c.job_id == job_id)).scalar_one() + 1
-    connection.execute(
-        sa.insert(events).values(
-            job_id=job_id,
-            seq=number,
-            type=event.type,
-            created_at=time.time(),
-            score=_score(event),
-            data=event.model_dump_json(),
-        )
-    )
-    return number
-
-
-def _score(event: Event) -> float | None:
-    if isinstance(event, ValidationEvent):
-        value = event.score
-    elif isinstance(event, GenerationEvent):
-        value = event.mean
-    else:
-        return None
-    return value if value - value == 0 else None  # neither NaN nor infinite
 
 
 def _one(rows: Any, job_id: str) -> RowMapping:

@@ -1,10 +1,10 @@
-"""What the job endpoints answer."""
+"""What the store knows about a job, in the words of the service."""
 
 from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -25,18 +25,11 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)
 
 
-class _Answer(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class JobFailure(_Answer):
-    """Why a job failed."""
-
-    code: str
-    message: str
-
-
-class JobProgress(_Answer):
+class JobProgress(_Model):
     """The newest news of a job; None where there is none yet."""
 
     stage: str | None = None
@@ -44,6 +37,8 @@ class JobProgress(_Answer):
     done: int | None = None
     total: int | None = None
     generation: int | None = None
+    generations: int | None = None
+    """Most that the budget allows."""
     best: float | None = None
     """Best fitness of the last generation."""
     mean: float | None = None
@@ -53,62 +48,18 @@ class JobProgress(_Answer):
     """Last validation score of the mean vector."""
     best_validation: float | None = None
 
-    @field_validator("best", "mean", "eta_s", "validation")
+    @field_validator("best", "mean", "eta_s", "validation", mode="before")
     @classmethod
-    def _finite(cls, value: float | None) -> float | None:
+    def _finite(cls, value: Any) -> float | None:
         # A generation without any score reports NaN, which JSON does not have.
-        return value if value is not None and math.isfinite(value) else None
+        return float(value) if value is not None and math.isfinite(float(value)) else None
 
 
-class Job(_Answer):
-    """One alignment job."""
-
-    id: str
-    object: Literal["alignment.job"] = "alignment.job"
-    name: str
-    status: JobStatus
-    created_at: int
-    """Unix seconds, as all times here."""
-    started_at: int | None
-    """Last start; a job that was interrupted starts again."""
-    finished_at: int | None
-    cancel_requested: bool
-    error: JobFailure | None
-    spec: dict[str, Any]
-    progress: JobProgress
-    result: dict[str, Any] | None
-    """The data of the result event, once succeeded."""
-
-
-class JobList(_Answer):
-    """A page of jobs, newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Job]
-    has_more: bool
-
-
-class JobEvent(_Answer):
-    """One event. `id` counts from 1 in each job and is the id on the event stream."""
+class JobEvent(_Model):
+    """One event as it is stored. `id` counts from 1 in each job."""
 
     id: int
-    object: Literal["alignment.job.event"] = "alignment.job.event"
     job_id: str
     type: str
     created_at: float
     data: dict[str, Any]
-
-
-class JobEventList(_Answer):
-    """A page of events, oldest first."""
-
-    object: Literal["list"] = "list"
-    data: list[JobEvent]
-    has_more: bool
-
-
-class GenerationList(_Answer):
-    """The data of one event per finished generation, in order."""
-
-    object: Literal["list"] = "list"
-    data: list[dict[str, Any]]

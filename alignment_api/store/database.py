@@ -17,9 +17,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, RowMapping, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    IntegrityError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 
-from alignment_api.errors import DuplicateError, StoreError
+from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.store import migration
 
 BUSY_TIMEOUT_S = 30.0
@@ -82,6 +88,8 @@ class Store:
             yield
         except IntegrityError as error:
             raise DuplicateError(f"the store {self.shown_url}: {_reason(error)}") from error
+        except (DataError, OverflowError, UnicodeEncodeError) as error:
+            raise UnstorableError(f"a value cannot be stored: {_reason(error)}") from error
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"the store {self.shown_url} {what}: {_reason(error)}; ESSA_HOME names its folder, "

@@ -39,8 +39,8 @@ class RunRecorder(Recorder):
         self._max_rows = None if spec.rollouts == "all" else spec.rollouts_kept
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(_MOST_WAITING)
         self._failure: str | None = None
-        self.busy_s = 0.0
-        """Time that the thread has spent writing."""
+        self.cpu_s = 0.0
+        """Processor time that writing has taken."""
         self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
         self._thread.start()
 
@@ -99,7 +99,7 @@ class RunRecorder(Recorder):
 
     def _write_all(self) -> None:
         while (write := self._waiting.get()) is not None:
-            began_s = time.monotonic()
+            began_s = time.thread_time()
             try:
                 write()
             except Exception as error:  # a record is not worth the search
@@ -107,7 +107,7 @@ class RunRecorder(Recorder):
                     f"records cannot be written to {self._run_dir}: {error or type(error).__name__}"
                     "; free space there, or keep less by evaluation.rollouts"
                 )
-            self.busy_s += time.monotonic() - began_s
+            self.cpu_s += time.thread_time() - began_s
 
     def _cut(self, generation: int) -> None:
         for folder in (ROLLOUTS, VECTORS):

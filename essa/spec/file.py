@@ -38,13 +38,22 @@ def load_job_file(path: Path, overrides: Sequence[str] = ()) -> AlignmentJobSpec
     """
     raw = _read(path)
     _anchor_paths(raw, path.absolute().parent)
+    _merge(raw, read_overrides(overrides))
+    return validate_job(raw)
+
+
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """A part of a job from `search.sigma_init=0.05` and the like; paths from the current folder.
+
+    Raises:
+        SpecError: one is malformed, or two do not go together.
+    """
     given: dict[str, Any] = {}
     for override in overrides:
         name, value = _split_override(override)
         _set(given, name, _Whole(value) if isinstance(value, dict) else value)
     _anchor_paths(given, Path.cwd())
-    _merge(raw, given)
-    return validate_job(raw)
+    return given
 
 
 def validate_job(raw: dict[str, Any]) -> AlignmentJobSpec:

@@ -40,7 +40,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     server = f"http://127.0.0.1:{arguments.port or _free_port()}"
-    process = _serve(server, out)
+    process = _serve(server, out, job.engine.workers)
     try:
         _wait_until_up(server, process, out)
         console.print(f"service at {server}, its log in {out / 'serve.log'}")
@@ -54,7 +54,7 @@ def main() -> int:
     finally:
         _stop(process)
     if code == 0:
-        result = ResultEvent.model_validate(finished["result"])
+        result = ResultEvent.model_validate(finished["essa"]["result"])
         _write_result(out / "result.json", job_id, result, time.monotonic() - started_s)
         console.print(f"\nfigures of this run: {out / 'result.json'}")
     return code
@@ -77,13 +77,15 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _serve(server: str, out: Path) -> subprocess.Popen[bytes]:
+def _serve(server: str, out: Path, engines: int) -> subprocess.Popen[bytes]:
     port = server.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "alignment_api.cli.main", "serve", "--port", port]
     with (out / "serve.log").open("wb") as log:
         # Its own session: Ctrl-C reaches the demo alone, which then stops the service in order.
         return subprocess.Popen(
             [*command, "--home", str(out / "home")],
+            # One person on one machine: no keys, and the whole machine for the one job.
+            env=os.environ | {"ESSA_AUTH": "off", "ESSA_ENGINE_SLOTS": str(engines)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -40,14 +40,16 @@ class Service:
 
     def submit(self, **changes: Any) -> str:
         """Queue a job and return its id."""
-        answer = self.client.post("/v1/jobs", json=job_spec(self.settings.home, **changes))
-        if answer.status_code != 201:
+        answer = self.client.post(
+            "/v1/fine_tuning/jobs", json=job_spec(self.settings.home, **changes)
+        )
+        if answer.status_code != 200:
             raise RuntimeError(answer.text)
         return answer.json()["id"]
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
-        return self.client.get(f"/v1/jobs/{job_id}").json()
+        return self.client.get(f"/v1/fine_tuning/jobs/{job_id}").json()
 
     def wait_for(self, job_id: str, *states: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """The job once it is in one of the states."""
@@ -90,7 +92,8 @@ def job_spec(folder: Path, **changes: Any) -> dict[str, Any]:
 @contextmanager
 def running_service(home: Path, **changes: Any) -> Iterator[Service]:
     """The service in a thread of this process, on a free loopback port."""
-    given = {"poll_s": 0.05, "job_command": SCRIPTED_JOB, "auth": "off", **changes}
+    usual = {"poll_s": 0.05, "job_command": SCRIPTED_JOB, "auth": "off", "engine_slots": 1}
+    given = usual | changes
     settings = Settings(home=home, port=0, **given)
     app = create_app(settings)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
@@ -118,6 +121,7 @@ def serve_process(home: Path, port: int) -> Iterator[tuple[subprocess.Popen[byte
         "ESSA_PORT": str(port),
         "ESSA_POLL_S": "0.05",
         "ESSA_AUTH": "off",
+        "ESSA_ENGINE_SLOTS": "1",
         "ESSA_JOB_COMMAND": " ".join(SCRIPTED_JOB),
     }
     command = [sys.executable, "-m", "alignment_api.cli.main", "serve"]

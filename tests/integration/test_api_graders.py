@@ -25,25 +25,29 @@ TONE_AND_ANSWER = {
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     home: Path = tmp_path_factory.mktemp("home")
-    with TestClient(create_app(Settings(home=home, auth="off", job_command=SCRIPTED_JOB))) as started:
+    with TestClient(
+        create_app(Settings(home=home, auth="off", job_command=SCRIPTED_JOB))
+    ) as started:
         yield started
 
 
 def run(client: TestClient, grader: dict[str, Any], *samples: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post("/v1/graders/run", json={"grader": grader, "samples": samples})
+    answer = client.post(
+        "/v1/fine_tuning/alpha/graders/run", json={"grader": grader, "samples": samples}
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def refusal(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/v1/graders/{path}", json=body)
+    answer = client.post(f"/v1/fine_tuning/alpha/graders/{path}", json=body)
     assert answer.status_code == 400, answer.text
     return answer.json()["error"]
 
 
 def test_a_grader_is_shown_with_its_defaults_and_its_parts(client: TestClient) -> None:
     body = {"grader": TONE_AND_ANSWER, "rows": [{"answer": "Paris"}]}
-    shown = client.post("/v1/graders/validate", json=body).json()
+    shown = client.post("/v1/fine_tuning/alpha/graders/validate", json=body).json()
     assert shown["components"] == ["tone", "right"]
     assert shown["is_batch"] is False
     assert shown["grader"]["components"][1]["reward"]["reference"] == "answer"

@@ -80,20 +80,22 @@ class Finished:
 
 
 def _run(job: dict, folder: Path) -> Finished:
-    with running_service(folder / "home", job_command=None) as service:
-        answer = service.client.post("/v1/jobs", json=job)
-        assert answer.status_code == 201, answer.text
+    with running_service(folder / "home", job_command=None, engine_slots=2) as service:
+        answer = service.client.post("/v1/fine_tuning/jobs", json=job)
+        assert answer.status_code == 200, answer.text
         job_id = answer.json()["id"]
         finished = service.wait_for(job_id, "succeeded", "failed", "cancelled", timeout_s=600)
         log = service.settings.job_dir(job_id) / "job.log"
         assert finished["status"] == "succeeded", (finished["error"], log.read_text()[-3000:])
-        events = service.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()
-        generations = service.client.get(f"/v1/jobs/{job_id}/generations").json()
-        archive = service.client.get(f"/v1/jobs/{job_id}/adapter").content
+        path = f"/v1/fine_tuning/jobs/{job_id}"
+        query = {"limit": 1000, "order": "asc"}
+        events = service.client.get(f"{path}/events", params=query).json()
+        generations = service.client.get(f"{path}/generations").json()
+        archive = service.client.get(f"{path}/export", params={"format": "adapter"}).content
     adapter = folder / "adapter"
     zipfile.ZipFile(io.BytesIO(archive)).extractall(adapter)
     return Finished(
-        finished["result"],
+        finished["essa"]["result"],
         [event["data"] for event in events["data"]],
         generations["data"],
         adapter,

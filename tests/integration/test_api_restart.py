@@ -43,7 +43,7 @@ def run_until_generation_two(service: Service) -> tuple[str, str]:
     """A slow job that has finished two generations, and one that waits behind it."""
     slow, waiting = service.submit(name="slow"), service.submit()
     service.allow(slow, 1, 2)
-    wait_until(lambda: service.job(slow)["progress"]["generation"] == 2, "two generations")
+    wait_until(lambda: service.job(slow)["essa"]["progress"]["generation"] == 2, "two generations")
     return slow, waiting
 
 
@@ -53,12 +53,13 @@ def check_resumed(service: Service, slow: str, waiting: str) -> None:
     last = service.wait_for(waiting, "succeeded", "failed")
     first = service.job(slow)
     assert (first["status"], last["status"]) == ("succeeded", "succeeded"), (first, last)
-    assert first["finished_at"] <= last["started_at"]
-    events = service.client.get(f"/v1/jobs/{slow}/events").json()["data"]
-    generations = [e["data"]["generation"] for e in events if e["type"] == "generation"]
+    assert first["finished_at"] <= last["essa"]["started_at"]
+    events = service.client.get(f"/v1/fine_tuning/jobs/{slow}/events?order=asc").json()
+    said = [event["data"] for event in events["data"]]
+    generations = [one["generation"] for one in said if one["type"] == "generation"]
     assert generations == [1, 2, 3, 4]
-    assert [e["data"]["code"] for e in events if e["type"] == "warning"] == ["job_resumed"]
-    assert [e["id"] for e in events] == list(range(1, len(events) + 1))
+    assert [one["code"] for one in said if one["type"] == "warning"] == ["job_resumed"]
+    assert [one["seq"] for one in said] == list(range(1, len(said) + 1))
 
 
 def test_after_a_crash_the_orphan_ends_and_the_job_resumes_first(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def finished(service: Service) -> str:
 
 
 def read_stream(service: Service, job_id: str, **headers: str) -> list[Message]:
-    path = f"/v1/jobs/{job_id}/events"
+    path = f"/v1/fine_tuning/jobs/{job_id}/events"
     with service.client.stream("GET", path, headers=STREAM | headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         return list(read_messages(answer.iter_lines()))
@@ -60,29 +60,69 @@ def test_line_separators_inside_texts_do_not_break_messages(
 
 def test_a_malformed_last_event_id_is_refused(service: Service, finished: str) -> None:
     headers = STREAM | {"Last-Event-ID": "seven"}
-    answer = service.client.get(f"/v1/jobs/{finished}/events", headers=headers)
+    answer = service.client.get(f"/v1/fine_tuning/jobs/{finished}/events", headers=headers)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "last-event-id"
 
 
 def test_a_stream_of_an_unknown_job_is_not_found(service: Service) -> None:
-    answer = service.client.get("/v1/jobs/job-0/events", headers=STREAM)
+    answer = service.client.get("/v1/fine_tuning/jobs/job-0/events", headers=STREAM)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
 
 
-def test_events_come_in_pages(service: Service, finished: str) -> None:
-    path = f"/v1/jobs/{finished}/events"
+def test_events_come_in_pages_newest_first(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/events"
     page = service.client.get(path, params={"limit": 4}).json()
-    assert [event["id"] for event in page["data"]] == [1, 2, 3, 4]
+    assert [event["data"]["seq"] for event in page["data"]] == [10, 9, 8, 7]
     assert page["has_more"] is True
-    rest = service.client.get(path, params={"after": 4}).json()
-    assert [event["id"] for event in rest["data"]] == list(range(5, len(TYPES) + 1))
+    rest = service.client.get(path, params={"after": page["last_id"]}).json()
+    assert [event["data"]["seq"] for event in rest["data"]] == [6, 5, 4, 3, 2, 1]
     assert rest["has_more"] is False
+
+
+def test_events_come_in_pages_oldest_first(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/events"
+    page = service.client.get(path, params={"limit": 4, "order": "asc"}).json()
+    assert [event["data"]["seq"] for event in page["data"]] == [1, 2, 3, 4]
+    query = {"order": "asc", "after": page["last_id"]}
+    rest = service.client.get(path, params=query).json()
+    assert [event["data"]["seq"] for event in rest["data"]] == list(range(5, len(TYPES) + 1))
+
+
+def test_events_have_a_level_a_message_and_a_kind(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/events"
+    first, second, *_ = service.client.get(path, params={"order": "asc"}).json()["data"]
+    assert (first["object"], first["level"]) == ("fine_tuning.job.event", "info")
+    assert (first["type"], first["message"]) == ("message", f"search: {ODD_TEXT}")
+    assert (second["type"], second["message"]) == (
+        "metrics",
+        "generation 1: best 0.100, mean 0.050",
+    )
+    assert first["id"] == f"ftevent-{finished.removeprefix('ftjob-')}-1"
+
+
+def test_an_event_of_another_job_is_no_place_to_go_on(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/events"
+    answer = service.client.get(path, params={"after": "ftevent-0-1"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "after")
+
+
+def test_every_validated_generation_is_a_checkpoint(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/checkpoints"
+    page = service.client.get(path, params={"limit": 3}).json()
+    assert [one["step_number"] for one in page["data"]] == [4, 3, 2]
+    assert page["has_more"] is True
+    newest = page["data"][0]
+    assert newest["metrics"]["full_valid_mean_reward"] == pytest.approx(0.4)
+    assert newest["metrics"]["train_mean_reward"] == pytest.approx(0.2)
+    assert newest["fine_tuned_model_checkpoint"].endswith(":ckpt-step-4")
+    rest = service.client.get(path, params={"after": page["last_id"]}).json()
+    assert [one["step_number"] for one in rest["data"]] == [1]
 
 
 def test_events_arrive_while_the_job_runs_and_silence_is_filled(service: Service) -> None:
     job_id = service.submit(name="slow")
-    path = f"/v1/jobs/{job_id}/events"
+    path = f"/v1/fine_tuning/jobs/{job_id}/events"
     with service.client.stream("GET", path, headers=STREAM) as answer:
         lines = answer.iter_lines()
         heartbeat = next(line for line in lines if line.startswith(":"))
@@ -99,13 +139,13 @@ def test_events_arrive_while_the_job_runs_and_silence_is_filled(service: Service
 
 def test_an_open_stream_does_not_hold_up_other_requests(service: Service) -> None:
     job_id = service.submit(name="slow")
-    path = f"/v1/jobs/{job_id}/events"
+    path = f"/v1/fine_tuning/jobs/{job_id}/events"
     with service.client.stream("GET", path, headers=STREAM):
         started = time.monotonic()
         for _ in range(20):
             assert service.client.get("/healthz").status_code == 200
         assert time.monotonic() - started < 10
-    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    service.client.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
     service.wait_for(job_id, "cancelled")
 
 

@@ -142,6 +142,19 @@ def test_the_pool_answers_like_an_engine_in_this_process(bench):
     assert bench.told == []
 
 
+def test_results_tell_which_engine_worked_and_when(bench):
+    items = bench.items(rows=4)
+    began_s, before = time.monotonic(), bench.tokens()
+    results = list(bench.pool.run(items))
+    ended_s = time.monotonic()
+    generated = [0, 0]
+    for result in results:
+        assert began_s <= result.started_s < result.ended_s <= ended_s
+        generated[result.engine] += sum(len(one.token_ids) for (one,) in result.completions)
+    assert generated == list(np.subtract(bench.tokens(), before))
+    assert bench.pool.devices == len(os.sched_getaffinity(0)) // 2 * 2
+
+
 def test_every_engine_has_a_core_of_its_own(bench):
     cores = [bench.ask(worker, lambda: os.sched_getaffinity(0)) for worker in (0, 1)]
     assert [len(own) for own in cores] == [len(os.sched_getaffinity(0)) // 2] * 2

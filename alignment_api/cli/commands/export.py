@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".essa-") as name:
         scratch = Path(name)
         archive = scratch / "adapter.zip"
-        with ApiClient(arguments.server) as client:
+        with ApiClient(arguments.server, arguments.key) as client:
             client.fetch_adapter(arguments.job_id, archive)
         _unpack(archive, scratch / "adapter")
         for path in sorted((scratch / "adapter").iterdir()):

@@ -11,6 +11,7 @@ import uvicorn
 
 from alignment_api.app import create_app
 from alignment_api.home import home_lock
+from alignment_api.observability.logs import configure_logging
 from alignment_api.ownership import check_package_owners
 from alignment_api.settings import Settings
 
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(
         os.environ, home=arguments.home, host=arguments.host, port=arguments.port
     )
+    configure_logging(settings)
     check_package_owners()
     with home_lock(settings.home) as lock:
         app = create_app(settings, lock, _show_first_key)
@@ -36,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
             app,
             host=settings.host,
             port=settings.port,
-            log_config=_logging(),
+            log_config=None,
+            access_log=False,
             timeout_graceful_shutdown=5,
         )
         # Bound before the queue starts, so that a port in use never starts a job.
@@ -53,14 +56,3 @@ def _show_first_key(key: str) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _logging() -> dict[str, object]:
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-        "root": {"handlers": ["stderr"], "level": "INFO"},
-        "loggers": {"uvicorn.access": {"level": "WARNING"}},
-    }

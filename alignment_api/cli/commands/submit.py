@@ -12,8 +12,10 @@ from essa.spec.file import load_job_file
 def run(arguments: argparse.Namespace) -> int:
     """Send the job; print its id, or show it to its end."""
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    with ApiClient(arguments.server) as client:
-        job = client.submit(spec)
+    given = {"suffix": arguments.suffix, "priority": arguments.priority}
+    extras = {name: value for name, value in given.items() if value is not None}
+    with ApiClient(arguments.server, arguments.key) as client:
+        job = client.submit(spec, **extras)
         if arguments.watch:
             return watch_job(client, job["id"])
     print(job["id"])

@@ -10,5 +10,5 @@ from alignment_api.cli.watching import watch_job
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the job to its end."""
-    with ApiClient(arguments.server) as client:
+    with ApiClient(arguments.server, arguments.key) as client:
         return watch_job(client, arguments.job_id)

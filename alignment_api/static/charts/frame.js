@@ -1,6 +1,7 @@
 // What surrounds a chart: title, legend with values, a summary in words, the data as a table.
 
-import { el } from "../dom.js";
+import { el, freshId, replace, setText } from "../dom.js";
+import { saveBlob } from "../download.js";
 import { number } from "./format.js";
 
 const ROWS_SHOWN = 500;
@@ -8,31 +9,29 @@ const ROWS_SHOWN = 500;
 /**
  * A figure. Returns its parts:
  * - `root` to put on the page, `host` for the chart (focusable, named by title and summary);
- * - `setSummary(text)`, `announce(text)` (to screen readers only);
+ * - `setSummary(text)`, `announce(text)` (to screen readers only; the summary too unless shown);
  * - `setTable(columns, rows)`: column names, and a function that yields rows of plain values;
  * - `legend`: see `Legend`.
  */
-export function chartFrame({ title, note, hint, isImage = false }) {
-  const summary = el("p", { class: "chart-summary" });
+export function chartFrame({ title, note, isSummaryShown = true }) {
+  const summary = el("p", { class: isSummaryShown ? "chart-summary" : "visually-hidden" });
   const voice = el("p", { class: "visually-hidden", "aria-live": "polite" });
-  const id = `chart-${(chartFrame.count = (chartFrame.count ?? 0) + 1)}`;
-  const heading = el("h3", { id, class: "chart-title" }, title);
+  const id = freshId("chart");
+  const heading = el("h2", { id, class: "chart-title" }, title);
   summary.id = `${id}-summary`;
   const host = el("div", {
     class: "chart-host",
     tabindex: "0",
-    role: isImage ? "img" : "group",
+    role: "group",
     "aria-labelledby": id,
     "aria-describedby": summary.id,
   });
-  if (hint) host.title = hint;
   const legend = new Legend();
   const table = new DataTable(title);
-  const heads = [heading, note && el("p", { class: "chart-note" }, note)].filter(Boolean);
   const root = el(
     "figure",
     { class: "chart" },
-    el("figcaption", {}, ...heads, summary),
+    el("figcaption", {}, heading, note && el("p", { class: "chart-note" }, note), summary),
     legend.root,
     host,
     voice,
@@ -67,12 +66,12 @@ export class Legend {
 
 function legendItem({ label, colour, shape = "line", isOn = true, onToggle }, value) {
   const key = colour && el("span", { class: `chart-key key-${shape} colour-${colour}` });
-  const inside = [key, label, value].filter(Boolean);
-  if (!onToggle) return el("span", { class: "chart-item" }, ...inside);
+  const inside = [key, label, value];
+  if (!onToggle) return el("span", { class: "chart-item" }, inside);
   const button = el(
     "button",
     { type: "button", class: "chart-item", "aria-pressed": String(isOn) },
-    ...inside,
+    inside,
   );
   button.addEventListener("click", () => {
     const isShown = button.getAttribute("aria-pressed") !== "true";
@@ -91,7 +90,7 @@ class DataTable {
   constructor(title) {
     this.title = title;
     this.#body.setAttribute("aria-label", `Data of ${title}`);
-    const save = el("button", { type: "button", class: "chart-save" }, "Download CSV");
+    const save = el("button", { type: "button", class: "chart-save small" }, "Download CSV");
     save.addEventListener("click", () => this.#save());
     this.root = el("details", { class: "chart-data" }, el("summary", {}, "Data table"), save, this.#body);
     this.root.addEventListener("toggle", () => this.#draw());
@@ -108,20 +107,17 @@ class DataTable {
     const rows = [...this.#rows()];
     const shown = rows.slice(-ROWS_SHOWN);
     const left = rows.length - shown.length;
-    const note = left ? [el("p", { class: "chart-note" }, `The last ${ROWS_SHOWN} of ${rows.length} rows.`)] : [];
+    const note = left > 0 && el("p", { class: "chart-note" }, `The last ${ROWS_SHOWN} of ${rows.length} rows.`);
     const head = el("tr", {}, ...this.#columns.map((name) => el("th", { scope: "col" }, name)));
     const lines = shown.map((row) => el("tr", {}, ...row.map((value) => el("td", {}, cell(value)))));
     const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines));
-    this.#body.replaceChildren(...note, table);
+    replace(this.#body, note, table);
   }
 
   #save() {
     const lines = [this.#columns, ...this.#rows()].map((row) => row.map(quoted).join(","));
-    const file = new Blob([`${lines.join("\n")}\n`], { type: "text/csv" });
-    const address = URL.createObjectURL(file);
     const name = this.title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-    el("a", { href: address, download: `${name}.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+    saveBlob(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }), `${name}.csv`);
   }
 }
 
@@ -132,8 +128,4 @@ function cell(value) {
 function quoted(value) {
   const text = value === null || value === undefined ? "" : String(value);
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

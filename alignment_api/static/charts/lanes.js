@@ -1,65 +1,84 @@
 // Work items as bars on one lane an engine: a uPlot plugin, so that time, zoom and cursor are shared
-// with the charts beside it.
+// with the charts beside it. An engine has several items at once: a lane has a row for each.
 
 import { colours } from "./theme.js";
 
-const COLOURS = {
-  generation: "series-1",
-  validation: "validation",
-  test: "series-4",
-  warm_start: "series-5",
-  ladder: "series-3",
-  gate: "series-6",
-};
+const MOST_ROWS = 16;
+const LANE_SHARE = 0.8;
+const COLOURS = { train: "series-1", validation: "validation", ladder: "series-3", test: "series-4" };
 
 /** Name of the colour of a kind of work. */
 export function kindColour(kind) {
-  return COLOURS[kind] ?? "series-2";
+  return COLOURS[kind] ?? "series-5";
 }
 
-/** Draw the lanes. `lanes()` yields arrays of items, oldest first; each has its band of y = 1. */
+/** Rows of items that do not overlap, from items in order of their starts. */
+export function packed(items) {
+  const rows = [];
+  for (const item of items) {
+    const free = rows.find((row) => row.at(-1).ended_s <= item.started_s);
+    if (free) free.push(item);
+    else if (rows.length < MOST_ROWS) rows.push([item]);
+    else rows.at(-1).push(item);
+  }
+  return rows;
+}
+
+/** Draw the lanes. `lanes()` yields one array of rows an engine, from top to bottom. */
 export function lanesPlugin(lanes) {
   return { hooks: { draw: (u) => draw(u, lanes()) } };
 }
 
 function draw(u, lanes) {
   const { left, top, width, height } = u.bbox;
-  const { min, max } = u.scales.x;
-  const perSecond = width / (max - min);
   const laneHeight = height / lanes.length;
   u.ctx.save();
   u.ctx.beginPath();
   u.ctx.rect(left, top, width, height);
   u.ctx.clip();
-  lanes.forEach((items, lane) => {
-    const y = top + lane * laneHeight + 0.14 * laneHeight;
+  lanes.forEach((rows, lane) => {
+    const y = top + (lane + (1 - LANE_SHARE) / 2) * laneHeight;
+    const tall = LANE_SHARE * laneHeight;
     u.ctx.fillStyle = colours().idle;
-    u.ctx.fillRect(left, y, width, 0.72 * laneHeight);
-    for (const { kind, started_s: start, ended_s: end } of items) {
-      if (end < min || start > max) continue;
-      u.ctx.fillStyle = colours()[kindColour(kind)];
-      const px = left + (start - min) * perSecond;
-      const wide = (end - start) * perSecond;
-      const gap = wide > 4 * devicePixelRatio ? devicePixelRatio : 0;
-      u.ctx.fillRect(px, y, Math.max(devicePixelRatio / 2, wide - gap), 0.72 * laneHeight);
-    }
+    u.ctx.fillRect(left, y, width, tall);
+    rows.forEach((row, n) => drawRow(u, row, y + (n * tall) / rows.length, tall / rows.length));
   });
   u.ctx.restore();
 }
 
-/** The item under a point of time, or null; items are oldest first. */
-export function itemAt(items, time) {
-  let [low, high] = [0, items.length - 1];
+function drawRow(u, items, y, tall) {
+  const { left, width } = u.bbox;
+  const { min, max } = u.scales.x;
+  const perSecond = width / (max - min);
+  const gap = tall > 5 * devicePixelRatio ? devicePixelRatio : 0;
+  for (const { kind, started_s: start, ended_s: end } of items) {
+    if (end < min || start > max) continue;
+    u.ctx.fillStyle = colours()[kindColour(kind)];
+    const wide = (end - start) * perSecond;
+    const between = wide > 4 * devicePixelRatio ? devicePixelRatio : 0;
+    u.ctx.fillRect(left + (start - min) * perSecond, y, Math.max(devicePixelRatio / 2, wide - between), tall - gap);
+  }
+}
+
+/** The item at a point of time, `height` of the lane from its top (0 to 1), or null. */
+export function itemAt(rows, time, height) {
+  const within = (height - (1 - LANE_SHARE) / 2) / LANE_SHARE;
+  const row = rows[Math.floor(within * rows.length)];
+  if (!row) return null;
+  let [low, high] = [0, row.length - 1];
   while (low <= high) {
     const middle = (low + high) >> 1;
-    if (items[middle].started_s > time) high = middle - 1;
+    if (row[middle].started_s > time) high = middle - 1;
     else low = middle + 1;
   }
-  const found = items[high];
+  const found = row[high];
   return found && found.ended_s >= time ? found : null;
 }
 
-/** How busy a lane was: `{busy_frac, longest_gap_s, tokens_per_s}` between its first and last item. */
+/**
+ * How busy an engine was between its first and last item, from items in order of their starts:
+ * `{busy_frac, longest_gap_s, tokens_per_s}`; tokens are counted over busy time.
+ */
 export function laneSummary(items) {
   if (!items.length) return { busy_frac: null, longest_gap_s: null, tokens_per_s: null };
   let [busy, gap, tokens, until] = [0, 0, 0, items[0].started_s];
@@ -67,7 +86,7 @@ export function laneSummary(items) {
     gap = Math.max(gap, start - until);
     busy += Math.max(0, end - Math.max(start, until));
     until = Math.max(until, end);
-    tokens += made ?? 0;
+    tokens += made;
   }
   const span = until - items[0].started_s;
   return { busy_frac: span ? busy / span : 1, longest_gap_s: gap, tokens_per_s: busy ? tokens / busy : null };

@@ -2,26 +2,43 @@
 
 import { colours, faded } from "./theme.js";
 
-/** Whiskers of 95 % intervals. `rows()` yields `{x, low, high}`. */
+const CLOSEST_PX = 9;
+
+/** 95 % intervals as whiskers, or as a band where whiskers would touch. `rows()`: `[{x, low, high}]`. */
 export function intervalPlugin(rows, colour) {
   return drawn("draw", (u, context) => {
-    context.strokeStyle = colours()[colour];
-    context.lineWidth = 1.25 * devicePixelRatio;
-    const cap = 3 * devicePixelRatio;
-    context.beginPath();
-    for (const { x, low, high } of rows()) {
-      if (x < u.scales.x.min || x > u.scales.x.max) continue;
-      const px = u.valToPos(x, "x", true);
-      const [from, to] = [u.valToPos(low, "y", true), u.valToPos(high, "y", true)];
-      context.moveTo(px, from);
-      context.lineTo(px, to);
-      for (const end of [from, to]) {
-        context.moveTo(px - cap, end);
-        context.lineTo(px + cap, end);
-      }
-    }
-    context.stroke();
+    const { min, max } = u.scales.x;
+    const shown = rows()
+      .filter(({ x }) => x >= min && x <= max)
+      .map(({ x, low, high }) => [u.valToPos(x, "x", true), u.valToPos(low, "y", true), u.valToPos(high, "y", true)]);
+    const isDense = shown.length > 2 && u.bbox.width / shown.length < CLOSEST_PX * devicePixelRatio;
+    if (isDense) drawBand(context, shown, faded(colours()[colour], 0.25));
+    else drawWhiskers(context, shown, colours()[colour]);
   });
+}
+
+function drawWhiskers(context, places, colour) {
+  const cap = 3 * devicePixelRatio;
+  context.strokeStyle = colour;
+  context.lineWidth = 1.25 * devicePixelRatio;
+  context.beginPath();
+  for (const [x, low, high] of places) {
+    context.moveTo(x, low);
+    context.lineTo(x, high);
+    for (const end of [low, high]) {
+      context.moveTo(x - cap, end);
+      context.lineTo(x + cap, end);
+    }
+  }
+  context.stroke();
+}
+
+function drawBand(context, places, colour) {
+  context.fillStyle = colour;
+  context.beginPath();
+  for (const [x, low] of places) context.lineTo(x, low);
+  for (const [x, , high] of places.toReversed()) context.lineTo(x, high);
+  context.fill();
 }
 
 /** Horizontal lines with a label. `lines()` yields `{y, label, colour, side}`; `side` shades what is

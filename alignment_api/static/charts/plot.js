@@ -6,6 +6,7 @@ import { colours, faded, onThemeChange } from "./theme.js";
 
 const FONT = "11px system-ui, sans-serif";
 const ZOOM = 0.7;
+const DOT_ROOM_PX = 9;
 
 /**
  * A chart in `host`, a focusable element.
@@ -16,7 +17,8 @@ const ZOOM = 0.7;
  * - `series`: `[{label, colour, width, dash, dots, hidden}]`, the columns of the data after x.
  * - `bands`: `[[upper, lower, colour, alpha]]`, column numbers counted from 1.
  * - `height`, `sync` (a name shared by charts that move together), `plugins`.
- * - `onCursor(index or null, u)`, `onPick(index, u)`, `describe(index)` for screen readers.
+ * - `onCursor(index or null, u)`; `onPick(index, u)` for clicks, with null for u where a key chose;
+ *   `onMove(index)` after keys, for what screen readers say.
  */
 export class Plot {
   constructor(host, options) {
@@ -65,7 +67,7 @@ export class Plot {
       width: Math.max(160, this.host.clientWidth),
       height,
       plugins,
-      padding: [8, 10, 0, 0],
+      padding: [8, 22, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
@@ -128,7 +130,7 @@ export class Plot {
       Home: () => this.#moveTo(0),
       End: () => this.#moveTo(last),
       Escape: () => this.u.setCursor({ left: -10, top: -10 }, true, true),
-      Enter: () => at !== null && this.options.onPick?.(at, this.u),
+      Enter: () => at !== null && this.options.onPick?.(at, null),
       "+": () => this.#zoom(ZOOM),
       "-": () => this.#zoom(1 / ZOOM),
       0: () => this.#zoom(Infinity),
@@ -140,8 +142,12 @@ export class Plot {
   }
 
   #moveTo(index) {
-    const left = this.u.valToPos(this.data[0][index], "x");
-    this.u.setCursor({ left, top: this.u.over.clientHeight / 2 }, true, true);
+    const x = this.data[0][index];
+    const { min, max } = this.u.scales.x;
+    if (x < min || x > max) {
+      this.u.batch(() => this.u.setScale("x", { min: x - (max - min) / 2, max: x + (max - min) / 2 }));
+    }
+    this.u.setCursor({ left: this.u.valToPos(x, "x"), top: this.u.over.clientHeight / 2 }, true, true);
     this.options.onMove?.(index);
   }
 
@@ -172,6 +178,7 @@ function xAxis({ label, format, whole, ticks }) {
     size: 26,
     space: 56,
     splits: ticks && (() => ticks),
+    filter: ticks && ((u, splits) => splits),
     incrs: whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] : undefined,
     values: format && ((u, splits) => splits.map((value) => (value === null ? "" : format(value)))),
   };
@@ -180,7 +187,7 @@ function xAxis({ label, format, whole, ticks }) {
 function yAxis({ format = number, ticks }) {
   return {
     ...axisLook(),
-    size: 52,
+    size: 56,
     space: 32,
     splits: ticks && (() => ticks()),
     values: (u, splits) => splits.map((value) => (value === null ? "" : format(value))),
@@ -211,6 +218,13 @@ function seriesConfig({ label, colour, width = 1.5, dash, dots, hidden, fade }) 
     dash,
     show: !hidden,
     spanGaps: true,
-    points: { show: (u) => dots || u.data[0].length < 3, size: 6, stroke, fill: stroke, width: 1 },
+    points: { show: (u, n, from, to) => hasDots(u, dots, u.data[n], from, to), size: 6, stroke, fill: stroke, width: 1 },
   };
+}
+
+function hasDots(u, isWanted, column, from, to) {
+  if (!isWanted) return u.data[0].length < 3;
+  let count = 0;
+  for (let n = from; n <= to; n += 1) if (column[n] !== null) count += 1;
+  return u.over.clientWidth / count > DOT_ROOM_PX;
 }

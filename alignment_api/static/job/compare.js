@@ -88,18 +88,18 @@ function groupChart(groups, { x, y }) {
     series: layout.series,
     bands: layout.bands,
     onCursor: (row) => frame.legend.setValues(row === null ? [] : cursorTexts(plot, layout, x, row)),
-    onMove: (row) => frame.announce(cursorTexts(plot, layout, x, row).join(", ")),
+    onMove: (row) => frame.announce(spoken(plot, layout, groups, x, row)),
   });
   frame.legend.setItems([
-    { label: XS[x].label },
     ...groups.map(({ name, colour }, n) => ({
       label: name,
       colour,
       onToggle: (isShown) => layout.columnsOf[n].forEach((column) => plot.toggle(column, isShown)),
     })),
+    { label: XS[x].label },
   ]);
   const update = (latest) => {
-    const found = compareColumns(latest.map((group) => ({ ...group, jobs: group.jobs })), x, y);
+    const found = compareColumns(latest, x, y);
     plot.setData([found.xs, ...found.groups.flatMap(columnsOfGroup)]);
     frame.setSummary(latest.map((group) => lastText(group, y)).join(" "));
     frame.setTable([x, ...layout.series.map(({ label }) => label)], () => found.xs.map((_, row) => plot.data.map((column) => column[row])));
@@ -133,8 +133,13 @@ function layoutOf(groups) {
 }
 
 function cursorTexts(plot, layout, x, row) {
-  const at = plot.data[0][row];
-  return [XS[x].format(at), ...layout.lead.map((column) => number(nearby(plot.data[column], row)))];
+  const values = layout.lead.map((column) => number(nearby(plot.data[column], row)));
+  return [...values, XS[x].format(plot.data[0][row])];
+}
+
+function spoken(plot, layout, groups, x, row) {
+  const texts = cursorTexts(plot, layout, x, row);
+  return `${texts.at(-1)}: ${groups.map(({ name }, n) => `${name} ${texts[n]}`).join(", ")}.`;
 }
 
 function nearby(column, row) {

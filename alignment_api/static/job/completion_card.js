@@ -26,7 +26,7 @@ export function completionCard(item, reference) {
 function compare(item, { label, text }, answer, note) {
   if (text === null) return say(note, `Not compared: ${label}.`);
   const { removed, added } = changedWords(text, item.completion);
-  say(note, `Against ${label}: ${added} words added, ${removed} removed.`);
+  say(note, `Against ${label}: ${added} ${added === 1 ? "word" : "words"} added, ${removed} removed.`);
   answer.replaceWith(wordDiff(text, item.completion));
 }
 
@@ -37,8 +37,9 @@ function say(note, text) {
 
 function origin({ set, generation, candidate, model, prompt_index: prompt }) {
   const parts = [set, model?.replace("_", " ")];
-  if (generation !== null && generation !== undefined) parts.push(`generation ${generation}`);
-  if (candidate !== null && candidate !== undefined) parts.push(candidate < 0 ? "mean vector" : `candidate ${candidate}`);
+  if (generation !== null) parts.push(`generation ${generation}`);
+  if (candidate !== null) parts.push(`candidate ${candidate}`);
+  else if (!model) parts.push("mean vector");
   parts.push(`prompt ${prompt}`);
   return parts.filter(Boolean).join(" · ");
 }

@@ -45,6 +45,7 @@ export function completionsTab({ load, filters, onFilters }) {
 }
 
 function countText(total, shown) {
-  if (!total) return "No completion matches.";
-  return total === shown ? `${total} completions.` : `${shown} of ${total.toLocaleString("en")} completions.`;
+  if (!shown) return "No completion matches.";
+  if (total === null) return `${shown} completions of more than can be counted quickly.`;
+  return `${shown} of ${total.toLocaleString("en")} completions.`;
 }

@@ -62,7 +62,7 @@ function violationsChart(history, sync) {
 
 /** Lines over generations, one frame. `lines`: `[{label, column, series, isValidation}]`. */
 export function lineChart({ title, note, history, sync, lines, range, height = 170, plugins, describe }) {
-  const frame = chartFrame({ title, note });
+  const frame = chartFrame({ title, note, isSummaryShown: Boolean(describe) });
   const names = lines.map(({ column }) => column);
   const plot = new Plot(frame.host, {
     height,

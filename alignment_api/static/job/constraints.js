@@ -59,7 +59,11 @@ function constraintChart(history, { component, direction, threshold }) {
       { label: "in the search, smoothed", column: `value ${component}`, colour: "mean" },
       { label: "validation", column: `validation value ${component}`, colour: "validation", isValidation: true },
     ],
-    range: (min, max) => withMargin(Math.min(min ?? threshold, threshold), Math.max(max ?? threshold, threshold)),
+    range: (min, max) => {
+      const ends = whiskers(history, component).flatMap(({ low, high }) => [low, high]);
+      const all = [min ?? threshold, max ?? threshold, threshold, ...ends];
+      return withMargin(Math.min(...all), Math.max(...all));
+    },
     plugins: [thresholdPlugin(mark), intervalPlugin(() => whiskers(history, component), "validation")],
     describe: () => describe(now()),
   });

@@ -15,7 +15,7 @@ const LINES = [
   { label: "worst", colour: "worst", columns: [3] },
   { label: "mean", colour: "mean", columns: [4] },
   { label: "best", colour: "best", columns: [5] },
-  { label: "validation of the mean vector", colour: "validation", columns: [6] },
+  { label: "validation (mean vector)", colour: "validation", columns: [6] },
 ];
 const SYNC = "fitness";
 
@@ -66,8 +66,8 @@ function options(frame, history, state, onPick) {
     sync: SYNC,
     x: { label: "generation", whole: true },
     series: [
-      { label: "q75", colour: "band", width: 0 },
-      { label: "q25", colour: "band", width: 0 },
+      { label: "q75", colour: "mean", width: 1, fade: 0.4 },
+      { label: "q25", colour: "mean", width: 1, fade: 0.4 },
       { label: "worst", colour: "worst", width: 1 },
       { label: "mean", colour: "mean", width: 2 },
       { label: "best", colour: "best", width: 1.25 },
@@ -85,7 +85,7 @@ function options(frame, history, state, onPick) {
       frame.legend.setValues(values(history, row ?? history.length - 1, state.pick));
     },
     onMove: (row) => frame.announce(spoken(history, row)),
-    onPick: (row, u) => onPick(history.column("generation")[row], nearest(history, row, u)?.candidate ?? null),
+    onPick: (row, u) => onPick(history.column("generation")[row], u && (nearest(history, row, u)?.candidate ?? null)),
   };
 }
 

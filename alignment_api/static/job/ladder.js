@@ -39,7 +39,7 @@ export function ladderCharts(history) {
 function rungChart(title, lines, ladder, plugins) {
   const rungs = [...ladder.rungs].sort((a, b) => a.sigma - b.sigma);
   const frame = chartFrame({ title });
-  const texts = (rung) => [number(rung.sigma), ...lines.map(({ column }) => number(finite(rung[column])))];
+  const texts = (rung) => [...lines.map(({ column }) => number(finite(rung[column]))), number(rung.sigma)];
   const plot = new Plot(frame.host, {
     height: 190,
     x: { label: "σ, logarithmic", log: true, format: number, ticks: rungs.map(({ sigma }) => sigma) },
@@ -47,9 +47,9 @@ function rungChart(title, lines, ladder, plugins) {
     series: lines.map(({ label, colour }) => ({ label, colour, dots: true })),
     plugins,
     onCursor: (row) => frame.legend.setValues(row === null ? [] : texts(rungs[row])),
-    onMove: (row) => frame.announce(`Sigma ${texts(rungs[row]).join(", ")}`),
+    onMove: (row) => frame.announce(spoken(lines, rungs[row])),
   });
-  frame.legend.setItems([{ label: "σ" }, ...lines.map(({ label, colour }) => ({ label, colour }))]);
+  frame.legend.setItems([...lines.map(({ label, colour }) => ({ label, colour })), { label: "σ" }]);
   frame.setSummary(
     `Chose σ = ${number(ladder.chosen_sigma)}: ${ladder.rule}. ` +
       `${rungs.length} steps, ${compact(ladder.tokens)} tokens, ${duration(ladder.seconds)}.`,
@@ -57,6 +57,11 @@ function rungChart(title, lines, ladder, plugins) {
   frame.setTable(COLUMNS.map((name) => name.replace("_", " ")), () => rungs.map((rung) => COLUMNS.map((name) => finite(rung[name]))));
   const columns = [rungs.map(({ sigma }) => sigma), ...lines.map(({ column }) => rungs.map((rung) => finite(rung[column])))];
   return { root: frame.root, update: () => plot.setData(columns), destroy: () => plot.destroy() };
+}
+
+function spoken(lines, rung) {
+  const parts = lines.map(({ label, column }) => `${label} ${number(finite(rung[column]))}`);
+  return `Sigma ${number(rung.sigma)}: ${parts.join(", ")}.`;
 }
 
 function yRange(lines, min, max, ladder) {

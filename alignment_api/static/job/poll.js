@@ -2,8 +2,8 @@
 
 const PAUSE_MS = 2000;
 
-/** Call `take` now and after reports; `stop()` ends it. */
-export function poll(take, history) {
+/** Call `take` now and after reports, `onError` where it fails; `stop()` ends it. */
+export function poll(take, history, onError) {
   let timer = null;
   let [isRunning, isWanted, isStopped] = [false, false, false];
   const run = async () => {
@@ -11,6 +11,8 @@ export function poll(take, history) {
     [isRunning, isWanted] = [true, false];
     try {
       await take();
+    } catch (error) {
+      if (!isStopped) onError(error);
     } finally {
       isRunning = false;
       if (isWanted && !isStopped) schedule();

@@ -12,25 +12,31 @@ export class Reference {
 
   /** A promise of `{label, text}`, or null where nothing is to be compared. */
   find(item, against, generation) {
-    if (against === "earlier") return this.#earlier(item, generation);
     if (!against) return null;
-    return this.#ask({ set: item.set, prompt: item.prompt_index, model: against }).then((rows) => {
-      const name = against.replace("_", " ");
-      if (rows.length) return { label: name, text: rows[0].completion };
-      return { label: `no answer of the ${name} to this prompt was kept`, text: null };
+    return against === "earlier" ? this.#earlier(item, generation) : this.#model(item, against);
+  }
+
+  /** Base and warm start answer the test set; the validation of generation 0 is the warm start's. */
+  async #model(item, model) {
+    const isStart = model === "warm_start" && item.set === "validation";
+    const rows = await this.#ask({
+      set: item.set,
+      prompt: item.prompt_index,
+      ...(isStart ? { generation: 0 } : { model }),
     });
+    const name = model.replace("_", " ");
+    if (rows.length) return { label: `the ${name}`, text: rows[0].completion };
+    return { label: `no answer of the ${name} to a prompt of the ${item.set} set is kept`, text: null };
   }
 
   async #earlier(item, generation) {
-    const query = { set: item.set, prompt: item.prompt_index, generation };
-    const rows = await this.#ask(query);
-    const earlier = rows.filter((row) => row.generation !== null && row.generation < (item.generation ?? Infinity));
-    const newest = Math.max(...earlier.map((row) => row.generation));
+    const rows = await this.#ask({ set: item.set, prompt: item.prompt_index, generation });
+    const earlier = rows.filter((row) => row.generation !== null && row.generation < (item.generation ?? 0));
+    const newest = earlier.reduce((latest, row) => Math.max(latest, row.generation), -1);
     const found = earlier.filter((row) => row.generation === newest);
     const chosen = found.find((row) => row.candidate === item.candidate) ?? found[0];
-    const when = generation ? `generation ${generation} has` : "no earlier generation has";
-    if (!chosen) return { label: `${when}${generation ? " no" : " an"} answer to this prompt before this one`, text: null };
-    return { label: `generation ${chosen.generation}`, text: chosen.completion };
+    if (!chosen) return { label: "no earlier answer to this prompt there", text: null };
+    return { label: `generation ${newest}`, text: chosen.completion };
   }
 
   #ask(query) {

@@ -1,10 +1,9 @@
 // Test scores of several jobs with their intervals, as numbers and as bars on one scale.
 
 import { interval } from "../charts/format.js";
-import { el } from "../dom.js";
+import { el, svg } from "../dom.js";
 
 const MODELS = [["base", "base"], ["warm_start", "warm start"], ["aligned", "aligned"]];
-const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [140, 14];
 
 /** A table of all jobs in `groups`. */
@@ -16,7 +15,7 @@ export function scoreTable(groups) {
   return el(
     "section",
     { class: "chart" },
-    el("h3", { class: "chart-title" }, "Test scores"),
+    el("h2", { class: "chart-title" }, "Test scores"),
     el("p", { class: "chart-note" }, "Mean with the 95 % interval over test prompts, scored once at the end. Bars share one scale."),
     el(
       "div",
@@ -46,16 +45,11 @@ function scaleOf(entries) {
 
 function bar({ mean, ci95 }, scale, colour) {
   const [low, high] = ci95 ?? [mean, mean];
-  const drawing = shape("svg", { class: `score-bar colour-${colour}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "aria-hidden": "true" });
-  drawing.append(
-    shape("line", { x1: scale(low), x2: scale(high), y1: HEIGHT / 2, y2: HEIGHT / 2, stroke: "currentColor", "stroke-width": 2 }),
-    shape("circle", { cx: scale(mean), cy: HEIGHT / 2, r: 3.5, fill: "currentColor" }),
+  const middle = HEIGHT / 2;
+  return svg(
+    "svg",
+    { class: `score-bar colour-${colour}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "aria-hidden": "true" },
+    svg("line", { x1: scale(low), x2: scale(high), y1: middle, y2: middle, stroke: "currentColor", "stroke-width": 2 }),
+    svg("circle", { cx: scale(mean), cy: middle, r: 3.5, fill: "currentColor" }),
   );
-  return drawing;
-}
-
-function shape(name, attributes) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
 }

@@ -13,7 +13,7 @@ const NO_CELL = "Point at a cell, or move with the arrow keys.";
 
 /** `load(generation or null)` answers the singular values of a generation, null for the newest. */
 export function singularValuesTab({ history, load }) {
-  const frame = chartFrame({ title: "Change of singular values", note: "Module × index, relative to the warm start.", isPicture: true });
+  const frame = chartFrame({ title: "Change of singular values", note: "Module × index, relative to the warm start." });
   const view = new View(frame);
   const known = new Map();
   let wanted;

@@ -4,8 +4,8 @@ const BINS = 240;
 
 /** Columns `[middle of the bin in s, tokens per second]` over all items. */
 export function throughput(items) {
-  const until = Math.max(...items.map((item) => item.ended_s));
-  const from = Math.min(...items.map((item) => item.started_s));
+  const until = items.reduce((latest, item) => Math.max(latest, item.ended_s), -Infinity);
+  const from = items.reduce((first, item) => Math.min(first, item.started_s), Infinity);
   const width = (until - from) / BINS || 1;
   const sums = new Array(BINS).fill(0);
   for (const { started_s: start, ended_s: end, tokens } of items) {

@@ -2,37 +2,42 @@
 
 import { chartFrame } from "../charts/frame.js";
 import { compact, duration, number, percent } from "../charts/format.js";
-import { itemAt, kindColour, lanesPlugin, laneSummary } from "../charts/lanes.js";
+import { itemAt, kindColour, lanesPlugin, laneSummary, packed } from "../charts/lanes.js";
 import { Plot } from "../charts/plot.js";
-import { el } from "../dom.js";
+import { el, replace } from "../dom.js";
 import { poll } from "./poll.js";
 import { throughput } from "./throughput.js";
 
 const SYNC = "timeline";
-const LANE_PX = 34;
+const LANE_PX = 46;
+const COLUMNS = ["engine", "kind", "generation", "started_s", "ended_s", "candidates", "tokens"];
 
-/** `load(after)` answers `{engines, items}` that are newer than the n-th item. */
+/** `load(after)` answers `{engines, items, has_more}` after the n-th item, -1 for all. */
 export function timelineTab({ history, load }) {
   const root = el("div", {}, el("p", { class: "chart-empty" }, "No work has been recorded yet."));
-  const state = { engines: [], items: [], lanes: [] };
+  const state = { engines: [], items: [], byEngine: [], lanes: [] };
   let view = null;
   const take = async () => {
-    const found = await load(state.items.length);
-    if (!found.items.length) return;
-    state.items.push(...found.items);
-    const isNew = found.engines.length !== state.engines.length;
-    state.engines = found.engines;
-    state.lanes = state.engines.map((engine) =>
-      state.items.filter((item) => item.engine === engine).sort((a, b) => a.started_s - b.started_s),
-    );
+    let found;
+    do {
+      found = await load(state.items.at(-1)?.n ?? -1);
+      state.items.push(...found.items);
+      if (found.items.length) refresh(found.engines);
+    } while (found.has_more && found.items.length);
+  };
+  const refresh = (engines) => {
+    const isNew = engines.length !== state.engines.length;
+    state.engines = engines;
+    state.byEngine = engines.map((engine) => itemsOf(state.items, engine));
+    state.lanes = state.byEngine.map(packed);
     if (isNew) {
       view?.destroy();
       view = build(state);
-      root.replaceChildren(view.root);
+      replace(root, view.root);
     }
     view.update();
   };
-  const polled = poll(take, history);
+  const polled = poll(take, history, (error) => !view && replace(root, el("p", { class: "chart-empty" }, error.message)));
   return {
     root,
     destroy: () => {
@@ -42,29 +47,33 @@ export function timelineTab({ history, load }) {
   };
 }
 
+function itemsOf(items, engine) {
+  return items.filter((item) => item.engine === engine).sort((a, b) => a.started_s - b.started_s);
+}
+
 function build(state) {
-  const lanes = lanesChart(state);
-  const speed = speedChart(state);
+  const charts = [lanesChart(state), speedChart(state)];
   return {
-    root: el("div", {}, lanes.root, speed.root),
-    update: () => [lanes, speed].forEach((chart) => chart.update()),
-    destroy: () => [lanes, speed].forEach((chart) => chart.destroy()),
+    root: el("div", {}, charts.map(({ root }) => root)),
+    update: () => charts.forEach((chart) => chart.update()),
+    destroy: () => charts.forEach((chart) => chart.destroy()),
   };
 }
 
 function lanesChart(state) {
-  const frame = chartFrame({ title: "Work items per engine", note: "One lane an engine; the empty parts are idle time. Drag to zoom, double-click for all." });
-  const value = el("p", { class: "heat-value" }, "");
-  const kinds = [...new Set(state.items.map(({ kind }) => kind))];
-  const height = state.engines.length * LANE_PX + 60;
+  const frame = chartFrame({
+    title: "Work items per engine",
+    note: "One lane an engine, one row for each item it has at a time; what is empty is idle. Drag to zoom, double-click for all.",
+  });
+  const value = el("p", { class: "heat-value" });
   const plot = new Plot(frame.host, {
-    height,
+    height: state.engines.length * LANE_PX + 60,
     sync: SYNC,
     x: { label: "time since the job started", format: duration },
     y: {
       range: () => [0, state.engines.length],
       ticks: () => state.engines.map((_, lane) => lane + 0.5),
-      format: (y) => laneName(state.engines, y),
+      format: (y) => `engine ${state.engines[state.engines.length - 1 - Math.floor(y)]}`,
     },
     series: [{ label: "busy", colour: "idle", width: 0 }],
     plugins: [lanesPlugin(() => state.lanes)],
@@ -72,14 +81,18 @@ function lanesChart(state) {
     onMove: () => frame.announce(itemText(state, plot.u)),
   });
   frame.host.after(value);
-  frame.legend.setItems([...kinds.map((kind) => ({ label: kind.replaceAll("_", " "), colour: kindColour(kind), shape: "area" })), { label: "idle", colour: "idle", shape: "area" }]);
-  frame.setTable(["engine", "kind", "generation", "started s", "ended s", "candidates", "tokens"], () =>
-    state.items.map((item) => [item.engine, item.kind, item.generation, item.started_s, item.ended_s, candidateText(item), item.tokens]),
+  frame.setTable(COLUMNS.map((name) => name.replace("_s", " s")), () =>
+    state.items.map((item) => COLUMNS.map((name) => (name === "candidates" ? item.candidates.length : item[name]))),
   );
   const update = () => {
+    const kinds = [...new Set(state.items.map(({ kind }) => kind))];
+    frame.legend.setItems([
+      ...kinds.map((kind) => ({ label: kind, colour: kindColour(kind), shape: "area" })),
+      { label: "idle", colour: "idle", shape: "area" },
+    ]);
     const times = [...new Set(state.items.flatMap((item) => [item.started_s, item.ended_s]))].sort((a, b) => a - b);
     plot.setData([times, times.map(() => null)]);
-    frame.setSummary(state.engines.map((engine, lane) => laneText(engine, state.lanes[lane])).join(" "));
+    frame.setSummary(state.engines.map((engine, lane) => laneText(engine, state.byEngine[lane])).join(" "));
   };
   return { root: frame.root, update, destroy: () => plot.destroy() };
 }
@@ -92,39 +105,33 @@ function speedChart(state) {
     x: { label: "time since the job started", format: duration },
     y: { range: (min, max) => [0, (max || 1) * 1.1], format: compact },
     series: [{ label: "tokens per second", colour: "series-1" }],
-    onCursor: (index) => frame.legend.setValues([index === null ? "" : number(plot?.data[1][index])]),
+    onCursor: (index, u) => frame.legend.setValues([index === null ? "" : number(u.data[1][index])]),
     onMove: (index) => frame.announce(`${duration(plot.data[0][index])}: ${number(plot.data[1][index])} tokens per second`),
   });
   frame.legend.setItems([{ label: "tokens per second", colour: "series-1" }]);
   frame.setTable(["time s", "tokens per second"], () => plot.data[0].map((time, n) => [time, plot.data[1][n]]));
   const update = () => {
     plot.setData(throughput(state.items));
-    const tokens = state.items.reduce((sum, item) => sum + (item.tokens ?? 0), 0);
-    const until = Math.max(...state.items.map((item) => item.ended_s));
+    const tokens = state.items.reduce((sum, item) => sum + item.tokens, 0);
+    const until = state.items.reduce((latest, item) => Math.max(latest, item.ended_s), 0);
     frame.setSummary(`${compact(tokens)} tokens in ${duration(until)}: ${number(tokens / until)} a second.`);
   };
   return { root: frame.root, update, destroy: () => plot.destroy() };
 }
 
-function laneName(engines, value) {
-  return String(engines[engines.length - 1 - Math.floor(value)] ?? "");
-}
-
 function itemText({ engines, lanes }, u) {
-  const lane = Math.min(engines.length - 1, Math.max(0, Math.floor((u.cursor.top / u.over.clientHeight) * engines.length)));
+  const place = (u.cursor.top / u.over.clientHeight) * engines.length;
+  const lane = Math.min(engines.length - 1, Math.max(0, Math.floor(place)));
   const time = u.posToVal(u.cursor.left, "x");
-  const item = itemAt(lanes[lane], time);
-  if (!item) return `${engines[lane]}, ${duration(time)}: idle`;
-  const took = item.ended_s - item.started_s;
-  const where = item.generation ? `, generation ${item.generation}` : "";
-  return `${engines[lane]}, ${duration(time)}: ${item.kind.replaceAll("_", " ")}${where}, ${candidateText(item)} candidates, ${compact(item.tokens)} tokens in ${duration(took)}`;
-}
-
-function candidateText({ candidates }) {
-  return Array.isArray(candidates) ? candidates.length : candidates;
+  const item = itemAt(lanes[lane], time, place - lane);
+  if (!item) return `Engine ${engines[lane]}, ${duration(time)}: nothing in this row`;
+  const { kind, generation, candidates, tokens, started_s: start, ended_s: end } = item;
+  const where = generation === null ? "" : `, generation ${generation}`;
+  const who = candidates.length ? `candidates ${candidates.join(", ")}` : "base model";
+  return `Engine ${item.engine}, ${duration(start)}: ${kind}${where}, ${who}, ${compact(tokens)} tokens in ${duration(end - start)}`;
 }
 
 function laneText(engine, items) {
   const { busy_frac: busy, longest_gap_s: gap, tokens_per_s: speed } = laneSummary(items);
-  return `${engine}: busy ${percent(busy)}, longest gap ${duration(gap)}, ${number(speed)} tokens/s while busy.`;
+  return `Engine ${engine}: busy ${percent(busy)}, longest gap ${duration(gap)}, ${number(speed)} tokens/s while busy.`;
 }

@@ -55,13 +55,13 @@ def test_example_is_a_reward_that_the_operator_named_there_allows(
     client: TestClient, spec: dict[str, Any]
 ) -> None:
     REWARD.validate_python(spec)
-    answer = client.post("/v1/graders/validate", json={"grader": spec})
+    answer = client.post("/v1/fine_tuning/alpha/graders/validate", json={"grader": spec})
     assert answer.status_code == 200, answer.text
 
 
 def test_the_answer_shown_is_what_the_service_answers(client: TestClient) -> None:
     request, shown = [block for block in BLOCKS if "type" not in block]
-    given = client.post("/v1/graders/run", json=request).json()
+    given = client.post("/v1/fine_tuning/alpha/graders/run", json=request).json()
     # How long it took is another number every time.
     assert given.pop("seconds") >= 0
     assert shown.pop("seconds") >= 0

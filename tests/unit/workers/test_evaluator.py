@@ -250,6 +250,33 @@ def test_progress_is_told_and_a_cancel_ends_it(codec, vectors):
         make_evaluator(LocalPool(), codec, check=cancel).evaluate(vectors, ROWS)
 
 
+# -- who did what ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_population", [100, 2])
+def test_every_item_is_told_with_its_candidates_and_tokens(codec, vectors, max_population):
+    pool = LocalPool(max_population, capacity=4)
+    scores = make_evaluator(pool, codec).evaluate(vectors, ROWS, with_base=True)
+    assert len(scores.spans) == len(pool.items)
+    assert scores.samples == 6 * len(ROWS)
+    tokens = dict.fromkeys([(), *((number,) for number in range(5))], 0)
+    for span in scores.spans:
+        tokens[span.candidates] += span.tokens
+    assert set(tokens.values()) == {3 * len(ROWS)}
+
+
+def test_scoring_under_the_base_is_told_without_tokens_and_failures_too(codec, vectors):
+    pool = LocalPool()
+    pool.fails = lambda item: "lost" if item.answers is None and 1 in item.candidates else None
+    scores = make_evaluator(pool, codec, Fluency(None)).evaluate(vectors, ROWS)
+    assert len(scores.spans) == len(pool.items)
+    idle = [span.candidates for span in scores.spans if span.tokens == 0]
+    references = sum(item.answers is not None for item in pool.items)
+    assert idle.count(()) == references > 0
+    assert set(idle) == {(), (1,)}
+    assert scores.samples == 4 * len(ROWS)
+
+
 # -- samples of the base --------------------------------------------------------------------
 
 

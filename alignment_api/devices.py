@@ -1,0 +1,147 @@
+"""The devices of this machine and how jobs share them: one slot for one engine."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from essa.errors import SpecError
+from essa.spec.engine import EngineSpec
+
+_NVIDIA_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one job may use. Empty where it may use everything."""
+
+    cores: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for the job's process."""
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """GPUs, or cores where there are none, divided into slots.
+
+    Attributes:
+        gpus: as CUDA_VISIBLE_DEVICES names them.
+        cores: numbers as `os.sched_getaffinity` gives them.
+        slots: engines that run at once.
+        is_shared: False where engines run on a cluster, whose devices are not handed out here.
+    """
+
+    gpus: tuple[str, ...]
+    cores: tuple[int, ...]
+    slots: int
+    is_shared: bool = True
+
+    def needed(self, engine: EngineSpec) -> int:
+        """Slots that a job's engines hold.
+
+        Raises:
+            SpecError: more than there are; names the settings that change it.
+        """
+        found = self.gpus or self.cores
+        wanted = engine.ranks if self.gpus else engine.cores_per_worker or 1
+        slots = engine.workers * max(1, math.ceil(wanted * self.slots / len(found) - 1e-9))
+        if slots > self.slots:
+            raise SpecError(
+                f"engine.workers = {engine.workers}: the job's engines need {slots} slots, and "
+                f"this service has {self.slots}; lower engine.workers"
+                f"{self._other_knob(engine)}, or raise ESSA_ENGINE_SLOTS",
+                field="engine.workers",
+            )
+        return slots
+
+    def share(self, slots: tuple[int, ...]) -> Share:
+        """What the job in these slots may use."""
+        if not self.is_shared or len(slots) == self.slots:
+            return Share()
+        if self.gpus:
+            return Share(gpus=_parts(self.gpus, self.slots, slots))
+        return Share(cores=_parts(self.cores, self.slots, slots))
+
+    def _other_knob(self, engine: EngineSpec) -> str:
+        if self.gpus:
+            return " or engine.tensor_parallel" if engine.ranks > 1 else ""
+        return " or engine.cores_per_worker" if engine.cores_per_worker else ""
+
+
+class SlotTable:
+    """Which slots are taken. Safe to share between threads."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = set(range(slots))
+        self._lock = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """Slots that nobody holds."""
+        return len(self._free)
+
+    def take(self, count: int) -> tuple[int, ...]:
+        """Hold the lowest free slots; fewer than asked for where there are not so many."""
+        with self._lock:
+            taken = tuple(sorted(self._free)[:count])
+            self._free -= set(taken)
+        return taken
+
+    def give_back(self, slots: tuple[int, ...]) -> None:
+        """Let go of slots."""
+        with self._lock:
+            self._free |= set(slots)
+
+
+def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
+    """Look at this machine; loads no library of a GPU.
+
+    Args:
+        slots: of the setting `engine_slots`; None is one for each GPU, or for each core.
+        environment: `CUDA_VISIBLE_DEVICES` and `RAY_ADDRESS` are read.
+    """
+    gpus = _gpus(environment.get("CUDA_VISIBLE_DEVICES"))
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    return Devices(
+        gpus=gpus,
+        cores=cores,
+        slots=slots or len(gpus or cores),
+        is_shared=not environment.get("RAY_ADDRESS"),
+    )
+
+
+def _gpus(visible: str | None) -> tuple[str, ...]:
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",")]
+        return tuple(name for name in names if name and name != "-1")
+    program = shutil.which("nvidia-smi")
+    if program is not None:
+        try:
+            answer = subprocess.run(
+                [program, "-L"], capture_output=True, text=True, timeout=_NVIDIA_TIMEOUT_S
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ()
+        listed = [line for line in answer.stdout.splitlines() if line.startswith("GPU ")]
+        return tuple(str(number) for number in range(len(listed)))
+    return tuple(str(number) for number in range(len(glob.glob("/dev/nvidia[0-9]*"))))
+
+
+def _parts(found: tuple, total: int, slots: tuple[int, ...]) -> tuple:
+    """The devices of some slots; where slots outnumber devices, several slots have the same one."""
+    chosen: list = []
+    for slot in slots:
+        first = slot * len(found) // total
+        after = max(first + 1, (slot + 1) * len(found) // total)
+        chosen += [device for device in found[first:after] if device not in chosen]
+    return tuple(chosen)

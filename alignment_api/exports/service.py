@@ -1,0 +1,126 @@
+"""What the API does with exports."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from alignment_api import composition
+from alignment_api.exports.archive import make_archive
+from alignment_api.exports.runner import ExportRunner
+from alignment_api.exports.schemas import Export, ExportList, ExportStatus
+from alignment_api.exports.shelf import ExportShelf
+from alignment_api.jobs.schemas import JobStatus
+from alignment_api.records.access import RecordedJob
+from alignment_api.settings import Settings
+from essa.errors import JobConflictError
+from essa.spec.export import ExportFormat, ExportSpec
+
+
+class ExportService:
+    """Starts, lists and finds exports. Blocking; call it from a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runner = ExportRunner(settings)
+        self._adapters = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to make what is asked for."""
+        self._runner.start()
+
+    def stop(self) -> None:
+        """Cancel what is being made. Blocking."""
+        self._runner.stop()
+
+    def order(self, job: RecordedJob, spec: ExportSpec) -> Export:
+        """Make an export, or see how it stands.
+
+        Raises:
+            JobConflictError: the job is not so far.
+            SpecError: no such generation.
+        """
+        shelf = self._shelf(job)
+        _check_state(job, spec)
+        if spec.format is not ExportFormat.ADAPTER:
+            return self._runner.order(shelf, job.run_dir, spec)
+        self._adapter(job, spec)
+        return shelf.find(spec) or shelf.put(spec, ExportStatus.SUCCEEDED)
+
+    def all(self, job: RecordedJob) -> ExportList:
+        """The exports of a job."""
+        found = self._shelf(job).all()
+        return ExportList(
+            data=found,
+            first_id=found[0].id if found else None,
+            last_id=found[-1].id if found else None,
+        )
+
+    def archive(self, job: RecordedJob, spec: ExportSpec) -> Path:
+        """The zip of an export; an adapter is packed on the spot.
+
+        Raises:
+            JobConflictError: the job is not so far, or the export is not there.
+            SpecError: no such generation.
+        """
+        _check_state(job, spec)
+        if spec.format is ExportFormat.ADAPTER:
+            return self._adapter(job, spec)
+        shelf = self._shelf(job)
+        record = shelf.find(spec)
+        if record is None:
+            raise JobConflictError(
+                f"job {job.id} has no export {spec}; start it with POST "
+                f"/v1/fine_tuning/jobs/{job.id}/exports"
+            )
+        if record.status is not ExportStatus.SUCCEEDED:
+            why = f": {record.error.message}" if record.error is not None else ""
+            raise JobConflictError(f"the export {spec} of job {job.id} is {record.status}{why}")
+        return shelf.archive(spec)
+
+    def model_card(self, job: RecordedJob, spec: ExportSpec) -> str:
+        """The model card that the export has, or would have.
+
+        Raises:
+            JobConflictError: the job is not so far.
+        """
+        if spec.checkpoint is None:
+            _require_success(job)
+        return composition.model_card(job.run_dir, spec)
+
+    def _adapter(self, job: RecordedJob, spec: ExportSpec) -> Path:
+        shelf = self._shelf(job)
+        archive = shelf.archive(spec)
+        with self._adapters:
+            # A generation of a job that still runs may be searched again after a crash.
+            if spec.checkpoint is not None or not archive.is_file():
+                make_archive(
+                    job.run_dir,
+                    spec,
+                    archive,
+                    cache_dir=self._settings.cache_dir,
+                    progress=lambda line: None,
+                )
+                shelf.put(spec, ExportStatus.SUCCEEDED)
+        return archive
+
+    def _shelf(self, job: RecordedJob) -> ExportShelf:
+        return ExportShelf(self._settings.job_dir(job.id))
+
+
+def _check_state(job: RecordedJob, spec: ExportSpec) -> None:
+    if spec.checkpoint is None:
+        _require_success(job)
+    elif spec.format is not ExportFormat.ADAPTER and not JobStatus(job.status).is_terminal:
+        raise JobConflictError(
+            f"job {job.id} is {job.status}; until it has ended, a generation can be exported as "
+            "format adapter only"
+        )
+
+
+def _require_success(job: RecordedJob) -> None:
+    if job.status != JobStatus.SUCCEEDED:
+        raise JobConflictError(
+            f"job {job.id} is {job.status}; only a succeeded job has a result to export. A "
+            "generation can be exported by `checkpoint`"
+        )

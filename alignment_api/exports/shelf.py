@@ -1,0 +1,93 @@
+"""The exports of one job on disk: for each an archive and a record of how it stands."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from alignment_api.exports.schemas import Export, ExportFailure, ExportStatus
+from essa.parametrize.storage import write_file
+from essa.spec.export import ExportSpec
+
+FOLDER = "exports"
+SCRATCH = ".scratch-"
+"""Begins the names of what is being written."""
+
+
+class ExportShelf:
+    """The folder `exports` of a job."""
+
+    def __init__(self, job_dir: Path) -> None:
+        self.folder = job_dir / FOLDER
+        self._job_id = job_dir.name
+
+    def archive(self, spec: ExportSpec) -> Path:
+        """Where its zip is, or will be."""
+        return self.folder / f"{spec.key}.zip"
+
+    def log(self, spec: ExportSpec) -> Path:
+        """Where the output of its process goes."""
+        return self.folder / f"{spec.key}.log"
+
+    def failure(self, spec: ExportSpec) -> Path:
+        """Where its process says why it failed."""
+        return self.folder / f"{spec.key}.failure"
+
+    def find(self, spec: ExportSpec) -> Export | None:
+        """How an export stands; None where nobody has asked for it, or its archive is gone."""
+        try:
+            text = self._record(spec.key).read_text(encoding="utf-8")
+            record = Export.model_validate_json(text)
+        except (FileNotFoundError, ValidationError):
+            return None
+        is_gone = record.status is ExportStatus.SUCCEEDED and not self.archive(spec).is_file()
+        return None if is_gone else record
+
+    def all(self) -> list[Export]:
+        """All exports, oldest first."""
+        found = []
+        for path in self.folder.glob("*.json"):
+            try:
+                spec = Export.model_validate_json(path.read_text(encoding="utf-8")).spec
+            except (OSError, ValidationError):
+                continue
+            record = self.find(spec)
+            if record is not None:
+                found.append(record)
+        return sorted(found, key=lambda record: (record.created_at, record.id))
+
+    def put(
+        self, spec: ExportSpec, status: ExportStatus, failure: ExportFailure | None = None
+    ) -> Export:
+        """Record how an export stands."""
+        earlier = self.find(spec)
+        is_begun = earlier is None or status is ExportStatus.QUEUED
+        now = int(time.time())
+        archive = self.archive(spec)
+        record = Export(
+            id=f"ftexport-{self._job_id.removeprefix('ftjob-')}-{spec.key}",
+            format=spec.format,
+            precision=spec.precision,
+            checkpoint=spec.checkpoint,
+            status=status,
+            bytes=archive.stat().st_size if status is ExportStatus.SUCCEEDED else None,
+            error=failure,
+            created_at=now if earlier is None or is_begun else earlier.created_at,
+            finished_at=None if status.is_working else now,
+        )
+        write_file(self._record(spec.key), record.model_dump_json().encode())
+        return record
+
+    def drop_scratch(self) -> None:
+        """Delete what a process that died has left half-written."""
+        for path in self.folder.glob(f"{SCRATCH}*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _record(self, key: str) -> Path:
+        return self.folder / f"{key}.json"

@@ -1,0 +1,131 @@
+"""The graders of OpenAI's fine-tuning API, as their clients send them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from reward.spec import RewardSpec
+from reward.spec.code import MAX_SOURCE_CHARS
+
+_OURS_TOO = "python"
+"""A type that both have; OpenAI's has a name."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Grader(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str = Field(default="grader", min_length=1, max_length=200)
+
+
+class StringCheckGrader(_Grader):
+    """Compare the answer with a text or a column of the row."""
+
+    type: Literal["string_check"]
+    input: str
+    """`{{sample.output_text}}`."""
+    reference: str
+    """A text, or `{{item.COLUMN}}`."""
+    operation: Literal["eq", "ne", "like", "ilike"]
+
+
+class PythonGrader(_Grader):
+    """A file with a function `grade(sample, item)`."""
+
+    type: Literal["python"]
+    source: str = Field(min_length=1, max_length=MAX_SOURCE_CHARS)
+    image_tag: str | None = None
+    """Has no effect: the function runs in this service's own environment."""
+
+
+class TextContent(BaseModel):
+    """Text in a list of contents."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["input_text", "output_text"]
+    text: str
+
+
+class GraderMessage(BaseModel):
+    """One message to the model that grades."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | TextContent | list[str | TextContent]
+    type: Literal["message"] | None = None
+
+    @property
+    def text(self) -> str:
+        """All texts of the content, one after the other."""
+        parts = self.content if isinstance(self.content, list) else [self.content]
+        return "\n".join(part if isinstance(part, str) else part.text for part in parts)
+
+
+class SamplingParams(BaseModel):
+    """How the model that grades is sampled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
+    max_completions_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    reasoning_effort: str | None = None
+
+
+class ScoreModelGrader(_Grader):
+    """A number that a model gives the answer."""
+
+    type: Literal["score_model"]
+    input: list[GraderMessage] = Field(min_length=1)
+    model: str = Field(min_length=1)
+    range: tuple[Finite, Finite] | None = None
+    """Lowest and highest score; 0 and 1 where it is not given."""
+    sampling_params: SamplingParams | None = None
+
+
+class OtherGrader(_Grader):
+    """Graders that have no counterpart here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["text_similarity", "label_model"]
+
+
+class MultiGrader(_Grader):
+    """Several graders and a formula over their names."""
+
+    type: Literal["multi"]
+    graders: dict[str, Grader] = Field(min_length=1, max_length=64)
+    calculate_output: str = Field(min_length=1)
+
+
+OpenAiGrader = Annotated[
+    StringCheckGrader | PythonGrader | ScoreModelGrader | MultiGrader | OtherGrader,
+    Field(discriminator="type"),
+]
+
+
+def _side(grader: Any) -> str:
+    if isinstance(grader, _Grader):
+        return "openai"
+    if not isinstance(grader, dict):
+        return "reward"
+    kind = grader.get("type")
+    is_theirs = kind in ("string_check", "score_model", "multi", "text_similarity", "label_model")
+    return "openai" if is_theirs or (kind == _OURS_TOO and "name" in grader) else "reward"
+
+
+Grader = Annotated[
+    Annotated[RewardSpec, Tag("reward")] | Annotated[OpenAiGrader, Tag("openai")],
+    Discriminator(_side),
+]
+"""A reward of ours, or one of OpenAI's graders. A `python` with a `name` is OpenAI's."""
+
+MultiGrader.model_rebuild()

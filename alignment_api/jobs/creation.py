@@ -1,0 +1,132 @@
+"""Queue a job once, however often its request is sent.
+
+Two kinds of repetition are known: the client names its request with an Idempotency-Key, or it says
+that it tries again (`x-stainless-retry-count`), because no answer came to the same request shortly
+before.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from alignment_api.errors import DuplicateError, KeyReuseError
+from alignment_api.jobs.insertion import add_job
+from alignment_api.store import Store
+from alignment_api.store.tables import created_requests
+from essa.spec import AlignmentJobSpec
+
+MOST_KEY_CHARS = 200
+_UNNAMED = "unnamed "
+"""A key of a client has no blank, so that it is never one of these."""
+
+
+class RequestIdentity(NamedTuple):
+    """What makes a request the same as another one."""
+
+    sha256: str
+    """Of path and body."""
+    key: str | None = None
+    """Its Idempotency-Key."""
+    is_retry: bool = False
+    """The client says that it has sent it before."""
+
+
+class Created(NamedTuple):
+    """A job, and whether this request made it."""
+
+    job_id: str
+    is_new: bool
+
+
+class JobCreation:
+    """Queues jobs and remembers the requests that made them.
+
+    Args:
+        store: of the jobs.
+        retry_window_s: a retry is answered with the job of an equal request no older than this.
+    """
+
+    def __init__(self, store: Store, retry_window_s: float) -> None:
+        self._store = store
+        self._retry_window_s = retry_window_s
+
+    def find(self, identity: RequestIdentity, project_id: str) -> str | None:
+        """The job that an earlier sending of this request made.
+
+        Raises:
+            KeyReuseError: the key came before with another request.
+        """
+        query = sa.select(created_requests).where(created_requests.c.project_id == project_id)
+        if identity.key is not None:
+            rows = self._store.read(query.where(created_requests.c.key == identity.key))
+        elif identity.is_retry:
+            oldest = time.time() - self._retry_window_s
+            equal = (created_requests.c.sha256 == identity.sha256) & (
+                created_requests.c.created_at >= oldest
+            )
+            rows = self._store.read(
+                query.where(equal).order_by(created_requests.c.number.desc()).limit(1)
+            )
+        else:
+            return None
+        return _checked(rows[0], identity)["job_id"] if rows else None
+
+    def create(
+        self,
+        identity: RequestIdentity,
+        spec: AlignmentJobSpec,
+        project_id: str,
+        *,
+        priority: int,
+        slots: int,
+        request: dict[str, Any],
+    ) -> Created:
+        """Queue a job and remember its request, both or neither; see `add_job`.
+
+        Raises:
+            KeyReuseError: the key came before with another request.
+        """
+        earlier = self.find(identity, project_id)
+        if earlier is not None:
+            return Created(earlier, is_new=False)
+        try:
+            with self._store.change() as connection:
+                job_id = add_job(
+                    connection, spec, project_id, priority=priority, slots=slots, request=request
+                )
+                _remember(connection, identity, project_id, job_id)
+        except DuplicateError:
+            # Another sending of the same request was quicker.
+            earlier = self.find(identity, project_id)
+            if earlier is None:
+                raise
+            return Created(earlier, is_new=False)
+        return Created(job_id, is_new=True)
+
+
+def _checked(row: RowMapping, identity: RequestIdentity) -> RowMapping:
+    if row["sha256"] != identity.sha256:
+        raise KeyReuseError(
+            f"the Idempotency-Key {identity.key!r} came before with another request, which made "
+            f"{row['job_id']}; send a new key with a new request",
+            field="idempotency-key",
+        )
+    return row
+
+
+def _remember(
+    connection: Connection, identity: RequestIdentity, project_id: str, job_id: str
+) -> None:
+    connection.execute(
+        sa.insert(created_requests).values(
+            project_id=project_id,
+            key=_UNNAMED + job_id if identity.key is None else identity.key,
+            sha256=identity.sha256,
+            job_id=job_id,
+            created_at=time.time(),
+        )
+    )

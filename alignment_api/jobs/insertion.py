@@ -1,0 +1,82 @@
+"""Add jobs and events inside a transaction of the caller."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from alignment_api.jobs.schemas import JobStatus
+from alignment_api.store.tables import events, jobs
+from essa.events import Event, GenerationEvent, ValidationEvent
+from essa.spec import AlignmentJobSpec
+
+JOB_PREFIX = "ftjob-"
+
+
+def add_job(
+    connection: Connection,
+    spec: AlignmentJobSpec,
+    project_id: str,
+    *,
+    priority: int = 0,
+    slots: int | None = None,
+    request: dict[str, Any] | None = None,
+) -> str:
+    """Queue a job inside a transaction and return its id.
+
+    Args:
+        spec: the job.
+        project_id: whose it is.
+        priority: of two queued jobs the one with the higher priority starts first.
+        slots: engine slots it holds while it runs; None is one for each engine.
+        request: what the specification has no place for, such as `suffix` and `metadata`.
+    """
+    job_id = JOB_PREFIX + secrets.token_hex(8)
+    connection.execute(
+        sa.insert(jobs).values(
+            id=job_id,
+            project_id=project_id,
+            name=spec.name,
+            status=JobStatus.QUEUED,
+            priority=priority,
+            slots=spec.engine.workers if slots is None else slots,
+            created_at=time.time(),
+            spec=spec.model_dump_json(),
+            request=json.dumps(request or {}),
+        )
+    )
+    return job_id
+
+
+def append_event(connection: Connection, job_id: str, event: Event) -> int:
+    """Add an event to a job inside a transaction and return its number."""
+    # The job's row is the lock under which its events are numbered.
+    connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+    highest = sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))
+    number = connection.execute(highest.where(events.c.job_id == job_id)).scalar_one() + 1
+    connection.execute(
+        sa.insert(events).values(
+            job_id=job_id,
+            seq=number,
+            type=event.type,
+            created_at=time.time(),
+            score=_score(event),
+            data=event.model_dump_json(),
+        )
+    )
+    return number
+
+
+def _score(event: Event) -> float | None:
+    if isinstance(event, ValidationEvent):
+        value = event.score
+    elif isinstance(event, GenerationEvent):
+        value = event.mean
+    else:
+        return None
+    return value if value - value == 0 else None  # neither NaN nor infinite

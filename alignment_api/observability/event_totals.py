@@ -1,0 +1,108 @@
+"""Sums over the events of all jobs, kept up to date without reading an event twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from alignment_api.jobs.schemas import JobStatus
+from alignment_api.store import Store
+from alignment_api.store.tables import events, jobs
+
+_AT_ONCE = 100
+"""Jobs in one query."""
+
+
+@dataclass
+class _Read:
+    """Numbers of the last events of a job that are counted."""
+
+    generation: int = 0
+    warning: int = 0
+
+
+@dataclass
+class EventTotals:
+    """What all jobs of a store have done so far.
+
+    A job that has ended is read once, a live one from where it was left: a query by job, type and
+    number, which an index answers.
+    """
+
+    store: Store
+    generations: int = 0
+    generated_tokens: int = 0
+    missing_scores: int = 0
+    warnings: Counter[str] = field(default_factory=Counter)
+    _live: dict[str, _Read] = field(default_factory=dict)
+    _ended: set[int] = field(default_factory=set)
+    """Jobs after `_floor` that are counted to their end."""
+    _floor: int = 0
+    """Every job up to this number is counted to its end."""
+
+    def update(self) -> None:
+        """Count what has happened since the last call.
+
+        Raises:
+            StoreError: the store does not work; nothing is counted twice if it works later.
+        """
+        query = sa.select(jobs.c.number, jobs.c.id, jobs.c.status)
+        query = query.where(jobs.c.number > self._floor).order_by(jobs.c.number)
+        # The state comes first: no event follows those that a job has when it has ended.
+        rows = [row for row in self.store.read(query) if row["number"] not in self._ended]
+        for start in range(0, len(rows), _AT_ONCE):
+            self._count([row["id"] for row in rows[start : start + _AT_ONCE]])
+        for row in rows:
+            if JobStatus(row["status"]).is_terminal:
+                self._live.pop(row["id"], None)
+                self._ended.add(row["number"])
+        self._raise_floor([row["number"] for row in rows])
+
+    def _count(self, job_ids: list[str]) -> None:
+        reads = {job_id: self._live.setdefault(job_id, _Read()) for job_id in job_ids}
+        for row in self.store.read(self._generations_query(reads)):
+            reads[row["job_id"]].generation = row["last"]
+            self.generations += row["count"]
+            self.generated_tokens += row["tokens"] or 0
+            self.missing_scores += row["missing"] or 0
+        for row in self.store.read(self._warnings_query(reads)):
+            read = reads[row["job_id"]]
+            read.warning = max(read.warning, row["last"])
+            self.warnings[row["code"]] += row["count"]
+
+    def _generations_query(self, reads: dict[str, _Read]) -> sa.Select[tuple[object, ...]]:
+        after = {job_id: read.generation for job_id, read in reads.items()}
+        return self._summed("generation", after).add_columns(
+            sa.func.sum(self._value("generated_tokens").as_integer()).label("tokens"),
+            sa.func.sum(self._value("missing_scores").as_integer()).label("missing"),
+        )
+
+    def _warnings_query(self, reads: dict[str, _Read]) -> sa.Select[tuple[object, ...]]:
+        after = {job_id: read.warning for job_id, read in reads.items()}
+        code = self._value("code").as_string()
+        return self._summed("warning", after).add_columns(code.label("code")).group_by(code)
+
+    def _summed(self, kind: str, after: dict[str, int]) -> sa.Select[tuple[object, ...]]:
+        unread = [(events.c.job_id == job) & (events.c.seq > seq) for job, seq in after.items()]
+        return (
+            sa.select(
+                events.c.job_id,
+                sa.func.count().label("count"),
+                sa.func.max(events.c.seq).label("last"),
+            )
+            .where(events.c.type == kind, sa.or_(*unread))
+            .group_by(events.c.job_id)
+        )
+
+    def _value(self, name: str) -> sa.ColumnElement:
+        # SQLite reads the text itself as JSON; a cast would make it a number there.
+        as_json = sa.type_coerce if self.store.is_sqlite else sa.cast
+        return as_json(events.c.data, sa.JSON)[name]
+
+    def _raise_floor(self, numbers: list[int]) -> None:
+        live = [number for number in numbers if number not in self._ended]
+        highest = max(self._ended, default=self._floor)
+        self._floor = max(self._floor, min(live) - 1 if live else highest)
+        self._ended = {number for number in self._ended if number > self._floor}

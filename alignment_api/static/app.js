@@ -1,0 +1,54 @@
+// The dashboard starts here.
+
+import { ApiError, api } from "./api.js";
+import { identity, key, onIdentity, setIdentity } from "./auth.js";
+import { topBar } from "./bar.js";
+import { el, replace } from "./dom.js";
+import { go, here, route, start } from "./router.js";
+
+route("/login", () => import("./pages/login.js"), { title: "Log in" });
+route("/jobs", () => import("./pages/jobs.js"), { title: "Jobs", nav: "jobs" });
+route("/jobs/new", () => import("./pages/new_job.js"), { title: "New job", nav: "new" });
+route("/jobs/:id", () => import("./pages/job.js"), { title: "Job", nav: "jobs", keep: "id" });
+route("/jobs/:id/:tab", () => import("./pages/job.js"), { title: "Job", nav: "jobs", keep: "id" });
+route("/compare", () => import("./job/compare_page.js"), { title: "Compare", nav: "compare" });
+route("/playground", () => import("./pages/playground.js"), { title: "Playground", nav: "playground" });
+
+const main = document.getElementById("main");
+
+/** Find out who asks: nobody needs a key where the service runs without them. */
+async function identify() {
+  try {
+    setIdentity(await api.get("/v1/organization/me"));
+  } catch (error) {
+    if (!(error instanceof ApiError) || ![401, 403].includes(error.status)) throw error;
+  }
+}
+
+/** Where to go instead of `path`; the login page leads back to where one wanted to go. */
+function before(path) {
+  const isLogin = path === "/login" || path.startsWith("/login?");
+  if (identity() === null) return isLogin ? null : `/login${path === "/" ? "" : `?${new URLSearchParams({ to: path })}`}`;
+  return isLogin || path === "/" ? "/jobs" : null;
+}
+
+async function begin() {
+  const drawBar = topBar(document.getElementById("bar"));
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+  });
+  try {
+    await identify();
+  } catch (error) {
+    const again = el("button", { type: "button", onclick: () => location.reload() }, "Try again");
+    drawBar();
+    return replace(main, el("div", { class: "page" }, el("h1", {}, "ESSA"), el("p", { role: "alert", class: "problem" }, error.message), again));
+  }
+  start(main, { before, after: drawBar });
+  onIdentity((who) => {
+    if (who === null && key() === null && !here().startsWith("/login")) go(before(here()));
+  });
+}
+
+begin();

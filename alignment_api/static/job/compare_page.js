@@ -1,0 +1,40 @@
+// Page `#/compare?jobs=a,b`: several jobs beside each other; running ones go on by themselves.
+
+import { api } from "../api.js";
+import { el, replace } from "../dom.js";
+import { setQuery } from "../router.js";
+import { subscribe } from "../sse.js";
+import { comparison } from "./compare.js";
+import { jobPicker } from "./job_picker.js";
+import { addEvent } from "./metric_points.js";
+
+const RUNNING = new Set(["queued", "running", "paused"]);
+
+/** See router.js. */
+export async function show(root, params, signal) {
+  const ids = (params.query.get("jobs") ?? "").split(",").filter(Boolean);
+  const view = comparison({ axes: { x: params.query.get("x"), y: params.query.get("y") }, onAxes: setQuery });
+  signal.addEventListener("abort", () => view.destroy());
+  const note = el("p", { class: "chart-empty" }, "Choose jobs to compare.");
+  const picker = await jobPicker(ids, signal);
+  replace(root, el("h1", {}, "Compare jobs"), picker, ids.length ? view.root : note);
+  if (!ids.length) return;
+  const { data } = await api.get("/v1/fine_tuning/compare", { query: { jobs: ids.join(",") }, signal });
+  view.set(data);
+  for (const entry of data) if (RUNNING.has(entry.job.status)) follow(entry, () => view.set(data), signal);
+}
+
+async function follow(entry, redraw, signal) {
+  let isWaiting = false;
+  const later = () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    requestAnimationFrame(() => {
+      isWaiting = false;
+      if (!signal.aborted) redraw();
+    });
+  };
+  const status = await subscribe(entry.job.id, (event) => addEvent(entry, event.data) && later(), signal);
+  if (status) entry.job.status = status;
+  later();
+}

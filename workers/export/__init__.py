@@ -1,0 +1,1 @@
+"""What leaves a finished run: adapter, merged model, quantised base, each with a model card."""

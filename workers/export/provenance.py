@@ -1,0 +1,158 @@
+"""What a run was made from, written beside it when it starts: a model card tells it later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from essa.data import read_jsonl
+from essa.errors import CheckpointCorruptError
+from essa.parametrize.storage import write_file
+from essa.spec import AlignmentJobSpec, DatasetSpec, Precision
+from essa.versions import installed_versions
+
+if TYPE_CHECKING:
+    from workers.engine_setup import EnginePlan
+    from workers.job_context import JobContext
+
+FILE = "provenance.json"
+
+
+class _Record(BaseModel):
+    # A newer version may write more.
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class DataRecord(_Record):
+    """The file of one set."""
+
+    set: str
+    name: str
+    sha256: str
+    rows: int
+    """Of the whole file."""
+    limit: int | None
+    """Rows that the job may use, where it says so."""
+
+
+class BaseRecord(_Record):
+    """The base model."""
+
+    name: str
+    """Hub name, `package:...`, or the last part of a local folder."""
+    is_hub: bool
+    revision: str | None
+    folder: str
+    digest: str
+    """SHA-256 over weights, configuration and tokenizer."""
+    licence: str | None
+    licence_link: str | None
+    licence_files: tuple[str, ...]
+
+
+class CheckpointRecord(_Record):
+    """A checkpoint of the base that engines loaded."""
+
+    precision: Precision
+    folder: str
+    digest: str
+
+
+class Provenance(_Record):
+    """Everything but the result. `sizes` are the prompts of the three sets."""
+
+    spec: dict[str, Any]
+    base: BaseRecord
+    searched: CheckpointRecord
+    served: CheckpointRecord
+    data: tuple[DataRecord, ...]
+    sizes: dict[str, int]
+    versions: dict[str, str]
+    started_at: int
+    """Unix seconds of the newest start."""
+
+    @property
+    def job(self) -> AlignmentJobSpec:
+        """The resolved specification. Fields that this version does not know are left out."""
+        return AlignmentJobSpec.model_validate_json(json.dumps(self.spec), extra="ignore")
+
+
+def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePlan) -> None:
+    """Write it into the run's folder; a run that is resumed writes it again."""
+    job = context.job
+    sets = {"train": job.spec.data.train, "validation": job.spec.data.validation}
+    sets["test"] = job.spec.data.test
+    found = Provenance(
+        spec=job.spec.model_dump(mode="json"),
+        base=_base_record(context),
+        searched=_checkpoint_record(searched),
+        served=_checkpoint_record(served),
+        data=tuple(
+            data_record(name, given, context.resolve(given))
+            for name, given in sets.items()
+            if given
+        ),
+        sizes={name: len(getattr(context.data, name)) for name in sets},
+        versions=installed_versions(),
+        started_at=int(time.time()),
+    )
+    write_file(job.run_dir / FILE, (found.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_provenance(run_dir: Path) -> Provenance:
+    """What the run in this folder was made from.
+
+    Raises:
+        FileNotFoundError: the run has not come that far.
+        CheckpointCorruptError: the file is damaged.
+    """
+    path = run_dir / FILE
+    text = path.read_text(encoding="utf-8")
+    try:
+        return Provenance.model_validate_json(text)
+    except ValidationError as error:
+        raise CheckpointCorruptError(
+            f"{path} is damaged: {error.errors()[0]['msg']}; restore it from a backup"
+        ) from error
+
+
+def data_record(name: str, given: DatasetSpec, path: Path) -> DataRecord:
+    """Count and hash the file of a set."""
+    return DataRecord(
+        set=name,
+        name=given.file_id or path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        rows=len(read_jsonl(path)),
+        limit=given.limit,
+    )
+
+
+def _base_record(context: JobContext) -> BaseRecord:
+    from workers.export.licence import base_licence
+    from workers.models.package_model import is_package_path
+
+    model, base = context.job.spec.model, context.base
+    licence = base_licence(model, base.folder)
+    is_local = Path(model.path).expanduser().is_dir()
+    is_hub = not is_local and not is_package_path(model.path)
+    return BaseRecord(
+        name=base.name if is_local else model.path,
+        is_hub=is_hub,
+        revision=model.revision if is_hub else None,
+        folder=str(base.folder),
+        digest=base.digest,
+        licence=licence.name,
+        licence_link=licence.link,
+        licence_files=licence.files,
+    )
+
+
+def _checkpoint_record(plan: EnginePlan) -> CheckpointRecord:
+    return CheckpointRecord(
+        precision=plan.spec.precision, folder=str(plan.model_folder), digest=plan.model_digest
+    )

@@ -1,0 +1,98 @@
+"""A run's folder, as exports read it. Needs neither torch nor the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from essa.errors import CheckpointCorruptError, JobConflictError, SpecError
+from essa.events import ResultEvent
+from essa.parametrize.adapter import CONFIG_FILE, LoraAdapter, read_adapter
+from essa.parametrize.basis import BASIS_FILE, AdapterBasis
+from essa.parametrize.codec import SingularValueCodec
+from essa.records.vectors import kept_generations, read_vector
+from workers.export.provenance import FILE, Provenance, read_provenance
+
+RESULT_FILE = "result.json"
+ADAPTER_FOLDER = "adapter"
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """One run, finished or with mean vectors at least."""
+
+    run_dir: Path
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What it was made from.
+
+        Raises:
+            JobConflictError: the run has not come that far.
+        """
+        try:
+            return read_provenance(self.run_dir)
+        except FileNotFoundError as error:
+            raise JobConflictError(
+                f"{self.run_dir} has no {FILE}: the run has not prepared its model yet, or this "
+                "is no run's folder"
+            ) from error
+
+    @cached_property
+    def result(self) -> ResultEvent | None:
+        """None before the end.
+
+        Raises:
+            CheckpointCorruptError: the file is damaged.
+        """
+        path = self.run_dir / RESULT_FILE
+        try:
+            return ResultEvent.model_validate_json(path.read_text(encoding="utf-8"), extra="ignore")
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise CheckpointCorruptError(
+                f"{path} is damaged: {error.errors()[0]['msg']}; restore it from a backup"
+            ) from error
+
+    @property
+    def adapter_folder(self) -> Path:
+        """The adapter that the run has written.
+
+        Raises:
+            JobConflictError: it has written none.
+        """
+        folder = self.run_dir / ADAPTER_FOLDER
+        if not (folder / CONFIG_FILE).is_file():
+            raise JobConflictError(
+                f"{self.run_dir} has no adapter: the run has not ended well, or its adapter is "
+                "gone; a generation can be exported by its number"
+            )
+        return folder
+
+    def adapter(self, checkpoint: int | None) -> LoraAdapter:
+        """The adapter of a generation, its factors rebuilt; None is the run's result.
+
+        Raises:
+            JobConflictError: no result, or no mean vectors, yet.
+            SpecError: no such generation.
+        """
+        if checkpoint is None:
+            return read_adapter(self.adapter_folder)
+        generations = kept_generations(self.run_dir)
+        basis = self.run_dir / BASIS_FILE
+        if not generations or not basis.is_file():
+            raise JobConflictError(
+                f"{self.run_dir} has no mean vectors; they are there once its search has begun"
+            )
+        if checkpoint not in generations:
+            raise SpecError(
+                f"checkpoint is {checkpoint}, but mean vectors are kept of generations "
+                f"{generations[0]} to {generations[-1]}",
+                field="checkpoint",
+            )
+        codec = SingularValueCodec(AdapterBasis.load(basis))
+        return codec.export(read_vector(self.run_dir, checkpoint))
