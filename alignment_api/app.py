@@ -19,11 +19,13 @@ from alignment_api.auth.keys import KeyRepository
 from alignment_api.body_limit import BodyLimit
 from alignment_api.devices import find_devices
 from alignment_api.error_handlers import install_error_handlers
+from alignment_api.exports import endpoints as export_endpoints
+from alignment_api.exports.service import ExportService
 from alignment_api.files import endpoints as file_endpoints
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
 from alignment_api.fine_tuning import endpoints as job_endpoints
-from alignment_api.fine_tuning import event_endpoints
+from alignment_api.fine_tuning import event_endpoints, schema_endpoint
 from alignment_api.fine_tuning.event_service import JobEventService
 from alignment_api.fine_tuning.hub import EventHub
 from alignment_api.fine_tuning.service import JobService
@@ -66,11 +68,14 @@ def create_app(
     app.add_middleware(AuditTrail)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     observe_requests(app, settings)
+    # Before the jobs: their ids are looked for under the same path.
+    app.include_router(schema_endpoint.router)
     app.include_router(job_endpoints.router)
     app.include_router(event_endpoints.router)
     app.include_router(file_endpoints.router)
     app.include_router(grader_endpoints.router)
     app.include_router(record_endpoints.router)
+    app.include_router(export_endpoints.router)
     app.include_router(auth_endpoints.router)
     app.include_router(health.router)
     add_pages(app)
@@ -98,11 +103,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.job_events = JobEventService(store)
     app.state.hub = EventHub(app.state.job_events.read, settings.poll_s, app.state.closing)
     observe_jobs(app, store, queue, settings)
+    app.state.exports = ExportService(settings)
+    app.state.exports.start()
     queue.start()
     try:
         yield
     finally:
         app.state.closing.set()
+        await anyio.to_thread.run_sync(app.state.exports.stop)
         await anyio.to_thread.run_sync(queue.stop)
         store.close()
         app.state.lock.release()

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 from alignment_api import composition
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
+from alignment_api.forwarders.base import ForwardedRun
+from alignment_api.forwarders.opening import make_forwarder
+from alignment_api.forwarders.sink import ForwardingSink
 from alignment_api.home import FolderLock
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
 from alignment_api.jobs.repository import JobRepository
@@ -26,6 +30,7 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.errors import EssaError, JobCancelledError
 from essa.events import ResultEvent
+from essa.spec import AlignmentJobSpec
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +38,8 @@ INTERNAL_ERROR = "internal_error"
 RunJob = Callable[..., ResultEvent]
 
 _LOCK_WAIT_S = 60.0
+_FORWARDING_WAIT_S = 10.0
+"""Time that integrations get after the end of a job."""
 _INTERRUPTED = 128 + signal.SIGTERM
 
 
@@ -78,9 +85,28 @@ def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
     if status != JobStatus.RUNNING:
         logger.error("job %s is %s, not running; nothing to do", job_id, status)
         return 1
+    with ExitStack() as at_end:
+        _run_to_its_state(settings, store, jobs, job_id, run_job, at_end)
+    logger.info("job %s has %s", job_id, jobs.get(job_id)["status"])
+    return os.EX_OK
+
+
+def _run_to_its_state(
+    settings: Settings,
+    store: Store,
+    jobs: JobRepository,
+    job_id: str,
+    run_job: RunJob,
+    at_end: ExitStack,
+) -> None:
     try:
         check_package_owners()
-        result = run_job(jobs.spec(job_id), **_surroundings(settings, store, jobs, job_id))
+        spec = jobs.spec(job_id)
+        surroundings = _surroundings(settings, store, jobs, job_id)
+        sink = _forwarding(spec, job_id, surroundings)
+        at_end.callback(_close, sink, jobs, job_id)
+        with sink:
+            result = run_job(spec, **surroundings | {"sink": sink})
     except JobCancelledError:
         jobs.stop(job_id)
     except EssaError as error:
@@ -94,8 +120,6 @@ def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
         jobs.fail(job_id, INTERNAL_ERROR, message)
     else:
         jobs.succeed(job_id, result)
-    logger.info("job %s has %s", job_id, jobs.get(job_id)["status"])
-    return os.EX_OK
 
 
 def _surroundings(
@@ -112,6 +136,23 @@ def _surroundings(
         "reward_policy": settings.reward_policy,
         "resolve_file": FileService(FileRepository(store), settings.files_dir).resolve,
     }
+
+
+def _forwarding(
+    spec: AlignmentJobSpec, job_id: str, surroundings: dict[str, Any]
+) -> ForwardingSink:
+    forwarders = [make_forwarder(one) for one in spec.integrations]
+    run = ForwardedRun(job_id, spec, surroundings["run_dir"])
+    return ForwardingSink(surroundings["sink"], forwarders, run)
+
+
+def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
+    status = jobs.get(job_id)["status"]
+    if not sink.close(status, _FORWARDING_WAIT_S):
+        # Their libraries would wait for them on the way out, however long that takes.
+        logger.warning("integrations did not finish within %s s", _FORWARDING_WAIT_S)
+        logging.shutdown()
+        os._exit(_INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,17 @@ without it.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from essa.parametrize.adapter import LoraAdapter, LoraModule
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
 
 TINY_LAYERS = 2
 TINY_HIDDEN = 128
@@ -27,6 +31,18 @@ ATTENTION_SHAPES = {
     "o_proj": (TINY_HIDDEN, TINY_HIDDEN),
 }
 """(in, out) of the adapted layers of every tiny model."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, for the whole session; `new_database()` gives an empty one."""
+    from tests.postgres_server import find_programs, postgres_server
+
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
+    with postgres_server(programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from alignment_api.cli.sse import read_messages
 from alignment_api.errors import ApiRequestError
 from essa.events import Event, WarningEvent, event_adapter
 from essa.spec import AlignmentJobSpec
+from essa.spec.export import ExportSpec
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -108,10 +109,19 @@ class ApiClient:
         with path.open("rb") as file:
             return self._json("POST", "/v1/files", files={"file": (path.name, file)})
 
-    def fetch_adapter(self, job_id: str, target: Path) -> None:
-        """Write the zip of a job's adapter to `target`."""
+    def order_export(self, job_id: str, wanted: ExportSpec) -> dict[str, Any]:
+        """Start an export, or see how it stands."""
+        body = wanted.model_dump(mode="json")
+        return self._json("POST", f"{JOBS}/{job_id}/exports", json=body)
+
+    def exports(self, job_id: str) -> list[dict[str, Any]]:
+        """The exports of a job."""
+        return self._json("GET", f"{JOBS}/{job_id}/exports")["data"]
+
+    def fetch_export(self, job_id: str, wanted: ExportSpec, target: Path) -> None:
+        """Write the zip of an export to `target`."""
         path = f"{JOBS}/{job_id}/export"
-        query = {"format": "adapter"}
+        query = wanted.model_dump(mode="json", exclude_none=True)
         try:
             with self._http.stream("GET", path, params=query) as answer, target.open("wb") as file:
                 _check(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -16,12 +17,17 @@ from rich.console import Console
 from alignment_api import composition
 from alignment_api.cli.live import LiveView
 from alignment_api.cli.offline import uploaded_files
+from alignment_api.forwarders.base import ForwardedRun
+from alignment_api.forwarders.opening import make_forwarder
+from alignment_api.forwarders.sink import ForwardingSink
 from alignment_api.settings import Settings
+from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 
 EVENTS_FILE = "events.jsonl"
+_FORWARDING_WAIT_S = 30.0
 
 
 def run_here(
@@ -36,19 +42,34 @@ def run_here(
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
         control = _InterruptControl(view)
+        sink = _forwarding(spec, run_dir, _ShownAndKept(view, file))
         earlier = signal.signal(signal.SIGINT, control.on_interrupt)
+        status = "failed"
         try:
-            return composition.run_job(
+            result = composition.run_job(
                 spec,
                 run_dir=run_dir,
                 cache_dir=settings.cache_dir,
-                sink=_ShownAndKept(view, file),
+                sink=sink,
                 control=control,
                 resolve_file=uploaded_files(settings),
                 reward_policy=settings.reward_policy,
             )
+            status = "succeeded"
+            return result
+        except JobCancelledError:
+            status = "paused"
+            raise
         finally:
             signal.signal(signal.SIGINT, earlier)
+            sink.close(status, _FORWARDING_WAIT_S)
+
+
+def _forwarding(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ForwardingSink:
+    # The same for every start of this run, and another one for every other folder.
+    name = hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:16]
+    forwarders = [make_forwarder(one) for one in spec.integrations]
+    return ForwardingSink(sink, forwarders, ForwardedRun(f"local-{name}", spec, run_dir))
 
 
 class _ShownAndKept(EventSink):

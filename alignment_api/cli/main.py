@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_validate(commands)
     _add_job_commands(commands)
+    _add_export(commands)
     _add_keys(commands)
     _add_quantize(commands)
     _add_proxy_points(commands)
@@ -110,15 +111,35 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     pause = _add(commands, "pause", "jobs", "Stop a job for now; its engines become free.")
     resume = _add(commands, "resume", "jobs", "Let a paused job go on where it stopped.")
     clone = _add(commands, "clone", "clone", "Queue a job like another one, with changes.")
-    export = _add(commands, "export", "export", "Fetch the adapter of a finished job.")
-    for parser in (watch, cancel, pause, resume, clone, export):
+    for parser in (watch, cancel, pause, resume, clone):
         parser.add_argument("job_id", metavar="JOB")
     _add_overrides(clone)
     _add_priority(clone)
-    export.add_argument("folder", type=Path, help="where to put the adapter's files")
-    export.add_argument("--force", action="store_true", help="replace files that are there")
-    for parser in (listing, watch, cancel, pause, resume, clone, export):
+    for parser in (listing, watch, cancel, pause, resume, clone):
         _add_server(parser)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Take the aligned model out of a job, or out of a run's folder."
+    parser = _add(commands, "export", "export", summary)
+    parser.add_argument(
+        "source", metavar="JOB|RUN_FOLDER", help="a job of the service, or the folder of a run"
+    )
+    parser.add_argument(
+        "--format",
+        default="adapter",
+        help="adapter (default, for PEFT), merged, or quantized with the adapter beside it",
+    )
+    parser.add_argument(
+        "--precision", help="of quantized: int8 (default) or int4; of merged: fp32 keeps all digits"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="GENERATION", help="instead of the generation that was selected"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    _add_server(parser)
+    _add_home(parser)
 
 
 def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

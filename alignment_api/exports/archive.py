@@ -35,7 +35,7 @@ def make_archive(
         OSError: the disk refuses the files.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=archive.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{spec.key}-", dir=archive.parent))
     try:
         content = scratch / "content"
         content.mkdir()

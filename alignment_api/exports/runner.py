@@ -73,12 +73,7 @@ class ExportRunner:
             return record
 
     def _loop(self) -> None:
-        while True:
-            order = self._orders.get()
-            if order is None:
-                if self._orders.empty():
-                    return
-                continue
+        while (order := self._orders.get()) is not None:
             try:
                 self._make(order)
             except Exception as error:
@@ -104,7 +99,7 @@ class ExportRunner:
                     return
         finally:
             child.kill()
-            shelf.drop_scratch()
+            shelf.drop_scratch(spec.key)
         status = child.exit_status()
         if status == 0:
             self._put(order, ExportStatus.SUCCEEDED)

@@ -121,6 +121,6 @@ def _check_state(job: RecordedJob, spec: ExportSpec) -> None:
 def _require_success(job: RecordedJob) -> None:
     if job.status != JobStatus.SUCCEEDED:
         raise JobConflictError(
-            f"job {job.id} is {job.status}; only a succeeded job has a result to export. A "
-            "generation can be exported by `checkpoint`"
+            f"job {job.id} is {job.status}; only a succeeded job has an adapter to "
+            "export; a generation can be exported by `checkpoint`"
         )

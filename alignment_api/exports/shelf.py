@@ -14,7 +14,7 @@ from essa.spec.export import ExportSpec
 
 FOLDER = "exports"
 SCRATCH = ".scratch-"
-"""Begins the names of what is being written."""
+"""Begins the names of folders that are being filled; the key of their export follows."""
 
 
 class ExportShelf:
@@ -81,13 +81,10 @@ class ExportShelf:
         write_file(self._record(spec.key), record.model_dump_json().encode())
         return record
 
-    def drop_scratch(self) -> None:
-        """Delete what a process that died has left half-written."""
-        for path in self.folder.glob(f"{SCRATCH}*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    def drop_scratch(self, key: str = "") -> None:
+        """Delete what a process that died has left half-written, of one export or of all."""
+        for path in self.folder.glob(f"{SCRATCH}{key}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"

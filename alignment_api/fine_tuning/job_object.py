@@ -77,6 +77,7 @@ def _job(
         organization_id=row["project_id"],
         training_file=_file(data["train"]) or "",
         validation_file=_file(data.get("validation")),
+        integrations=spec.get("integrations", []),
         trained_tokens=result["tokens"] if result else None,
         seed=spec["seed"],
         error=_failure(row),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from alignment_api.graders.openai_graders import Grader
 from essa.spec import AlignmentJobSpec
+from essa.spec.integrations import IntegrationSpec
 
 MOST_METADATA = 16
 PRIORITY_LIMIT = 100
@@ -90,8 +91,8 @@ class OpenAiRequest(Extras):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     hyperparameters: dict[str, Any] | None = None
     """Of supervised tuning, which is not done here: must be empty."""
-    integrations: list[dict[str, Any]] | None = None
-    """Not done here: must be empty."""
+    integrations: Annotated[list[IntegrationSpec], Field(max_length=8)] | None = None
+    """Where progress and result are sent too."""
 
 
 class SpecificationRequest(AlignmentJobSpec):

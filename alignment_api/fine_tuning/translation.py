@@ -25,7 +25,7 @@ METHODS = ("evolution", "constrained_evolution", "reinforcement")
 _FILES = {"train": "training_file", "validation": "validation_file", "test": "test_file"}
 _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
 """Settings of `data` that a method's object holds."""
-_NOT_IN_METHOD = ("schema_version", "model", "data", "method", "seed")
+_NOT_IN_METHOD = ("schema_version", "model", "data", "method", "integrations", "seed")
 _METHOD_FIELDS = tuple(name for name in ConstrainedMethod.model_fields if name != "type")
 
 
@@ -64,13 +64,12 @@ def read_request(
 
 
 def _from_openai(request: OpenAiRequest, endpoint: GraderEndpoint | None) -> JobRequest:
-    for name in ("hyperparameters", "integrations"):
-        if getattr(request, name):
-            raise SpecError(
-                f"{name} is not empty, and nothing here reads it; settings of a job stand in "
-                "method.evolution",
-                field=name,
-            )
+    if request.hyperparameters:
+        raise SpecError(
+            "hyperparameters is not empty, and nothing here reads it; settings of a job stand in "
+            "method.evolution",
+            field="hyperparameters",
+        )
     kind, given = _method(request)
     if isinstance(given, Reinforcement):
         content = _reinforcement(given, endpoint)
@@ -124,6 +123,8 @@ def _raw_spec(request: OpenAiRequest, kind: str, content: dict[str, Any]) -> dic
         part = data if name in _OF_DATA else method if name in _METHOD_FIELDS else raw
         part[name] = value
     raw |= {"model": {"path": request.model}, "data": data, "method": method}
+    if request.integrations:
+        raw["integrations"] = [one.model_dump(mode="json") for one in request.integrations]
     if request.seed is not None:
         raw["seed"] = request.seed
     return raw
@@ -155,7 +156,7 @@ def _sent_as(field: str, kind: str) -> str:
         field = field.replace(first, moved.get(first, first), 1)
     if first == "model":
         return "model"
-    if first in ("", "seed"):
+    if first in ("", "seed", "integrations"):
         return field
     return f"method.{kind}.{rest}" if first == "method" else f"method.{kind}.{field}"
 

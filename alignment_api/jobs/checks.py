@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from alignment_api.files.rows import NumberedRow, read_rows
+from alignment_api.forwarders.opening import integration_problems
 from essa.calibration import text_columns
 from essa.data import dataset_path, load_job_data
 from essa.errors import DataError, EssaError
@@ -45,6 +47,7 @@ def find_problems(
         One problem per setting at fault; empty if the job can run.
     """
     problems = _model_problems(spec) + _warm_start_problems(spec)
+    problems += integration_problems(spec.integrations, os.environ)
     reward: Reward | None = None
     try:
         reward = build_reward(spec.reward, resources=RewardResources(reward_policy))

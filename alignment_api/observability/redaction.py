@@ -15,8 +15,14 @@ _SECRET_NAME = re.compile(r"(API_?KEY|TOKEN|PASSWORD|SECRET)$|^ESSA_REWARD_SECRE
 
 _PATTERNS = (
     # A header, as it stands in requests, dictionaries and tuples of bytes.
-    (re.compile(r"(authorization\W{1,8}(?:b['\"])?)(?!bearer)[^\s'\",}]+", re.IGNORECASE), r"\1"),
-    (re.compile(r"(\bbearer\s+)[^\s'\",}\\]+", re.IGNORECASE), r"\1"),
+    (
+        re.compile(
+            r"(authorization['\"]?\s*[:=,]\s*(?:b?['\"])?(?:[A-Za-z]+\s+)?)[^\s'\",}]+",
+            re.IGNORECASE,
+        ),
+        r"\1",
+    ),
+    (re.compile(r"(\bbearer\s+)[^\s'\",}\\]{8,}", re.IGNORECASE), r"\1"),
     # Our keys, wherever they come from.
     (re.compile(r"(\bessa-)[A-Za-z0-9_-]{43}"), r"\1"),
     # The password of an address.

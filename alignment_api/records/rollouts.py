@@ -86,6 +86,8 @@ def find_rollouts(run_dir: Path, wanted: RolloutFilter, after: int, limit: int) 
                 break
         if total is not None:
             total += count if condition is None else _count(file, condition)
+    if total is None and after < 0 and len(found) <= limit:
+        total = len(found)  # all were read after all
     return RolloutPage(data=found[:limit], has_more=len(found) > limit, total=total)
 
 

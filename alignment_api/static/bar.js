@@ -46,8 +46,7 @@ function account(who) {
 function themeButton() {
   const button = el("button", { type: "button", class: "quiet theme" });
   const label = () => {
-    button.textContent = { system: "Auto", light: "Light", dark: "Dark" }[theme()];
-    button.setAttribute("aria-label", `Theme: ${theme()}. Change it`);
+    replace(button, el("span", { class: "soft" }, "Theme: "), { system: "auto", light: "light", dark: "dark" }[theme()]);
   };
   button.addEventListener("click", () => {
     nextTheme();

@@ -10,6 +10,7 @@ from essa.spec.base import SpecModel
 from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
+from essa.spec.integrations import IntegrationSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.spec.search import SearchSpec, SepCmaEsSearch
 from reward.spec import CompositeReward, PassAtKReward, RewardSpec
@@ -69,6 +70,8 @@ class AlignmentJobSpec(SpecModel):
     """Training prompts per generation, shared by all candidates and drawn afresh each time."""
     budget: BudgetSpec = BudgetSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    integrations: tuple[IntegrationSpec, ...] = Field(default=(), max_length=8)
+    """Where progress and result are sent too: Weights & Biases, MLflow, TensorBoard."""
     seed: int = Field(default=0, ge=0)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -113,9 +114,22 @@ def running_service(home: Path, **changes: Any) -> Iterator[Service]:
         thread.join()
 
 
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def serve_process(home: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
-    """`essa serve` in a process of its own; killed at the end if it is still there."""
+def serve_process(
+    home: Path, port: int, **changes: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
+    """`essa serve` in a process of its own; killed at the end if it is still there.
+
+    Args:
+        changes: environment variables that differ from the usual ones.
+    """
     environment = os.environ | {
         "ESSA_HOME": str(home),
         "ESSA_PORT": str(port),
@@ -123,6 +137,7 @@ def serve_process(home: Path, port: int) -> Iterator[tuple[subprocess.Popen[byte
         "ESSA_AUTH": "off",
         "ESSA_ENGINE_SLOTS": "1",
         "ESSA_JOB_COMMAND": " ".join(SCRIPTED_JOB),
+        **changes,
     }
     command = [sys.executable, "-m", "alignment_api.cli.main", "serve"]
     process = subprocess.Popen(command, env=environment)

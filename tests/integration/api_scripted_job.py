@@ -27,6 +27,7 @@ from essa.events import (
 )
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
+from workers.export.provenance import BaseRecord, CheckpointRecord, DataRecord, Provenance
 
 GENERATIONS = 4
 ODD_TEXT = "one\u2028two\x85three\nfour é"
@@ -47,7 +48,8 @@ def run_job(
         sink.emit(
             ValidationEvent(generation=generation, score=generation / 10, ci95=(0, 1), is_best=True)
         )
-    result = _result(run_dir)
+    result = _result(spec, run_dir)
+    (run_dir / "result.json").write_text(result.model_dump_json())
     sink.emit(result)
     return result
 
@@ -75,6 +77,21 @@ def generation_event(generation: int) -> GenerationEvent:
     )
 
 
+def provenance(spec: AlignmentJobSpec) -> Provenance:
+    """What such a job was made from."""
+    checkpoint = CheckpointRecord(precision=spec.engine.precision, folder="base", digest="0" * 64)
+    return Provenance(
+        spec=spec.model_dump(mode="json"),
+        base=BaseRecord(name="org/model", is_hub=True, folder="base", digest="0" * 64),
+        searched=checkpoint,
+        served=checkpoint,
+        data=(DataRecord(set="train", name="prompts.jsonl", sha256="1" * 64, rows=16),),
+        sizes={"train": 12, "validation": 2, "test": 2},
+        versions={"numpy": "2.0"},
+        started_at=0,
+    )
+
+
 def _wait(spec: AlignmentJobSpec, run_dir: Path, control: RunControl, generation: int) -> None:
     if spec.name != "slow":
         return
@@ -84,12 +101,13 @@ def _wait(spec: AlignmentJobSpec, run_dir: Path, control: RunControl, generation
         time.sleep(0.02)
 
 
-def _result(run_dir: Path) -> ResultEvent:
+def _result(spec: AlignmentJobSpec, run_dir: Path) -> ResultEvent:
     adapter = run_dir / "adapter"
     adapter.mkdir(exist_ok=True)
     config = {"base_model_name_or_path": "models/base", "r": 8}
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    provenance(spec).save(run_dir)
     scores = {
         name: ScoreSummary(mean=mean, ci95=(mean - 0.05, mean + 0.05), prompts=200)
         for name, mean in (("base", 0.1), ("warm_start", 0.25), ("aligned", 0.7))

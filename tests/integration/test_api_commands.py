@@ -67,7 +67,7 @@ def test_list_cancel_and_export_work_on_submitted_jobs(
     assert job_id in listed
     assert "cancelled" in listed
     target = tmp_path / "adapter"
-    assert main(["export", job_id, str(target), *server]) == 0
+    assert main(["export", job_id, "--out", str(target), *server]) == 0
     assert (target / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
@@ -77,7 +77,7 @@ def test_export_does_not_overwrite_unless_forced(
     job_id = service.submit()
     service.wait_for(job_id, "succeeded")
     (tmp_path / "adapter_config.json").write_text("mine")
-    export = ["export", job_id, str(tmp_path), "--server", service.url]
+    export = ["export", job_id, "--out", str(tmp_path), "--server", service.url]
     assert main(export) == 2
     assert "--force" in capsys.readouterr().err
     assert (tmp_path / "adapter_config.json").read_text() == "mine"

@@ -36,7 +36,11 @@ def test_a_job_runs_to_its_result_and_gives_its_adapter(service: Service) -> Non
     )
     assert archive.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(archive.content)) as adapter:
-        assert sorted(adapter.namelist()) == ["adapter_config.json", "adapter_model.safetensors"]
+        assert sorted(adapter.namelist()) == [
+            "README.md",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+        ]
         assert adapter.read("adapter_model.safetensors") == b"weights"
 
 

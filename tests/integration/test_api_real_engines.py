@@ -7,15 +7,26 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("vllm")
 
 from essa.parametrize.adapter import write_adapter
-from tests.integration.api_harness import running_service
+from essa.records.vectors import read_vector
+from tests.integration.api_harness import (
+    Service,
+    free_port,
+    running_service,
+    serve_process,
+    wait_until,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -157,6 +168,67 @@ def test_a_search_on_gptq_int4_is_scored_on_the_bf16_base_too_and_exported_for_i
 
     configuration = json.loads((done.adapter / "adapter_config.json").read_text())
     assert configuration["base_model_name_or_path"] == job["model"]["path"]
+
+
+def test_killed_engines_and_a_killed_service_change_no_fitness_and_no_vector(job, tmp_path):
+    # On one core each, BF16 answers do not depend on what else is in the batch.
+    job = {
+        **job,
+        "engine": {**job["engine"], "precision": "bf16", "cores_per_worker": 1},
+        "rollout": {**job["rollout"], "batch_invariant": True},
+        "search": {**job["search"], "sigma_init": 1.0},
+        "budget": {"generations": 8},
+    }
+    calm = _run(job, tmp_path / "calm")
+    home = tmp_path / "rough"
+    with _killable(home) as (process, service):
+        job_id = service.client.post("/v1/fine_tuning/jobs", json=job).json()["id"]
+        _wait_for_generation(service, job_id, 2)
+        # Ray's worker process and vLLM's engine are one process.
+        _engines_of(process)[0].kill()
+        _wait_for_generation(service, job_id, 4)
+        orphans = _engines_of(process)
+        process.kill()
+        process.wait()
+        psutil.wait_procs(orphans, timeout=60)
+    with _killable(home) as (_, service):
+        finished = service.wait_for(job_id, "succeeded", "failed", timeout_s=600)
+        log = service.settings.job_dir(job_id) / "job.log"
+        assert finished["status"] == "succeeded", (finished["error"], log.read_text()[-3000:])
+        path = f"/v1/fine_tuning/jobs/{job_id}"
+        generations = service.client.get(f"{path}/generations").json()["data"]
+    assert finished["essa"]["starts"] == 2
+    assert [row["fitness"] for row in generations] == [row["fitness"] for row in calm.generations]
+    (calm_run,) = (tmp_path / "calm" / "home" / "jobs").glob("*/run")
+    for number in range(1, 9):
+        expected, found = (
+            read_vector(run, number) for run in (calm_run, _run_dir(service, job_id))
+        )
+        assert np.array_equal(found, expected)
+
+
+@contextmanager
+def _killable(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
+    with serve_process(home, free_port(), ESSA_JOB_COMMAND="", ESSA_ENGINE_SLOTS="2") as started:
+        yield started
+
+
+def _run_dir(service: Service, job_id: str) -> Path:
+    return service.settings.job_dir(job_id) / "run"
+
+
+def _wait_for_generation(service: Service, job_id: str, generation: int) -> None:
+    def is_there() -> bool:
+        job = service.job(job_id)
+        assert job["status"] in ("queued", "running"), job["error"]
+        return (job["essa"]["progress"]["generation"] or 0) >= generation
+
+    wait_until(is_there, f"generation {generation}", timeout_s=300)
+
+
+def _engines_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "EngineActor" in " ".join(child.cmdline())]
 
 
 def _score_with_peft(job: dict, adapter: Path, folder: Path) -> float:

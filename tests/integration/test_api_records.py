@@ -243,9 +243,11 @@ def test_counting_stops_where_it_would_read_too_much(recorded, monkeypatch):
     assert page["total"] is None
     assert page["has_more"]
     assert recorded.rollouts(q="answer", set="validation", limit=10)["total"] == VALIDATED - 3
-    # All there is to find comes last: it is found, though not counted.
-    page = recorded.rollouts(model="aligned", limit=500)
-    assert len(page["data"]) == TEST
+    # What comes last is found all the same, and counted where the page holds all of it.
+    page = recorded.rollouts(q="ask 207", limit=500)
+    assert [row["model"] for row in page["data"]] == ["base", "warm_start", "aligned"]
+    assert page["total"] == 3
+    assert recorded.rollouts(q="ask 207", after=page["data"][0]["n"])["total"] is None
     assert recorded.rollouts(limit=10)["total"] == ALL
 
 

@@ -15,15 +15,15 @@ import pytest
 
 from alignment_api.cli.client import ApiClient
 from alignment_api.cli.main import main
-from tests.integration.api_harness import SCRIPTED_JOB, Service, serve_process, wait_until
+from tests.integration.api_harness import (
+    SCRIPTED_JOB,
+    Service,
+    free_port,
+    serve_process,
+    wait_until,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def job_processes(job_id: str) -> list[int]:

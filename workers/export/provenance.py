@@ -36,7 +36,7 @@ class DataRecord(_Record):
     sha256: str
     rows: int
     """Of the whole file."""
-    limit: int | None
+    limit: int | None = None
     """Rows that the job may use, where it says so."""
 
 
@@ -46,13 +46,13 @@ class BaseRecord(_Record):
     name: str
     """Hub name, `package:...`, or the last part of a local folder."""
     is_hub: bool
-    revision: str | None
+    revision: str | None = None
     folder: str
     digest: str
     """SHA-256 over weights, configuration and tokenizer."""
-    licence: str | None
-    licence_link: str | None
-    licence_files: tuple[str, ...]
+    licence: str | None = None
+    licence_link: str | None = None
+    licence_files: tuple[str, ...] = ()
 
 
 class CheckpointRecord(_Record):
@@ -81,6 +81,10 @@ class Provenance(_Record):
         """The resolved specification. Fields that this version does not know are left out."""
         return AlignmentJobSpec.model_validate_json(json.dumps(self.spec), extra="ignore")
 
+    def save(self, run_dir: Path) -> None:
+        """Write it into the run's folder."""
+        write_file(run_dir / FILE, (self.model_dump_json(indent=2) + "\n").encode())
+
 
 def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePlan) -> None:
     """Write it into the run's folder; a run that is resumed writes it again."""
@@ -101,7 +105,7 @@ def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePl
         versions=installed_versions(),
         started_at=int(time.time()),
     )
-    write_file(job.run_dir / FILE, (found.model_dump_json(indent=2) + "\n").encode())
+    found.save(job.run_dir)
 
 
 def read_provenance(run_dir: Path) -> Provenance:

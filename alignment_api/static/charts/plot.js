@@ -147,8 +147,13 @@ export class Plot {
     if (x < min || x > max) {
       this.u.batch(() => this.u.setScale("x", { min: x - (max - min) / 2, max: x + (max - min) / 2 }));
     }
-    this.u.setCursor({ left: this.u.valToPos(x, "x"), top: this.u.over.clientHeight / 2 }, true, true);
+    this.#point(index);
     this.options.onMove?.(index);
+  }
+
+  #point(index) {
+    const left = this.u.valToPos(this.data[0][index], "x");
+    this.u.setCursor({ left, top: this.u.over.clientHeight / 2 }, true, true);
   }
 
   #zoom(factor) {
@@ -159,7 +164,9 @@ export class Plot {
     const middle = index === null ? (min + max) / 2 : xs[index];
     const half = ((max - min) / 2) * factor;
     const isWhole = !(2 * half < high - low);
-    this.u.setScale("x", isWhole ? { min: low, max: high } : { min: middle - half, max: middle + half });
+    const scale = isWhole ? { min: low, max: high } : { min: middle - half, max: middle + half };
+    this.u.batch(() => this.u.setScale("x", scale));
+    if (index !== null) this.#point(index);
   }
 }
 

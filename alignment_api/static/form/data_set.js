@@ -48,7 +48,7 @@ export function dataSetField(context, spec) {
   draw();
   const limitField = el("label", { class: "choice small soft" }, "rows", limit);
   const input = el("div", { class: "data-set" }, select, upload.root, limitField, pathRow);
-  const root = framed(context, spec, input, { control: select, isWide: true });
+  const root = framed(context, { ...spec, node: {} }, input, { control: select, isWide: true });
   root.append(upload.note);
   for (const name of ["path", "file_id", "limit"]) context.fields.set([...place, name].join("."), context.fields.get(place.join(".")));
   return root;

@@ -9,8 +9,13 @@ export function inputId(place) {
   return `job-${place.join("-")}`;
 }
 
-/** The first paragraph of a description, which is what fits below an input. */
+/** The first sentence of a description: what fits below an input. All of it is in the title. */
 export function hintOf(node) {
+  const text = whole(node);
+  return text.match(/^.*?\.(?= |$)/)?.[0] ?? text;
+}
+
+function whole(node) {
   return (node.description ?? "").split("\n\n")[0].replaceAll("\n", " ");
 }
 
@@ -18,16 +23,18 @@ export function hintOf(node) {
  * A label, `input` and its hint. The field is known to `context.fields` by its place, so that
  * problems find it.
  */
-export function framed(context, { name, place, node, isRequired }, input, { label = words(name), control = input, isWide = false } = {}) {
+export function framed(context, { name, place, node, isRequired, isTerse }, input, { label = words(name), control = input, isWide = false } = {}) {
   const id = inputId(place);
-  const hint = hintOf(node);
+  // Said once in a list is enough.
+  const hint = isTerse ? "" : hintOf(node);
   const error = el("p", { class: "field-error", id: `${id}-error`, hidden: true });
   const hintNode = hint && el("p", { class: "hint", id: `${id}-hint` }, withCode(hint));
   control.id = id;
   control.setAttribute("aria-describedby", hint ? `${id}-hint ${id}-error` : `${id}-error`);
   if (isRequired) control.setAttribute("aria-required", "true");
   const isSwitch = control.type === "checkbox";
-  const title = place.join(".");
+  const setting = place.join(".");
+  const title = [setting, whole(node)].filter(Boolean).join(": ");
   const parts = isSwitch
     ? [el("label", { class: "choice", title }, input, label)]
     : [el("label", { for: id, title }, label, isRequired && el("span", { class: "soft" }, " (required)")), input];
@@ -38,6 +45,6 @@ export function framed(context, { name, place, node, isRequired }, input, { labe
     if (text) control.setAttribute("aria-invalid", "true");
     else control.removeAttribute("aria-invalid");
   };
-  context.fields.set(title, { root, setError, focus: () => control.focus() });
+  context.fields.set(setting, { root, setError, focus: () => control.focus() });
   return root;
 }

@@ -27,18 +27,18 @@ export function fieldFor(context, spec) {
 const GROUPS = { group: plainGroup, variants: variantGroup, list: listGroup };
 
 /** The fields of an object: single values side by side, sections below them. */
-export function propertyFields(context, { place, node, given, tags, skip = [] }) {
+export function propertyFields(context, { place, node, given, tags, isTerse, skip = [] }) {
   const required = new Set(node.required ?? []);
   const fields = Object.entries(node.properties ?? {})
     .filter(([name]) => !skip.includes(name))
-    .map(([name, raw]) => fieldFor(context, { name, place: [...place, name], node: raw, given: defaultOf(raw, name, given), tags, isRequired: required.has(name) }))
+    .map(([name, raw]) => fieldFor(context, { name, place: [...place, name], node: raw, given: defaultOf(raw, name, given), tags, isTerse, isRequired: required.has(name) }))
     .filter(Boolean);
   const isSection = (field) => field.tagName === "FIELDSET";
   return [el("div", { class: "fields" }, fields.filter((field) => !isSection(field))), fields.filter(isSection)];
 }
 
-function section(context, { name, place, node, isRequired }, ...children) {
-  const hint = hintOf(node);
+function section(context, { name, place, node, isRequired, isTerse }, ...children) {
+  const hint = isTerse ? "" : hintOf(node);
   const error = el("p", { class: "field-error", hidden: true });
   const legend = el("legend", { title: place.join(".") }, words(name), isRequired && el("span", { class: "soft" }, " (required)"));
   const root = el("fieldset", { class: "group", id: inputId(place) }, legend, hint && el("p", { class: "hint" }, withCode(hint)), error, children);
@@ -92,7 +92,7 @@ function chooser(context, spec) {
     const shape = choices.find(([other]) => other === name)?.[1];
     const isUsual = name === usual;
     const tags = [...(spec.tags ?? []), { place, tag, name, isDefault: isUsual && usual !== undefined }];
-    replace(body, shape && [el("p", { class: "hint about" }, withCode(hintOf(shape))), propertyFields(context, { place, node: shape, given: isUsual ? given : undefined, tags, skip: [tag] })]);
+    replace(body, shape && [!spec.isTerse && el("p", { class: "hint about" }, withCode(hintOf(shape))), propertyFields(context, { place, node: shape, isTerse: spec.isTerse, given: isUsual ? given : undefined, tags, skip: [tag] })]);
   };
   select.addEventListener("change", () => {
     const shape = choices.find(([name]) => name === select.value)?.[1];
@@ -102,7 +102,7 @@ function chooser(context, spec) {
     draw();
   });
   draw();
-  return [framed(context, { ...spec, name: tag, place: [...place, tag], node: {} }, select), body];
+  return [framed(context, { ...spec, name: tag, place: [...place, tag], node: {}, isRequired: false }, select), body];
 }
 
 function listGroup(context, spec) {
@@ -126,7 +126,7 @@ function items(context, spec) {
       draw();
       add.focus();
     });
-    const at = { ...spec, name: String(index), place: [...place, index], node: resolve(node.items, context.schema), given: undefined };
+    const at = { ...spec, isTerse: spec.isTerse || index > 0, name: String(index), place: [...place, index], node: resolve(node.items, context.schema), given: undefined };
     const union = variants(at.node, context.schema);
     return el("li", { class: "item" }, el("div", { class: "head" }, el("span", { class: "soft small" }, `${singular} ${index + 1}`), remove), union ? chooser(context, at) : propertyFields(context, at));
   };

@@ -9,7 +9,7 @@ export function configTab({ job }) {
   const text = JSON.stringify(job.essa.spec, null, 2);
   const save = el("button", { type: "button", class: "small", onclick: () => saveBlob(new Blob([`${text}\n`], { type: "application/json" }), `${job.essa.name}.json`) }, "Download JSON");
   const opening = (isOpen) => () => tree.querySelectorAll("details").forEach((node) => (node.open = isOpen));
-  const tree = el("div", { class: "json" }, jsonTree(job.essa.spec));
+  const tree = el("div", { class: "json" }, jsonTree(job.essa.spec, job.essa.name));
   const meta = Object.entries(job.metadata ?? {});
   return {
     root: el(

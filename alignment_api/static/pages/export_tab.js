@@ -97,7 +97,7 @@ function exportRow(jobId, job, { format, precision, title, about, isSlow }, onSt
     button.disabled = isWorking(state) || (!isThere && !can("submit"));
   };
   const set = (made) => {
-    const found = made.find((one) => one.format === format && (one.precision ?? undefined) === precision);
+    const found = made.findLast((one) => one.format === format && one.checkpoint === null && (one.precision ?? undefined) === precision);
     if (!found) return;
     state = found.status;
     setText(note, found.error ? (found.error.message ?? found.error) : isWorking(state) ? "This takes minutes on a large model." : found.bytes ? bytes(found.bytes) : "");

@@ -20,7 +20,8 @@ export function jobHead(job, onChanged) {
     if (buttons !== drawn && !actions.querySelector(".ask")) {
       const hadFocus = actions.contains(document.activeElement);
       replace(badge, statusBadge(latest));
-      replace(actions, jobActions(latest, onChanged));
+      const tryIt = latest.status === "succeeded" && el("a", { class: "button", href: `#/playground?job=${encodeURIComponent(latest.id)}` }, "Try it");
+      replace(actions, el("div", { class: "row" }, tryIt, jobActions(latest, onChanged)));
       if (hadFocus) actions.querySelector("button")?.focus();
       setText(voice, `The job is ${latest.status}.`);
       drawn = buttons;

@@ -1,23 +1,30 @@
-"""The store keeps its promises between threads and processes."""
+"""The store keeps its promises between threads and processes, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 
-from alignment_api.errors import StoreError
+from alignment_api.auth.keys import KeyRepository
+from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
-from alignment_api.store import STORE_VERSION, Store
+from alignment_api.store import Store
+from alignment_api.store.tables import created_requests, events, jobs, metadata
 from essa.errors import JobConflictError, JobNotFoundError
-from essa.events import StageEvent, ValidationEvent, WarningEvent
+from essa.events import ResultEvent, StageEvent, ValidationEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
+from essa.testing import FakeClock
 
 SPEC = AlignmentJobSpec.model_validate(
     {
@@ -26,210 +33,442 @@ SPEC = AlignmentJobSpec.model_validate(
         "reward": {"type": "sentiment"},
     }
 )
+RESULT = ResultEvent(
+    test={},
+    validation=None,
+    selected_generation=1,
+    generations=1,
+    stop_reason="generations",
+    seconds=1.0,
+    tokens=1,
+    adapter="adapter",
+    samples=[],
+)
 EVENTS_PER_PROCESS = 60
 
 WRITER = """
 import sys
-from pathlib import Path
 from alignment_api.jobs.events import EventRepository, StoreSink
 from alignment_api.store import Store
 from essa.events import StageEvent
-sink = StoreSink(EventRepository(Store(Path(sys.argv[1]))), sys.argv[2])
+store = Store(sys.argv[1], is_migrating=False)
+sink = StoreSink(EventRepository(store), sys.argv[2])
 for number in range(int(sys.argv[4])):
     sink.emit(StageEvent(stage=sys.argv[3], done=number))
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store.sqlite3")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes the address of an empty database."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").new_database
+    return lambda: f"sqlite:///{tmp_path / 'store.sqlite3'}"
 
 
 @pytest.fixture
-def jobs(store: Store) -> JobRepository:
-    return JobRepository(store)
+def url(new_url: Callable[[], str]) -> str:
+    return new_url()
 
 
-def test_two_processes_write_events_of_one_job_without_gaps_or_losses(
-    store: Store, jobs: JobRepository
-) -> None:
-    job_id = jobs.add(SPEC)
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, store.path, job_id, name, str(EVENTS_PER_PROCESS)]
-        )
-        for name in ("first", "second")
-    ]
-    events = EventRepository(store)
-    while any(writer.poll() is None for writer in writers):
-        seen = events.after(job_id, 0, 1000).events
-        assert [event.id for event in seen] == list(range(1, len(seen) + 1))
-    assert [writer.returncode for writer in writers] == [0, 0]
-    seen = events.after(job_id, 0, 1000).events
-    assert len(seen) == 2 * EVENTS_PER_PROCESS
-    for name in ("first", "second"):
-        counts = [event.data["done"] for event in seen if event.data["stage"] == name]
-        assert counts == list(range(EVENTS_PER_PROCESS))
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url)
+    yield opened
+    opened.close()
 
 
-def test_many_openers_of_a_new_store_agree_on_it(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "store.sqlite3"
+class Jobs(JobRepository):
+    """Jobs of the default project."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.project = KeyRepository(store).ensure_project()
+
+    def queue(self, **given: object) -> str:
+        return self.add(SPEC, self.project, **given)
+
+    def claim(self, free_slots: int = 100) -> str | None:
+        row = self.claim_next(free_slots)
+        return row["id"] if row else None
+
+
+@pytest.fixture
+def repository(store: Store) -> Jobs:
+    return Jobs(store)
+
+
+def change_in_threads(work: Callable[[], None], count: int) -> list[BaseException]:
+    """Do the same in several threads at once; what went wrong."""
     failures: list[BaseException] = []
 
-    def open_it() -> None:
+    def guarded() -> None:
         try:
-            Store(path).close()
+            work()
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    threads = [threading.Thread(target=guarded) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert failures == []
-    store = Store(path)
-    assert store.read("PRAGMA journal_mode")[0][0] == "wal"
-    assert store.read("PRAGMA user_version")[0][0] == STORE_VERSION
+    return failures
 
 
-def test_a_store_of_another_version_is_refused(store: Store) -> None:
+# -- opening ------------------------------------------------------------------------------
+
+
+def test_migrations_give_exactly_the_tables_of_the_code(store: Store, url: str) -> None:
     with store.change() as connection:
-        connection.execute(f"PRAGMA user_version = {STORE_VERSION + 1}")
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+    assert differences == []
+
+
+def test_many_openers_of_a_new_store_agree_on_it(url: str) -> None:
+    assert change_in_threads(lambda: Store(url).close(), 8) == []
+    store = Store(url, is_migrating=False)
+    assert len(store.read(sa.text("SELECT version_num FROM alembic_version"))) == 1
     store.close()
-    with pytest.raises(StoreError, match=rf"version {STORE_VERSION + 1}.*ESSA_HOME"):
-        Store(store.path)
+
+
+def test_sqlite_writes_ahead_so_that_readers_go_on(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'deep' / 'store.sqlite3'}")
+    assert store.read(sa.text("PRAGMA journal_mode"))[0]["journal_mode"] == "wal"
+
+
+@pytest.mark.parametrize("is_migrating", [True, False])
+def test_a_store_of_another_version_is_refused(store: Store, url: str, is_migrating: bool) -> None:
+    with store.change() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match=r"version 9999.*ESSA_HOME"):
+        Store(url, is_migrating=is_migrating)
+
+
+def test_tables_of_another_program_are_refused(url: str) -> None:
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE jobs (id INTEGER)"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="tables without a version"):
+        Store(url)
+
+
+def test_a_job_process_does_not_create_a_store(url: str) -> None:
+    with pytest.raises(StoreError, match="version None"):
+        Store(url, is_migrating=False)
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     path.write_text("not a database, only some text that is long enough to be looked at")
     with pytest.raises(StoreError, match="cannot be opened"):
-        Store(path)
+        Store(f"sqlite:///{path}")
 
 
-def test_a_failed_change_leaves_nothing_behind(store: Store, jobs: JobRepository) -> None:
-    job_id = jobs.add(SPEC)
+@pytest.mark.parametrize(
+    "url", ["mysql://host/db", "sqlite://", "nonsense", "postgresql://u:secret@127.0.0.1:1/db"]
+)
+def test_a_store_that_cannot_be_reached_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(StoreError, match="ESSA_DATABASE_URL") as caught:
+        Store(url)
+    assert "secret" not in str(caught.value)
+
+
+# -- changes ------------------------------------------------------------------------------
+
+
+def test_a_failed_change_leaves_nothing_behind(store: Store, repository: Jobs) -> None:
+    job_id = repository.queue()
 
     def break_off() -> None:
         with store.change() as connection:
-            connection.execute("DELETE FROM jobs")
+            connection.execute(sa.delete(jobs))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         break_off()
-    assert jobs.get(job_id)["status"] == JobStatus.QUEUED
+    assert repository.get(job_id)["status"] == JobStatus.QUEUED
+
+
+def test_a_second_row_with_the_same_key_is_a_duplicate(store: Store, repository: Jobs) -> None:
+    row = {"project_id": repository.project, "key": "k", "sha256": "s", "job_id": "j"}
+    with store.change() as connection:
+        connection.execute(sa.insert(created_requests).values(created_at=1.0, **row))
+    with pytest.raises(DuplicateError), store.change() as connection:
+        connection.execute(sa.insert(created_requests).values(created_at=2.0, **row))
 
 
 def test_events_need_a_job(store: Store) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
-        EventRepository(store).append("job-0", StageEvent(stage="search"))
+    with pytest.raises((DuplicateError, JobNotFoundError)):
+        EventRepository(store).append("ftjob-0", StageEvent(stage="search"))
+    assert store.read(sa.select(events)) == []
 
 
-def test_each_job_is_claimed_once_and_in_order(jobs: JobRepository) -> None:
-    ids = [jobs.add(SPEC) for _ in range(6)]
-    claimed: list[str] = []
-
-    def claim() -> None:
-        while (job_id := jobs.claim_next()) is not None:
-            claimed.append(job_id)
-
-    threads = [threading.Thread(target=claim) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(claimed) == sorted(ids)
-    assert len(set(claimed)) == len(ids)
-
-
-def test_an_interrupted_job_goes_before_those_that_wait(store: Store, jobs: JobRepository) -> None:
-    first, _ = jobs.add(SPEC), jobs.add(SPEC)
-    assert jobs.claim_next() == first
-    assert jobs.requeue_running("the service stopped") == [first]
-    assert jobs.get(first)["status"] == JobStatus.QUEUED
-    assert EventRepository(store).after(first, 0, 10).events[-1].data["code"] == "job_resumed"
-    assert jobs.claim_next() == first
-    assert jobs.get(first)["starts"] == 2
-
-
-def test_an_interrupted_job_that_was_being_cancelled_does_not_resume(jobs: JobRepository) -> None:
-    job_id = jobs.add(SPEC)
-    jobs.claim_next()
-    jobs.request_cancel(job_id)
-    assert jobs.requeue_running("the service stopped") == []
-    assert jobs.get(job_id)["status"] == JobStatus.CANCELLED
-
-
-def test_the_first_final_state_of_a_job_stays(store: Store, jobs: JobRepository) -> None:
-    job_id = jobs.add(SPEC)
-    jobs.claim_next()
-    assert jobs.cancel(job_id) is True
-    assert jobs.fail(job_id, "late", "too late") is False
-    assert jobs.get(job_id)["status"] == JobStatus.CANCELLED
-    assert EventRepository(store).after(job_id, 0, 10).events == []
-
-
-def test_a_failed_job_cannot_be_cancelled(jobs: JobRepository) -> None:
-    job_id = jobs.add(SPEC)
-    jobs.claim_next()
-    jobs.fail(job_id, "broken", "it broke")
-    with pytest.raises(JobConflictError, match="already failed"):
-        jobs.request_cancel(job_id)
-
-
-def test_the_control_sees_a_request_of_another_connection(
-    store: Store, jobs: JobRepository
+def test_a_number_beyond_the_column_is_told_apart_from_a_broken_store(
+    store: Store, repository: Jobs
 ) -> None:
-    job_id = jobs.add(SPEC)
-    jobs.claim_next()
-    control = StoreControl(jobs, job_id)
-    assert control.is_cancelled() is False
-    JobRepository(Store(store.path)).request_cancel(job_id)
-    assert control.is_cancelled() is True
+    with pytest.raises(UnstorableError):
+        repository.queue(priority=2**70)
+    assert repository.count(JobStatus.QUEUED) == 0
 
 
-def test_a_stored_specification_of_a_newer_version_can_be_read(
-    store: Store, jobs: JobRepository
+# -- events -------------------------------------------------------------------------------
+
+
+def test_two_processes_write_events_of_one_job_without_gaps_or_losses(
+    store: Store, repository: Jobs, url: str
 ) -> None:
-    job_id = jobs.add(SPEC)
-    with store.change() as connection:
-        connection.execute("UPDATE jobs SET spec = json_set(spec, '$.later', 1, '$.model.new', 2)")
-    assert jobs.spec(job_id) == SPEC
+    job_id = repository.queue()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, url, job_id, name, str(EVENTS_PER_PROCESS)])
+        for name in ("first", "second")
+    ]
+    reader = EventRepository(store)
+    while any(writer.poll() is None for writer in writers):
+        seen = reader.after(job_id, 0, 1000).events
+        assert [event.id for event in seen] == list(range(1, len(seen) + 1))
+        time.sleep(0.01)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    seen = reader.after(job_id, 0, 1000).events
+    assert len(seen) == 2 * EVENTS_PER_PROCESS
+    for name in ("first", "second"):
+        counts = [event.data["done"] for event in seen if event.data["stage"] == name]
+        assert counts == list(range(EVENTS_PER_PROCESS))
 
 
-def test_progress_takes_the_newest_news_and_leaves_missing_scores_out(
-    store: Store, jobs: JobRepository
-) -> None:
-    job_id = jobs.add(SPEC)
-    events = EventRepository(store)
-    sink = StoreSink(events, job_id)
-    assert events.progress(job_id).stage is None
-    sink.emit(StageEvent(stage="warm_start"))
-    sink.emit(StageEvent(stage="search", done=1, total=9))
-    for generation, score in ((1, 0.2), (2, 0.6), (3, 0.4), (4, float("nan"))):
-        sink.emit(ValidationEvent(generation=generation, score=score, ci95=(0, 1), is_best=False))
-    progress = events.progress(job_id)
-    assert (progress.stage, progress.done, progress.total) == ("search", 1, 9)
-    assert (progress.validation, progress.best_validation) == (None, 0.6)
+def test_events_are_read_in_both_directions(store: Store, repository: Jobs) -> None:
+    job_id = repository.queue()
+    sink, reader = StoreSink(EventRepository(store), job_id), EventRepository(store)
+    for number in range(5):
+        sink.emit(StageEvent(stage="search", done=number))
+    newest = reader.before(job_id, None, 2)
+    assert ([event.id for event in newest.events], newest.has_more) == ([5, 4], True)
+    rest = reader.before(job_id, 4, 10)
+    assert ([event.id for event in rest.events], rest.has_more) == ([3, 2, 1], False)
+    assert [event.id for event in reader.after(job_id, 3, 10).events] == [4, 5]
 
 
-def test_an_unknown_job_is_not_found(store: Store, jobs: JobRepository) -> None:
-    for call in (
-        lambda: jobs.get("job-0"),
-        lambda: jobs.request_cancel("job-0"),
-        lambda: EventRepository(store).after("job-0", 0, 10),
-        lambda: EventRepository(store).generations("job-0"),
-    ):
-        with pytest.raises(JobNotFoundError, match="job-0"):
-            call()
+def test_the_newest_news_of_several_jobs_come_at_once(store: Store, repository: Jobs) -> None:
+    first, second = repository.queue(), repository.queue()
+    reader = EventRepository(store)
+    for job_id, score in ((first, 0.2), (first, 0.6), (second, float("nan"))):
+        sink = StoreSink(reader, job_id)
+        sink.emit(StageEvent(stage="search", message=str(score)))
+        sink.emit(ValidationEvent(generation=1, score=score, ci95=(0, 1), is_best=False))
+    newest = reader.newest([first, second], ["stage", "validation", "generation"])
+    assert set(newest) == {
+        (job, kind) for job in (first, second) for kind in ("stage", "validation")
+    }
+    assert newest[first, "stage"].data["message"] == "0.6"
+    assert reader.scores([first, second], "validation") == {first: [0.2, 0.6], second: []}
 
 
-def test_emitting_is_quick(store: Store, jobs: JobRepository) -> None:
-    import time
-
-    sink = StoreSink(EventRepository(store), jobs.add(SPEC))
+def test_emitting_is_quick(store: Store, repository: Jobs) -> None:
+    sink = StoreSink(EventRepository(store), repository.queue())
     started = time.perf_counter()
     for number in range(100):
         sink.emit(WarningEvent(code="test", message=str(number)))
     assert (time.perf_counter() - started) / 100 < 0.05
+
+
+# -- states of a job ----------------------------------------------------------------------
+
+
+def test_each_job_is_claimed_once(repository: Jobs) -> None:
+    ids = [repository.queue() for _ in range(6)]
+    claimed: list[str] = []
+
+    def claim() -> None:
+        while (job_id := repository.claim()) is not None:
+            claimed.append(job_id)
+
+    assert change_in_threads(claim, 3) == []
+    # A claim that met another one's lock may have found nothing; the queue looks again.
+    claim()
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_priority_comes_first_and_age_second(repository: Jobs) -> None:
+    low, early, late = (repository.queue(priority=priority) for priority in (-1, 5, 5))
+    assert [repository.claim() for _ in range(3)] == [early, late, low]
+
+
+def test_a_large_job_is_not_overtaken_by_small_ones(repository: Jobs) -> None:
+    large = repository.queue(slots=4)
+    small = repository.queue(slots=1)
+    assert repository.claim(free_slots=3) is None
+    assert repository.claim(free_slots=4) == large
+    assert repository.claim(free_slots=1) == small
+
+
+def test_a_job_larger_than_the_machine_has_become_takes_all_of_it(repository: Jobs) -> None:
+    job_id = repository.queue(slots=8)
+    assert repository.claim_next(1, all_slots=2) is None
+    row = repository.claim_next(2, all_slots=2)
+    assert row is not None
+    assert row["id"] == job_id
+
+
+def test_an_interrupted_job_goes_before_those_that_wait(store: Store, repository: Jobs) -> None:
+    first, _ = repository.queue(), repository.queue()
+    assert repository.claim() == first
+    assert repository.requeue_running("the service stopped") == [first]
+    assert repository.get(first)["status"] == JobStatus.QUEUED
+    assert EventRepository(store).after(first, 0, 10).events[-1].data["code"] == "job_resumed"
+    assert repository.claim() == first
+    assert repository.get(first)["starts"] == 2
+
+
+def test_jobs_with_a_process_are_not_queued_again(repository: Jobs) -> None:
+    alive, lost = repository.queue(), repository.queue()
+    assert {repository.claim(), repository.claim()} == {alive, lost}
+    assert repository.requeue_running("lost", alive=[alive]) == [lost]
+    assert repository.get(alive)["status"] == JobStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("ask", "status"), [("request_cancel", "cancelled"), ("request_pause", "paused")]
+)
+def test_an_interrupted_job_that_was_to_stop_does_not_resume(
+    repository: Jobs, ask: str, status: str
+) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    getattr(repository, ask)(job_id)
+    assert repository.requeue_running("the service stopped") == []
+    assert repository.get(job_id)["status"] == status
+
+
+def test_a_paused_job_waits_until_it_is_resumed(repository: Jobs) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    repository.request_pause(job_id)
+    assert repository.get(job_id)["status"] == JobStatus.RUNNING
+    assert repository.stop(job_id) is True
+    assert repository.get(job_id)["status"] == JobStatus.PAUSED
+    assert repository.claim() is None
+    repository.resume(job_id)
+    assert repository.claim() == job_id
+
+
+def test_a_job_resumed_while_it_stops_is_queued_again(repository: Jobs) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    repository.request_pause(job_id)
+    repository.resume(job_id)
+    assert repository.stop(job_id) is True
+    assert repository.get(job_id)["status"] == JobStatus.QUEUED
+
+
+def test_cancelling_wins_over_pausing(repository: Jobs) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    repository.request_pause(job_id)
+    repository.request_cancel(job_id)
+    repository.stop(job_id)
+    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_job_that_waits_is_cancelled_at_once(repository: Jobs, paused: bool) -> None:
+    job_id = repository.queue()
+    if paused:
+        repository.request_pause(job_id)
+    repository.request_cancel(job_id)
+    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+
+
+def test_the_first_final_state_of_a_job_stays(store: Store, repository: Jobs) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    repository.request_cancel(job_id)
+    assert repository.stop(job_id) is True
+    assert repository.fail(job_id, "late", "too late") is False
+    assert repository.succeed(job_id, RESULT) is False
+    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+    assert EventRepository(store).after(job_id, 0, 10).events == []
+
+
+@pytest.mark.parametrize("ask", ["request_cancel", "request_pause", "resume"])
+def test_a_failed_job_cannot_be_steered(repository: Jobs, ask: str) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    repository.fail(job_id, "broken", "it broke")
+    with pytest.raises(JobConflictError, match="already failed"):
+        getattr(repository, ask)(job_id)
+
+
+@pytest.mark.parametrize("ask", ["request_cancel", "request_pause"])
+def test_the_control_sees_a_request_of_another_connection(
+    repository: Jobs, url: str, ask: str
+) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    clock = FakeClock()
+    control = StoreControl(repository, job_id, clock)
+    assert control.is_cancelled() is False
+    other = Store(url)
+    getattr(JobRepository(other), ask)(job_id)
+    other.close()
+    # Asked after every work item, it reads the store only so often.
+    assert control.is_cancelled() is False
+    clock.advance(1.0)
+    assert control.is_cancelled() is True
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def test_jobs_are_found_by_state_name_and_metadata(repository: Jobs) -> None:
+    red = repository.queue(request={"metadata": {"colour": "red", 'odd."key': "1"}})
+    blue = repository.queue(request={"metadata": {"colour": "blue"}})
+    bare = repository.queue()
+    repository.claim()
+
+    def found(**given: object) -> list[str]:
+        return [row["id"] for row in repository.page(10, None, repository.project, **given)]
+
+    assert found() == [bare, blue, red]
+    assert found(metadata={"colour": "red"}) == [red]
+    assert found(metadata={"colour": "red", "size": "1"}) == []
+    assert found(statuses=["running"]) == [red]
+    assert found(statuses=["queued"]) == [bare, blue]
+    assert found(name=blue[-6:].upper()) == [blue]
+    assert found(name="ALIGN") == [bare, blue, red]
+    assert found(name="%") == []
+
+
+def test_a_project_sees_its_own_jobs_only(store: Store, repository: Jobs) -> None:
+    other = KeyRepository(store).add_project("other")["id"]
+    mine, theirs = repository.queue(), repository.add(SPEC, other)
+    assert [row["id"] for row in repository.page(10, None, other)] == [theirs]
+    with pytest.raises(JobNotFoundError, match=mine):
+        repository.get(mine, other)
+    with pytest.raises(JobNotFoundError, match=mine):
+        repository.page(10, mine, other)
+
+
+def test_a_stored_specification_of_a_newer_version_can_be_read(
+    store: Store, repository: Jobs
+) -> None:
+    job_id = repository.queue()
+    newer = repository.get(job_id)["spec"].replace('"model":{', '"later":1,"model":{"new":2,')
+    with store.change() as connection:
+        connection.execute(sa.update(jobs).values(spec=newer))
+    assert repository.spec(job_id) == SPEC
+
+
+def test_an_unknown_job_is_not_found(store: Store, repository: Jobs) -> None:
+    for call in (
+        lambda: repository.get("ftjob-0"),
+        lambda: repository.request_cancel("ftjob-0"),
+        lambda: repository.request_pause("ftjob-0"),
+        lambda: repository.resume("ftjob-0"),
+        lambda: EventRepository(store).after("ftjob-0", 0, 10),
+        lambda: EventRepository(store).before("ftjob-0", None, 10),
+        lambda: EventRepository(store).generations("ftjob-0"),
+    ):
+        with pytest.raises(JobNotFoundError, match="ftjob-0"):
+            call()

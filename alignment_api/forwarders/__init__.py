@@ -1,0 +1,1 @@
+"""Send the progress of a job to where people watch their other runs: W&B, MLflow, TensorBoard."""

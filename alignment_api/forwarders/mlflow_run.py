@@ -1,0 +1,101 @@
+"""MLflow. Its own variables say where and as whom: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alignment_api.forwarders.base import ForwardedRun, Forwarder, Value
+from essa.spec.integrations import MlflowRun
+
+JOB_TAG = "essa.job_id"
+_LONGEST_PARAM = 500
+"""What every version of MLflow takes; a longer value is cut."""
+_PARAMS_AT_ONCE = 100
+_STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
+
+
+class MlflowForwarder(Forwarder):
+    """One run, with the generation as its step and the specification as its parameters."""
+
+    name = "mlflow"
+
+    def __init__(self, spec: MlflowRun) -> None:
+        self._spec = spec
+        self._client: Any = None
+        self._run_id = ""
+
+    def begin(self, run: ForwardedRun) -> None:
+        """Open the run, or go on with the one that has this job's id as a tag."""
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient()
+        experiment = self._experiment()
+        query = f"tags.`{JOB_TAG}` = '{run.id}'"
+        earlier = self._client.search_runs([experiment], query, max_results=1)
+        if earlier:
+            self._run_id = earlier[0].info.run_id
+            self._client.update_run(self._run_id, status="RUNNING")
+            return
+        made = self._client.create_run(
+            experiment,
+            run_name=self._spec.name or run.spec.name,
+            tags={**self._spec.tags, JOB_TAG: run.id},
+        )
+        self._run_id = made.info.run_id
+        self._log_params(run.config)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add numbers."""
+        from mlflow.entities import Metric
+
+        now_ms = int(1000 * time.time())
+        metrics = [Metric(_name(key), value, now_ms, step) for key, value in values.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def finish(self, status: str, summary: Mapping[str, Value]) -> None:
+        """Add the summary, numbers as metrics and words as tags, and close the run."""
+        numbers = {key: float(value) for key, value in summary.items() if not _is_text(value)}
+        if numbers:
+            self.log(int(numbers.get("selected_generation", 0)), numbers)
+        for key, value in {**summary, "status": status}.items():
+            if _is_text(value):
+                self._client.set_tag(self._run_id, f"essa.{key}", value)
+        # A job that may go on is not over.
+        self._client.set_terminated(self._run_id, _STATUS.get(status, "SCHEDULED"))
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._spec.experiment)
+        if found is not None:
+            return found.experiment_id
+        return self._client.create_experiment(self._spec.experiment)
+
+    def _log_params(self, config: Mapping[str, object]) -> None:
+        from mlflow.entities import Param
+
+        params = [
+            Param(_name(key), text[:_LONGEST_PARAM]) for key, text in _flattened("", config) if text
+        ]
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            self._client.log_batch(self._run_id, params=params[start : start + _PARAMS_AT_ONCE])
+
+
+def _flattened(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flattened(f"{prefix}.{key}" if prefix else str(key), part)
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value, str)
+
+
+def _name(key: str) -> str:
+    """MLflow takes letters, digits and `_-. :/` in names."""
+    signs = {">=": "ge", "<=": "le", "=": "eq"}
+    words = (signs.get(word, word) for word in key.split(" "))
+    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in " ".join(words))

@@ -1,0 +1,50 @@
+"""Weights & Biases. Its own variables say where and as whom: WANDB_API_KEY, WANDB_BASE_URL,
+WANDB_MODE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alignment_api.forwarders.base import ForwardedRun, Forwarder, Value
+from essa.spec.integrations import WandbRun
+
+_BAD_ENDS = ("failed", "cancelled")
+
+
+class WandbForwarder(Forwarder):
+    """One run, with the generation as its step."""
+
+    name = "wandb"
+
+    def __init__(self, spec: WandbRun) -> None:
+        self._spec = spec
+        self._run: Any = None
+
+    def begin(self, run: ForwardedRun) -> None:
+        """Open the run, or go on with it: its id is the job's."""
+        import wandb
+
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            id=run.id,
+            resume="allow",
+            project=self._spec.project,
+            entity=self._spec.entity,
+            name=self._spec.name or run.spec.name,
+            tags=list(self._spec.tags),
+            job_type="align",
+            config=run.config,
+            dir=str(run.folder),
+            # The log of the job and the service's repository are not its business.
+            settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add numbers; those of one step are put together."""
+        self._run.log(dict(values), step=step)
+
+    def finish(self, status: str, summary: Mapping[str, Value]) -> None:
+        """Set the summary and wait until all was sent."""
+        self._run.summary.update({**summary, "status": status})
+        self._run.finish(exit_code=int(status in _BAD_ENDS))

@@ -1,0 +1,80 @@
+"""A real browser for tests: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE_WIDTH = 375
+AXE = Path(__file__).with_name("axe-core") / "axe.min.js"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser, closed at the end."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class BrowserPage:
+    """A page of the dashboard that remembers what went wrong in it."""
+
+    def __init__(
+        self, browser: Browser, url: str, *, scheme: str = "light", width: int = 1200
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme
+        )
+        self.page: Page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._note)
+
+    def open(self, path: str) -> Page:
+        """Show a path of the dashboard, such as `/jobs`."""
+        self.page.goto(f"{self.url}/#{path}")
+        return self.page
+
+    def close(self) -> None:
+        """Close the page and forget its session."""
+        self.context.close()
+
+    def serious_violations(self) -> list[str]:
+        """What axe-core calls serious or critical: rule and place."""
+        self.page.evaluate(AXE.read_text())
+        found: dict[str, Any] = self.page.evaluate("axe.run()")
+        return [
+            f"{rule['id']}: {node['target']}"
+            for rule in found["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+
+    def is_wider_than_screen(self) -> bool:
+        """Whether one has to scroll sideways."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+
+    def _note(self, message: Any) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
