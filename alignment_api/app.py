@@ -32,6 +32,9 @@ from alignment_api.fine_tuning.service import JobService
 from alignment_api.graders import endpoints as grader_endpoints
 from alignment_api.graders.service import GraderService
 from alignment_api.home import FolderLock, home_lock
+from alignment_api.inference import endpoints as inference_endpoints
+from alignment_api.inference.opening import open_inference
+from alignment_api.models import endpoints as model_endpoints
 from alignment_api.observability.endpoints import observe_jobs, observe_requests
 from alignment_api.openapi import install_openapi
 from alignment_api.ownership import DISTRIBUTION
@@ -76,6 +79,8 @@ def create_app(
     app.include_router(grader_endpoints.router)
     app.include_router(record_endpoints.router)
     app.include_router(export_endpoints.router)
+    app.include_router(model_endpoints.router)
+    app.include_router(inference_endpoints.router)
     app.include_router(auth_endpoints.router)
     app.include_router(health.router)
     add_pages(app)
@@ -107,7 +112,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.exports.start()
     queue.start()
     try:
-        yield
+        async with open_inference(app, store, settings):
+            yield
     finally:
         app.state.closing.set()
         await anyio.to_thread.run_sync(app.state.exports.stop)

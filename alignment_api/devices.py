@@ -52,9 +52,7 @@ class Devices:
         Raises:
             SpecError: more than there are; names the settings that change it.
         """
-        found = self.gpus or self.cores
-        wanted = engine.ranks if self.gpus else engine.cores_per_worker or 1
-        slots = engine.workers * max(1, math.ceil(wanted * self.slots / len(found) - 1e-9))
+        slots = engine.workers * self._slots_of_one(engine)
         if slots > self.slots:
             raise SpecError(
                 f"engine.workers = {engine.workers}: the job's engines need {slots} slots, and "
@@ -71,6 +69,13 @@ class Devices:
         if self.gpus:
             return Share(gpus=_parts(self.gpus, self.slots, slots))
         return Share(cores=_parts(self.cores, self.slots, slots))
+
+    def _slots_of_one(self, engine: EngineSpec) -> int:
+        if not self.is_shared:
+            return engine.ranks  # the cluster's machines may be unlike this one
+        found = self.gpus or self.cores
+        wanted = engine.ranks if self.gpus else engine.cores_per_worker or 1
+        return max(1, math.ceil(wanted * self.slots / len(found) - 1e-9))
 
     def _other_knob(self, engine: EngineSpec) -> str:
         if self.gpus:
@@ -108,7 +113,7 @@ def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
 
     Args:
         slots: of the setting `engine_slots`; None is one for each GPU, or for each core.
-        environment: `CUDA_VISIBLE_DEVICES` and `RAY_ADDRESS` are read.
+        environment: `CUDA_VISIBLE_DEVICES` and `ESSA_RAY_ADDRESS` are read.
     """
     gpus = _gpus(environment.get("CUDA_VISIBLE_DEVICES"))
     cores = tuple(sorted(os.sched_getaffinity(0)))
@@ -116,7 +121,7 @@ def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
         gpus=gpus,
         cores=cores,
         slots=slots or len(gpus or cores),
-        is_shared=not environment.get("RAY_ADDRESS"),
+        is_shared=not environment.get("ESSA_RAY_ADDRESS"),
     )
 
 

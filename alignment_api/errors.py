@@ -17,6 +17,7 @@ EssaError
 ├── UnstorableError          a value that the database cannot hold
 ├── ModelNotFoundError       no such model in the caller's project
 ├── NotServedError           a model that cannot be asked here
+├── ContextLengthError       (SpecError) a prompt that the model's context does not hold
 ├── ModelServerError         the process that runs a model does not start, or stopped
 └── ApiRequestError          (CLI) the service refused a request or cannot be reached
 
@@ -135,6 +136,12 @@ class NotServedError(EssaError):
     """A model that is listed but cannot be asked here; the message says why."""
 
     code = "model_not_served"
+
+
+class ContextLengthError(SpecError):
+    """The prompt is longer than the model's context."""
+
+    code = "context_length_exceeded"
 
 
 class ModelServerError(EssaError):

@@ -147,6 +147,8 @@ def _forwarding(
 
 
 def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
+    # The job has its state; a service that stops waits longer than this takes.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status = jobs.get(job_id)["status"]
     if not sink.close(status, _FORWARDING_WAIT_S):
         # Their libraries would wait for them on the way out, however long that takes.

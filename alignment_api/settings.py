@@ -39,6 +39,9 @@ class Settings(BaseModel):
     """Engines that run at once, of all jobs together; None is one for each GPU, or for each CPU
     core where there are none. A job holds a slot for each of its engines, and with it that share of
     the machine."""
+    ray_address: str | None = None
+    """Ray cluster that jobs use, `HOST:6379`; None starts one on this machine for each job.
+    A slot is then a GPU of the cluster, or an engine on its CPUs; `engine_slots` says how many."""
     auth: Literal["on", "off"] = "on"
     """Requests need an API key. `off` is for one person: it is refused unless `host` is a loopback
     address."""
@@ -68,6 +71,30 @@ class Settings(BaseModel):
     """Who may read `/metrics`: everybody, nobody, or keys with the scope `read`. They are numbers
     over all projects."""
 
+    inference: Literal["on", "off"] = "on"
+    """`/v1/chat/completions` and `/v1/completions` answer; see docs/INFERENCE.md."""
+    inference_command: tuple[str, ...] | None = None
+    """Program that serves a model; it is given the arguments of vLLM's server. None is the vLLM
+    that is installed. Split like `job_command`."""
+    inference_args: tuple[str, ...] = ()
+    """More arguments for that program, such as `--gpu-memory-utilization 0.3`. Split likewise."""
+    inference_servers: int = Field(default=1, ge=1)
+    """Bases that are in memory at once; for another one, the least recently used goes."""
+    inference_idle_s: float = Field(default=600.0, gt=0)
+    """A model server that nobody has asked for so long is stopped."""
+    inference_start_s: float = Field(default=300.0, gt=0)
+    """Longest time that a request waits for its model to be loaded."""
+    inference_requests: int = Field(default=16, ge=1)
+    """Requests to models that are under way at once; further ones are refused."""
+    inference_max_tokens: int = Field(default=1024, ge=1)
+    """Most tokens of one answer."""
+    inference_max_model_len: int = Field(default=2048, ge=16)
+    """Longest prompt and answer; a model's own limit may be lower."""
+    inference_cores: int | None = Field(default=None, ge=1)
+    """Threads of a model server on CPU; None is half the cores."""
+    inference_kv_cache_gib: float = Field(default=1.0, gt=0)
+    """KV cache of a model server on CPU."""
+
     reward_python: bool = False
     """Jobs may carry rewards of type `python`: code of their own, run on this machine."""
     reward_model_code: bool = False
@@ -90,12 +117,20 @@ class Settings(BaseModel):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        host, _, port = (address or "host:0").rpartition(":")
+        if not host or "/" in host or not port.isdigit():
+            raise ValueError("give HOST:PORT, the address that `ray start --head` prints")
+        return address
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, level: Any) -> Any:
         return level.upper() if isinstance(level, str) else level
 
-    @field_validator("job_command", mode="before")
+    @field_validator("job_command", "inference_command", "inference_args", mode="before")
     @classmethod
     def _split(cls, command: Any) -> Any:
         return shlex.split(command) if isinstance(command, str) else command
@@ -146,6 +181,11 @@ class Settings(BaseModel):
     def files_dir(self) -> Path:
         """Uploaded data files."""
         return self.home / "files"
+
+    @property
+    def inference_dir(self) -> Path:
+        """Logs of model servers."""
+        return self.home / "inference"
 
     def job_dir(self, job_id: str) -> Path:
         """Folder of one job: its log, its lock and, under `run`, what the run itself writes."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from essa.errors import EngineStartError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
+from workers.core_claim import claim_cores
 from workers.engines.base import EngineHealth, SamplingParameters
 from workers.engines.build import EngineBuild, build_engine
 
@@ -20,7 +23,8 @@ class EngineActor:
     """Owns one engine. Construction is quick; `start` loads the model.
 
     Args:
-        cores: positions among the cores this process may use; empty for all of them.
+        cores: positions among the cores this process may use; empty for all of them. Where other
+            engines of this machine have them, it gets as many others.
     """
 
     def __init__(self, build: EngineBuild, cores: Sequence[int]) -> None:
@@ -28,7 +32,7 @@ class EngineActor:
         self._allowed = sorted(os.sched_getaffinity(0))
         self._cores = cores
         if cores and self._has_cores():
-            own = [self._allowed[position] for position in cores]
+            own = claim_cores(self._allowed, cores)
             # Here and not in `start`: threads take the setting over from the one that makes them.
             os.sched_setaffinity(0, own)
             # Read by vLLM when it is imported, which is later.
@@ -40,13 +44,20 @@ class EngineActor:
         Returns once the engine can generate.
 
         Raises:
-            EngineStartError: no engine could be built, or its cores do not exist.
+            EngineStartError: no engine could be built, or its cores or its model are not on this
+                machine.
         """
         if not self._has_cores():
             raise EngineStartError(
                 f"the engine was given core {max(self._cores) + 1} of a node whose processes may "
                 f"use {len(self._allowed)}; lower engine.workers or engine.cores_per_worker, or "
                 "start Ray there with the right --num-cpus"
+            )
+        if not Path(self._build.model_path).is_dir():
+            raise EngineStartError(
+                f"machine {socket.gethostname()} has no folder {self._build.model_path}. Engines "
+                "read the model by its path: keep ESSA_HOME, HF_HOME and your own models on "
+                "storage that all machines of the cluster have at the same path"
             )
         self._engine = build_engine(self._build)
         if basis is not None:

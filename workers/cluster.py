@@ -5,46 +5,72 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import ray
 
 from essa.errors import ClusterError
+from workers.node_check import check_nodes
 from workers.placement import Node
+from workers.ray_node import own_node
+
+ADDRESS_VARIABLE = "ESSA_RAY_ADDRESS"
 
 
 @contextmanager
 def ray_cluster() -> Iterator[list[Node]]:
-    """Join the cluster of RAY_ADDRESS, or start one on this machine and stop it at the end.
+    """Join the cluster of ESSA_RAY_ADDRESS, or start one on this machine and stop it at the end.
 
     Raises:
-        ClusterError: no cluster could be reached or started.
+        ClusterError: no cluster could be reached or started, or its nodes cannot run engines.
     """
-    address = os.environ.get("RAY_ADDRESS")
+    address = os.environ.get(ADDRESS_VARIABLE)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
+    joined: AbstractContextManager[str | None] = own_node(address) if address else nullcontext()
+    with joined as name:
+        try:
             ray.init(
-                include_dashboard=False,
+                **(_elsewhere(address, name) if address else _here()),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                num_cpus=len(os.sched_getaffinity(0)),
             )
-    except Exception as error:
-        raise ClusterError(
-            f"no Ray cluster at {address or 'this machine'}: {error}; RAY_ADDRESS chooses another"
-        ) from error
-    try:
-        yield [
-            Node(
-                node["NodeID"],
-                int(node["Resources"].get("CPU", 0)),
-                int(node["Resources"].get("GPU", 0)),
-            )
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
-    finally:
-        ray.shutdown()
+        except Exception as error:
+            raise ClusterError(
+                f"no Ray cluster at {address or 'this machine'}: {error}; {ADDRESS_VARIABLE} "
+                "chooses another"
+            ) from error
+        try:
+            nodes = _nodes()
+            if address:
+                check_nodes(nodes)
+            yield nodes
+        finally:
+            ray.shutdown()
+
+
+def _elsewhere(address: str, name: str | None) -> dict[str, Any]:
+    # By name: other jobs have nodes on this machine too, and take them away when they end.
+    return {"address": address, "_node_name": name}
+
+
+def _here() -> dict[str, Any]:
+    return {
+        # Otherwise Ray would join whatever cluster was started last on this machine.
+        "address": "local",
+        "include_dashboard": False,
+        "num_cpus": len(os.sched_getaffinity(0)),
+    }
+
+
+def _nodes() -> list[Node]:
+    return [
+        Node(
+            node["NodeID"],
+            int(node["Resources"].get("CPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+            node["NodeManagerAddress"],
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]

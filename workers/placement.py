@@ -16,6 +16,7 @@ class Node:
     node_id: str
     cpus: int
     gpus: int = 0
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Placement:
     """Where one engine runs. On CPU it owns `cores`; on GPU Ray hands it `gpus` devices.
 
     `cores` are positions among the cores that Ray may use on the node: in a container or under
-    taskset these need not start at 0.
+    taskset these need not start at 0. The node is a wish: where other jobs hold its devices, Ray
+    takes another one.
     """
 
     node_id: str

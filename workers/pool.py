@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from essa.errors import (
@@ -247,7 +247,10 @@ class EnginePool:
             "num_gpus": placement.gpus,
             "max_concurrency": CONCURRENT_CALLS,
             "runtime_env": {"env_vars": process_environment(self._build.spec, placement.cores)},
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(placement.node_id, soft=False),
+            # A wish: other jobs of a shared cluster may hold the node's devices, or it is gone.
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(
+                placement.node_id, soft=True, _spill_on_unavailable=True
+            ),
         }
         return ray.remote(EngineActor).options(**options).remote(self._build, placement.cores)
 
@@ -256,6 +259,12 @@ class EnginePool:
             return ray.get(references, timeout=START_TIMEOUT_S)
         except EssaError as error:
             raise _cause(error) from error
+        except GetTimeoutError as error:
+            raise EngineStartError(
+                f"an engine did not answer within {START_TIMEOUT_S:g} s. On a cluster that other "
+                "jobs use too, it may have found no free devices: lower engine.workers, or "
+                "ESSA_ENGINE_SLOTS to what the cluster has"
+            ) from error
         except RayError as error:
             raise EngineStartError(f"an engine's process failed: {_reason(error)}") from error
 

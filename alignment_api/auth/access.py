@@ -128,8 +128,10 @@ def open_access(
     project_id = keys.ensure_project()
     if settings.auth == "on" and on_first_key is not None and keys.is_empty():
         on_first_key(keys.add("first", list(Scope), project_id).secret)
+    if settings.auth == "off":  # one person on loopback: nobody to be kept from the others
+        return AccessControl(keys, is_on=False, limiter=None)
     limiter = RateLimiter(settings.requests_per_minute, settings.request_burst)
-    return AccessControl(keys, is_on=settings.auth == "on", limiter=limiter)
+    return AccessControl(keys, is_on=True, limiter=limiter)
 
 
 def allow(scope: Scope | str) -> Callable[[Request], Caller]:

@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quantize(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
-    _add(commands, "doctor", "doctor", "Check this installation and machine.")
+    _add_doctor(commands)
     return parser
 
 
@@ -163,6 +163,13 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     for action, sub in (("list", listing), ("add", adding), ("revoke", revoking)):
         sub.set_defaults(action=action)
         _add_home(sub)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Find what is wrong with this installation; exits 1 if something is."
+    parser = _add(commands, "doctor", "doctor", summary)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    _add_home(parser)
 
 
 def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

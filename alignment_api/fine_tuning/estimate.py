@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.fine_tuning.event_object import finite
+from alignment_api.fine_tuning.model_size import model_size
 from alignment_api.fine_tuning.schemas import Estimate
 from alignment_api.jobs.events import EventRepository
 from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
-from essa.plan.memory import essa_memory
-from essa.plan.shape import ModelShape
 from essa.spec import AdapterWarmStart, AlignmentJobSpec
 
 PROMPT_TOKENS = 128
@@ -78,21 +77,30 @@ def forecast(
             target=search.target,
             target_modules=adapter.modules,
         )
-        parts = essa_memory(
-            ModelShape.from_config(config),
-            precision=spec.engine.precision,
-            rank=adapter.rank,
-            modules=adapter.modules,
-            dimension=dimension,
-            population=search.population,
-            sequences=min(sequences, _together(spec)),
-            tokens=PROMPT_TOKENS + rollout.max_tokens,
-        ).parts
+        memory = _memory(spec, config, adapter, dimension, sequences)
     except EssaError as error:
         return Forecast(None, estimate, [*warnings, error.message])
-    memory = {name: int(value) for name, value in parts.items()}
     known = {"memory": memory, "memory_bytes": sum(memory.values())}
     return Forecast(dimension, estimate.model_copy(update=known), warnings)
+
+
+def _memory(
+    spec: AlignmentJobSpec,
+    config: dict[str, Any],
+    adapter: AdapterShape,
+    dimension: int,
+    sequences: int,
+) -> dict[str, int]:
+    """Bytes of one engine by what they are for."""
+    size = model_size(config)
+    together = min(sequences, _together(spec))
+    parts = {
+        "base": size.weight_bytes(spec.engine.precision),
+        "adapter": size.adapter_bytes(adapter.rank, adapter.modules),
+        "population": 4.0 * dimension * (spec.search.population + 1),
+        "kv_cache": size.cache_bytes(together * (PROMPT_TOKENS + spec.rollout.max_tokens)),
+    }
+    return {name: int(value) for name, value in parts.items()}
 
 
 def base_config(path: str, cache_dir: Path) -> dict[str, Any] | None:

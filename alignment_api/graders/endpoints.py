@@ -8,7 +8,13 @@ from fastapi import APIRouter, Depends, Request
 
 from alignment_api.auth.access import Caller, allow
 from alignment_api.errors import responses
-from alignment_api.graders.schemas import CheckedGrader, GraderRun, RunGrader, ValidateGrader
+from alignment_api.graders.schemas import (
+    CheckedGrader,
+    GraderRun,
+    OpenAiGraderRun,
+    RunGrader,
+    ValidateGrader,
+)
 from alignment_api.graders.service import GraderService
 
 router = APIRouter(
@@ -33,6 +39,9 @@ def validate_grader(body: ValidateGrader, service: Service, caller: Submitter) -
 
 
 @router.post("/run")
-def run_grader(body: RunGrader, service: Service, caller: Submitter) -> GraderRun:
-    """Score answers with a reward or a grader. A score that is missing says why."""
+def run_grader(body: RunGrader, service: Service, caller: Submitter) -> GraderRun | OpenAiGraderRun:
+    """Score answers with a reward or a grader. A score that is missing says why.
+
+    A `model_sample` is answered in OpenAI's shape.
+    """
     return service.run(body, caller)

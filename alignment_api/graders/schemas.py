@@ -115,10 +115,6 @@ class GraderRun(_Model):
     results: list[GraderResult]
     costs: dict[str, dict[str, float | None]]
     """What judges used, by their place in the grader."""
-    metadata: RunMetadata
-    sub_rewards: dict[str, float | None]
-    """Mean of every part."""
-    model_grader_token_usage_per_model: dict[str, float]
 
 
 class RunErrors(_Model):
@@ -152,4 +148,12 @@ class RunMetadata(_Model):
     sampled_model_name: str | None = None
 
 
-GraderRun.model_rebuild()
+class OpenAiGraderRun(_Model):
+    """The score of one answer, as OpenAI's clients read it."""
+
+    object: Literal["grader.run"] = "grader.run"
+    reward: float | None
+    sub_rewards: dict[str, float | None]
+    """Of every part."""
+    metadata: RunMetadata
+    model_grader_token_usage_per_model: dict[str, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from alignment_api.auth.access import Caller
 from alignment_api.auth.keys import Scope
@@ -12,6 +12,7 @@ from alignment_api.graders.schemas import (
     CheckedGrader,
     GraderResult,
     GraderRun,
+    OpenAiGraderRun,
     RunErrors,
     RunGrader,
     RunMetadata,
@@ -57,7 +58,7 @@ class GraderService:
             is_batch=reward.is_batch,
         )
 
-    def run(self, request: RunGrader, caller: Caller) -> GraderRun:
+    def run(self, request: RunGrader, caller: Caller) -> GraderRun | OpenAiGraderRun:
         """Score answers.
 
         Raises:
@@ -74,28 +75,16 @@ class GraderService:
         finally:
             reward.close()
         seconds = time.monotonic() - started_s
-        known = [result.value for result in results if not result.missing]
-        parts = {name: _mean(results, name) for name in reward.component_names}
         costs = reward.costs()
-        tokens = sum(_tokens(cost) for cost in costs.values())
+        if request.model_sample is not None:
+            return _openai_run(request.grader, spec, results[0], costs, seconds)
+        known = [result.value for result in results if not result.missing]
         return GraderRun(
             reward=math.fsum(known) / len(known) if known else None,
             missing=len(results) - len(known),
             seconds=seconds,
             results=[_shown(result) for result in results],
             costs=costs,
-            metadata=RunMetadata(
-                name=getattr(request.grader, "name", spec.type),
-                type=request.grader.type,
-                errors=_errors(spec, results),
-                execution_time=seconds,
-                scores=parts,
-                token_usage=int(tokens) if costs else None,
-            ),
-            sub_rewards=parts,
-            model_grader_token_usage_per_model={
-                place: _tokens(cost) for place, cost in costs.items()
-            },
         )
 
     def _build(self, grader: AnyGrader, caller: Caller) -> tuple[RewardSpec, Reward]:
@@ -115,18 +104,35 @@ def grader_endpoint(settings: Settings) -> GraderEndpoint | None:
     return GraderEndpoint(settings.grader_url, settings.grader_api_key)
 
 
-def _mean(results: Sequence[RewardResult], name: str) -> float | None:
-    values = [result.components.get(name, math.nan) for result in results if not result.missing]
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else None
+def _openai_run(
+    grader: AnyGrader,
+    spec: RewardSpec,
+    result: RewardResult,
+    costs: Mapping[str, Mapping[str, float | None]],
+    seconds: float,
+) -> OpenAiGraderRun:
+    shown = _shown(result)
+    tokens = {place: _tokens(cost) for place, cost in costs.items()}
+    return OpenAiGraderRun(
+        reward=shown.reward,
+        sub_rewards=shown.components,
+        metadata=RunMetadata(
+            name=getattr(grader, "name", spec.type),
+            type=grader.type,
+            errors=_errors(spec, result.error),
+            execution_time=seconds,
+            scores=shown.components,
+            token_usage=int(sum(tokens.values())) if tokens else None,
+        ),
+        model_grader_token_usage_per_model=tokens,
+    )
 
 
 def _tokens(cost: Mapping[str, float | None]) -> float:
     return sum(cost.get(name) or 0.0 for name in ("prompt_tokens", "completion_tokens"))
 
 
-def _errors(spec: RewardSpec, results: Sequence[RewardResult]) -> RunErrors:
-    reason = next((result.error for result in results if result.error is not None), None)
+def _errors(spec: RewardSpec, reason: str | None) -> RunErrors:
     if reason is None:
         return RunErrors()
     if isinstance(spec, PythonReward):

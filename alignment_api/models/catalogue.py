@@ -48,7 +48,7 @@ class Catalogue:
         Raises:
             ModelNotFoundError: no such model in this project.
         """
-        entry = self._of_job(model_id, project_id) or self._base(model_id, project_id)
+        entry = self._of_job(model_id, project_id) or self._found_base(model_id, project_id)
         if entry is None:
             raise ModelNotFoundError(
                 f"there is no model '{model_id}' in this project; GET /v1/models lists those "
@@ -85,7 +85,7 @@ class Catalogue:
             return None
         return _aligned(job) if name == model_id else _warm_start(job)
 
-    def _base(self, model_id: str, project_id: str) -> Entry | None:
+    def _found_base(self, model_id: str, project_id: str) -> Entry | None:
         for job in self._jobs.newest_first(project_id):
             if base_id(job) == model_id and has_models(job):
                 return _base(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from alembic.script import ScriptDirectory
 from alignment_api.errors import StoreError
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+_LOCK_NUMBER = 0x65737361
+"""Any number will do that no other program takes on the same database."""
+_one_at_a_time = threading.Lock()
+"""Alembic keeps the migration that runs in a global."""
 
 
 def upgrade(engine: sa.Engine, shown_url: str) -> None:
@@ -22,7 +27,10 @@ def upgrade(engine: sa.Engine, shown_url: str) -> None:
         StoreError: the database has other tables, or those of a newer program.
     """
     config = _config()
-    with engine.execution_options(is_writing=True).begin() as connection:
+    with _one_at_a_time, engine.execution_options(is_writing=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Until the end of the transaction; SQLite's is exclusive from its start.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         found = MigrationContext.configure(connection).get_current_revision()
         if found is not None and found not in known:

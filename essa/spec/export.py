@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.engine import Precision
@@ -32,31 +32,29 @@ class ExportSpec(SpecModel):
     format: ExportFormat = ExportFormat.ADAPTER
     """`adapter` is a PEFT folder; `merged` a whole model with the adapter in its weights;
     `quantized` an INT8 or INT4 base with the adapter beside it."""
-    precision: Precision | None = None
+    precision: Precision | None = Field(default=None, validate_default=True)
     """Of `quantized`: int8 (default) or int4. Of `merged`: fp32, or by default what the base's
     weights are stored in."""
     checkpoint: int | None = Field(default=None, ge=0, le=999_999)
     """Generation whose mean vector is exported, 0 is the warm start; by default the one that the
     job selected."""
 
-    @model_validator(mode="before")
+    @field_validator("precision")
     @classmethod
-    def _int8_unless_said(cls, given: Any) -> Any:
-        is_open = isinstance(given, dict) and given.get("precision") is None
-        if is_open and given.get("format") == ExportFormat.QUANTIZED:
-            return {**given, "precision": Precision.INT8}
-        return given
-
-    @model_validator(mode="after")
-    def _precision_fits(self) -> ExportSpec:
-        allowed = _PRECISIONS[self.format]
-        if self.precision not in allowed:
+    def _fits_the_format(cls, precision: Precision | None, info: ValidationInfo) -> Any:
+        form = info.data.get("format")
+        if form is None:  # refused already
+            return precision
+        if form is ExportFormat.QUANTIZED and precision is None:
+            return Precision.INT8
+        allowed = _PRECISIONS[form]
+        if precision not in allowed:
             words = " or ".join(name for name in allowed if name)
             fix = f"set it to {words}" if words else "leave it out"
             if words and None in allowed:
                 fix += " or leave it out"
-            raise ValueError(f"precision is {self.precision} but format is {self.format}; {fix}")
-        return self
+            raise ValueError(f"precision is {precision} but format is {form}; {fix}")
+        return precision
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -20,12 +20,15 @@ FLAGS = [
     "--disable-sync",
 ]
 PHONE_WIDTH = 375
+PATIENCE_MS = 30_000
+"""How long an expectation may take to come true: machines are loaded."""
 AXE = Path(__file__).with_name("axe-core") / "axe.min.js"
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser, closed at the end."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
@@ -58,10 +61,11 @@ class BrowserPage:
         """Close the page and forget its session."""
         self.context.close()
 
-    def serious_violations(self) -> list[str]:
-        """What axe-core calls serious or critical: rule and place."""
+    def serious_violations(self, *rules: str) -> list[str]:
+        """What axe-core calls serious or critical: rule and place. `rules` are all by default."""
         self.page.evaluate(AXE.read_text())
-        found: dict[str, Any] = self.page.evaluate("axe.run()")
+        options = {"runOnly": list(rules)} if rules else {}
+        found: dict[str, Any] = self.page.evaluate("(options) => axe.run(options)", options)
         return [
             f"{rule['id']}: {node['target']}"
             for rule in found["violations"]

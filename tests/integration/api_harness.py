@@ -23,6 +23,7 @@ from alignment_api.app import create_app
 from alignment_api.settings import Settings
 
 SCRIPTED_JOB = (sys.executable, str(Path(__file__).with_name("api_scripted_job.py")))
+SEARCHING_JOB = (sys.executable, str(Path(__file__).with_name("api_searching_job.py")))
 TIMEOUT_S = 120.0
 
 
@@ -119,6 +120,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def job_processes(job_id: str, command: tuple[str, str] = SCRIPTED_JOB) -> list[int]:
+    """Processes whose command line names the job."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if job_id in arguments and command[1] in arguments:
+            found.append(int(path.parent.name))
+    return found
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from tests.unit.workers.export_run import SELECTED, write_run
 from workers.export.provenance import FILE as PROVENANCE
 
 MERGED = {"format": "merged"}
+EXACT = {"format": "merged", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,9 @@ def _finished(service: Service, run_dir: Path) -> str:
     return job_id
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job_id(service: Service, run_dir: Path) -> str:
+    """Tests share it; each makes exports of a kind of its own."""
     return _finished(service, run_dir)
 
 
@@ -78,17 +80,21 @@ def _get(service: Service, job_id: str, **query: Any) -> Any:
     return service.client.get(f"/v1/fine_tuning/jobs/{job_id}/export", params=query)
 
 
-def _wait(service: Service, job_id: str, *states: str) -> dict[str, Any]:
-    wait_until(lambda: _listed(service, job_id)[-1]["status"] in states, f"the export {states}")
-    return _listed(service, job_id)[-1]
+def _wait(service: Service, job_id: str, export_id: str, *states: str) -> dict[str, Any]:
+    def found() -> dict[str, Any]:
+        return next(one for one in _listed(service, job_id) if one["id"] == export_id)
+
+    wait_until(lambda: found()["status"] in states, f"{export_id} to be {states}")
+    return found()
 
 
 def test_a_merged_model_is_made_in_the_background_and_then_downloaded(service, job_id):
     refused = _get(service, job_id, **MERGED)
     assert refused.status_code == 409
     assert "POST /v1/fine_tuning/jobs" in refused.json()["error"]["message"]
-    assert _post(service, job_id, MERGED)["status"] == "queued"
-    done = _wait(service, job_id, "succeeded", "failed")
+    ordered = _post(service, job_id, MERGED)
+    assert ordered["status"] == "queued"
+    done = _wait(service, job_id, ordered["id"], "succeeded", "failed")
     assert (done["status"], done["error"]) == ("succeeded", None)
     archive = _get(service, job_id, **MERGED)
     assert archive.status_code == 200
@@ -98,7 +104,7 @@ def test_a_merged_model_is_made_in_the_background_and_then_downloaded(service, j
         assert {"README.md", "model.safetensors", "config.json"} <= set(packed.namelist())
     # Asked for again, it is not made again.
     assert _post(service, job_id, MERGED) == done
-    assert _listed(service, job_id) == [done]
+    assert done in _listed(service, job_id)
 
 
 def test_a_failure_is_shown_with_its_reason_and_can_be_tried_again(service, job_id):
@@ -107,44 +113,42 @@ def test_a_failure_is_shown_with_its_reason_and_can_be_tried_again(service, job_
     wrong = json.loads(right)
     wrong["base"]["digest"] = "f" * 64
     path.write_text(json.dumps(wrong))
-    _post(service, job_id, MERGED)
-    failed = _wait(service, job_id, "succeeded", "failed")
+    ordered = _post(service, job_id, EXACT)
+    failed = _wait(service, job_id, ordered["id"], "succeeded", "failed")
     assert failed["status"] == "failed"
     assert failed["error"]["code"] == "invalid_spec"
     assert "not the one that the run was made with" in failed["error"]["message"]
-    refused = _get(service, job_id, **MERGED)
+    refused = _get(service, job_id, **EXACT)
     assert refused.status_code == 409
     assert "not the one that the run was made with" in refused.json()["error"]["message"]
     path.write_text(right)
-    assert _post(service, job_id, MERGED)["error"] is None
-    assert _wait(service, job_id, "succeeded", "failed")["status"] == "succeeded"
+    assert _post(service, job_id, EXACT)["error"] is None
+    done = _wait(service, job_id, ordered["id"], "succeeded", "failed")
+    assert done["status"] == "succeeded"
 
 
 def test_an_export_whose_process_is_killed_fails_and_leaves_no_scratch(service, job_id):
-    _post(service, job_id, MERGED)
-    _wait(service, job_id, "running")
+    ordered = _post(service, job_id, {"format": "quantized"})
     _export_process(job_id).send_signal(signal.SIGKILL)
-    failed = _wait(service, job_id, "succeeded", "failed")
+    failed = _wait(service, job_id, ordered["id"], "succeeded", "failed")
     assert failed["status"] == "failed"
     assert "by signal 9" in failed["error"]["message"]
     assert not list(ExportShelf(service.settings.job_dir(job_id)).folder.glob(f"{SCRATCH}*"))
 
 
-def test_exports_are_cancelled_with_the_service_and_can_be_asked_for_again(run_dir, tmp_path):
-    with running_service(tmp_path / "home") as service:
-        job_id = _finished(service, run_dir)
-        _post(service, job_id, MERGED)
-        _post(service, job_id, {"format": "quantized"})
-        wait_until(lambda: _listed(service, job_id)[0]["status"] == "running", "the first export")
-        process = _export_process(job_id)
+def test_exports_are_cancelled_with_the_service(run_dir, tmp_path):
+    settings = Settings(home=tmp_path)
+    shelf = ExportShelf(settings.job_dir("ftjob-1"))
+    runner = ExportRunner(settings)
+    runner.start()
+    runner.order(shelf, run_dir, ExportSpec(format="merged"))
+    runner.order(shelf, run_dir, ExportSpec(format="quantized"))
+    process = _export_process("ftjob-1")
+    runner.stop()
     assert not process.is_running()
-    with running_service(tmp_path / "home") as service:
-        left = _listed(service, job_id)
-        assert [one["status"] for one in left] == ["cancelled", "cancelled"]
-        assert "ask for it again" in left[0]["error"]["message"]
-        _post(service, job_id, {"format": "quantized"})
-        done = _wait(service, job_id, "succeeded", "failed")
-        assert (done["precision"], done["status"]) == ("int8", "succeeded")
+    assert [one.status for one in shelf.all()] == [ExportStatus.CANCELLED] * 2
+    assert "ask for it again" in shelf.all()[0].error.message
+    assert not list(shelf.folder.glob(f"{SCRATCH}*"))
 
 
 def test_what_a_killed_service_leaves_is_settled_at_the_next_start(tmp_path):
@@ -184,8 +188,8 @@ def test_a_running_job_gives_its_generations_as_adapters_and_nothing_else(servic
     ("query", "param"),
     [
         ({"format": "zip"}, "format"),
-        ({"format": "quantized", "precision": "bf16"}, None),
-        ({"format": "adapter", "precision": "int8"}, None),
+        ({"format": "quantized", "precision": "bf16"}, "precision"),
+        ({"format": "adapter", "precision": "int8"}, "precision"),
         ({"checkpoint": "-1"}, "checkpoint"),
         ({"generation": "1"}, "generation"),
     ],
@@ -218,7 +222,8 @@ def test_the_api_process_needs_no_engine_for_an_adapter_or_a_card(run_dir, tmp_p
         "composition.model_card(run, ExportSpec())\n"
         "for number, spec in enumerate((ExportSpec(), ExportSpec(checkpoint=2))):\n"
         "    (out / str(number)).mkdir()\n"
-        "    composition.write_export(run, spec, out / str(number), cache_dir=out, progress=print)\n"
+        "    place = out / str(number)\n"
+        "    composition.write_export(run, spec, place, cache_dir=out, progress=print)\n"
         "print([n for n in ('torch', 'ray', 'vllm', 'transformers', 'peft') if n in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

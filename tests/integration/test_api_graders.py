@@ -104,4 +104,65 @@ def test_a_wrong_grader_is_refused_by_both(
 
 def test_answers_are_needed_to_run_a_grader(client: TestClient) -> None:
     error = refusal(client, "run", {"grader": {"type": "sentiment"}, "samples": []})
-    assert error["param"] == "samples"
+    assert "`samples`" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "reference", "rewards"),
+    [
+        ("eq", "{{item.answer}}", [1.0, 0.0, 0.0]),
+        ("ne", "{{ item.answer }}", [0.0, 1.0, 1.0]),
+        ("eq", "Paris", [1.0, 0.0, 0.0]),
+        ("like", "Par", [1.0, 0.0, 0.0]),
+        ("ilike", "a.", [0.0, 0.0, 1.0]),
+        ("ilike", "PAR", [1.0, 1.0, 0.0]),
+    ],
+)
+def test_a_string_check_scores_as_openai_says(
+    client: TestClient, operation: str, reference: str, rewards: list[float]
+) -> None:
+    grader = {
+        "type": "string_check",
+        "name": "check",
+        "input": "{{sample.output_text}}",
+        "reference": reference,
+        "operation": operation,
+    }
+    samples = [
+        {"completion": text, "row": {"answer": "Paris"}} for text in ("Paris", "paris", "A.")
+    ]
+    found = run(client, grader, *samples)
+    assert [one["reward"] for one in found["results"]] == rewards
+
+
+def test_the_request_of_openais_clients_is_answered_in_their_shape(client: TestClient) -> None:
+    check = {
+        "type": "string_check",
+        "name": "right",
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.answer}}",
+        "operation": "eq",
+    }
+    grader = {
+        "type": "multi",
+        "name": "both",
+        "graders": {"right": check, "tone": {"type": "sentiment"}},
+        "calculate_output": "0.5 * right + max(0, tone)",
+    }
+    body = {"grader": grader, "model_sample": "Paris", "item": {"answer": "Paris"}}
+    answer = client.post("/v1/fine_tuning/alpha/graders/run", json=body)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["reward"] == 0.5
+    assert found["sub_rewards"] == {"right": 1.0, "tone": 0.0}
+    assert (found["metadata"]["name"], found["metadata"]["type"]) == ("both", "multi")
+    assert not any(found["metadata"]["errors"].values())
+
+
+def test_samples_and_a_model_sample_do_not_go_together(client: TestClient) -> None:
+    body = {
+        "grader": {"type": "sentiment"},
+        "samples": [{"completion": "a"}],
+        "model_sample": "b",
+    }
+    assert "one of them" in refusal(client, "run", body)["message"]

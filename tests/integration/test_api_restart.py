@@ -16,27 +16,14 @@ import pytest
 from alignment_api.cli.client import ApiClient
 from alignment_api.cli.main import main
 from tests.integration.api_harness import (
-    SCRIPTED_JOB,
     Service,
     free_port,
+    job_processes,
     serve_process,
     wait_until,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def job_processes(job_id: str) -> list[int]:
-    """Processes whose command line names the job."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if job_id in arguments and SCRIPTED_JOB[1] in arguments:
-            found.append(int(path.parent.name))
-    return found
 
 
 def run_until_generation_two(service: Service) -> tuple[str, str]:

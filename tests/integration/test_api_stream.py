@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,8 +12,9 @@ import pytest
 
 from alignment_api.cli.client import ApiClient
 from alignment_api.cli.sse import Message, read_messages
+from alignment_api.jobs.events import EventBatch
 from essa.events import GenerationEvent, ResultEvent, StageEvent
-from tests.integration.api_harness import Service, running_service
+from tests.integration.api_harness import Service, running_service, wait_until
 from tests.integration.api_scripted_job import ODD_TEXT
 
 STREAM = {"Accept": "text/event-stream"}
@@ -135,6 +137,48 @@ def test_events_arrive_while_the_job_runs_and_silence_is_filled(service: Service
         assert json.loads(seen.data)["data"]["generation"] == 1
         service.allow(job_id, 2, 3, 4)
         assert [message.event for message in messages][-2:] == ["result", "end"]
+
+
+def test_all_who_watch_a_job_share_one_reader_of_the_store(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = service.app.state.hub
+    plain, reads = hub._read, []
+
+    def counted(job_id: str, after: int, limit: int) -> EventBatch:
+        reads.append(after)
+        return plain(job_id, after, limit)
+
+    monkeypatch.setattr(hub, "_read", counted)
+    job_id = service.submit(name="slow")
+    watchers = 30
+    seen: list[list[str]] = []
+
+    def watch() -> None:
+        messages = read_stream(service, job_id)
+        seen.append([message.id for message in messages])
+
+    threads = [threading.Thread(target=watch) for _ in range(watchers)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(reads) > watchers, "all to have caught up")
+    service.wait_for(job_id, "running")
+    reads.clear()
+    began = time.monotonic()
+    service.allow(job_id, 1, 2, 3, 4)
+    for thread in threads:
+        thread.join()
+    looks = (time.monotonic() - began) / service.settings.poll_s
+    assert seen == [[*map(str, range(1, len(TYPES) + 1)), ""]] * watchers
+    # One look a pause, and a few by those who came while something happened.
+    assert len(reads) <= looks + watchers
+
+
+def test_a_stream_can_be_asked_for_by_query(service: Service, finished: str) -> None:
+    path = f"/v1/fine_tuning/jobs/{finished}/events"
+    answer = service.client.get(path, params={"stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "event: end" in answer.text
 
 
 def test_an_open_stream_does_not_hold_up_other_requests(service: Service) -> None:

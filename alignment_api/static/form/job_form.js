@@ -18,6 +18,7 @@ const PARTS = [
   { title: "Search", names: ["search"] },
   { title: "Engine and decoding", names: ["engine", "rollout"] },
   { title: "Evaluation", names: ["evaluation"] },
+  { title: "Integrations", names: ["integrations"] },
 ];
 
 /**

@@ -24,6 +24,7 @@ export function comparison({ axes, onAxes }) {
   const scores = el("div", {});
   let chart = null;
   let shape = "";
+  let scored = "";
   const draw = () => {
     const groups = grouped(state.jobs);
     const now = JSON.stringify([state.x, state.y, groups.map(({ jobs }) => jobs.map(({ job }) => job.id))]);
@@ -34,6 +35,9 @@ export function comparison({ axes, onAxes }) {
       shape = now;
     }
     chart?.update(groups);
+    const latest = JSON.stringify(state.jobs.map(({ job, test }) => [job, test]));
+    if (latest === scored) return;
+    scored = latest;
     scores.replaceChildren(scoreTable(groups));
   };
   const choose = (name, choices) => {

@@ -2,13 +2,16 @@
 
 import { api } from "../api.js";
 import { el, replace } from "../dom.js";
+import { notify } from "../notices.js";
 import { setQuery } from "../router.js";
 import { subscribe } from "../sse.js";
 import { comparison } from "./compare.js";
 import { jobPicker } from "./job_picker.js";
 import { addEvent } from "./metric_points.js";
 
-const RUNNING = new Set(["queued", "running", "paused"]);
+const UNFINISHED = new Set(["running", "queued", "paused"]);
+/** A browser opens six connections to a server; requests need some too. */
+const MOST_FOLLOWED = 4;
 
 /** See router.js. */
 export async function show(root, params, signal) {
@@ -21,7 +24,9 @@ export async function show(root, params, signal) {
   if (!ids.length) return;
   const { data } = await api.get("/v1/fine_tuning/compare", { query: { jobs: ids.join(",") }, signal });
   view.set(data);
-  for (const entry of data) if (RUNNING.has(entry.job.status)) follow(entry, () => view.set(data), signal);
+  const going = data.filter(({ job }) => UNFINISHED.has(job.status));
+  going.sort((a, b) => (b.job.status === "running") - (a.job.status === "running"));
+  for (const entry of going.slice(0, MOST_FOLLOWED)) follow(entry, () => view.set(data), signal);
 }
 
 async function follow(entry, redraw, signal) {
@@ -34,7 +39,11 @@ async function follow(entry, redraw, signal) {
       if (!signal.aborted) redraw();
     });
   };
-  const status = await subscribe(entry.job.id, (event) => addEvent(entry, event.data) && later(), signal);
-  if (status) entry.job.status = status;
+  try {
+    const status = await subscribe(entry.job.id, (event) => addEvent(entry, event.data) && later(), signal);
+    if (status) entry.job = { ...entry.job, status };
+  } catch (error) {
+    notify(`${entry.job.name} is not followed any more: ${error.message}`, "bad");
+  }
   later();
 }

@@ -48,8 +48,8 @@ function scores({ score, components }) {
   const chips = Object.entries(components ?? {}).map(([name, value]) =>
     el("span", { class: "score-chip" }, name, " ", el("b", {}, number(value))),
   );
-  const total = el("span", { class: "score-total" }, score === null ? "no score" : number(score));
-  return el("span", { class: "scores" }, ...chips, total);
+  const total = el("span", { class: "score-chip" }, "score ", el("b", {}, score === null ? "missing" : number(score)));
+  return el("span", { class: "scores" }, total, chips);
 }
 
 function firstLine(prompt) {

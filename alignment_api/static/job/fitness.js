@@ -123,7 +123,7 @@ function summary(history, parting) {
   const { last, bestValidation: best } = history;
   if (!last) return "No generation has finished yet.";
   const parts = [
-    `Generation ${last.generation}: mean ${number(last.mean)}, best ${number(last.best)}, ${history.points.size.toLocaleString("en")} candidates so far.`,
+    `Generation ${last.generation}: mean ${number(last.mean)}, best ${number(last.best)}, ${history.points.count.toLocaleString("en")} candidates so far.`,
     best && `Best validation ${interval(best.score, best.ci95)} at generation ${best.generation}.`,
     parting,
   ];

@@ -10,7 +10,7 @@ const OFFERED = 100;
 /** A bar over the jobs `ids`; every choice is a new address. */
 export async function jobPicker(ids, signal) {
   const { data } = await api.get("/v1/fine_tuning/jobs", { query: { limit: OFFERED }, signal });
-  const names = new Map(data.map(({ id, essa }) => [id, essa.name]));
+  const names = new Map(data.map(({ id, seed, essa }) => [id, `${essa.name} · seed ${seed}`]));
   const select = el(
     "select",
     { disabled: ids.length >= MOST, onchange: () => select.value && open([...ids, select.value]) },

@@ -10,7 +10,7 @@ const [WIDTH, HEIGHT] = [140, 14];
 export function scoreTable(groups) {
   const entries = groups.flatMap(({ jobs, colour }) => jobs.map((entry) => ({ ...entry, colour })));
   const scale = scaleOf(entries);
-  const head = ["Job", "Status", "Method", "Seed", ...MODELS.map(([, name]) => `Test, ${name}`)];
+  const head = ["Job", "Seed", ...MODELS.map(([, name]) => name), "Method", "Status"];
   const rows = entries.map((entry) => row(entry, scale));
   return el(
     "section",
@@ -29,7 +29,8 @@ function row({ job, test, colour }, scale) {
   const link = el("a", { href: `#/jobs/${encodeURIComponent(job.id)}/fitness` }, job.name);
   const key = el("span", { class: `chart-key key-dot colour-${colour}` });
   const scores = MODELS.map(([name]) => scoreCell(test?.[name], scale, colour));
-  return el("tr", {}, el("td", {}, key, " ", link), ...[job.status, job.method, job.seed].map((text) => el("td", {}, String(text ?? "–"))), ...scores);
+  const rest = [job.method.replaceAll("_", " "), job.status].map((text) => el("td", {}, text));
+  return el("tr", {}, el("td", {}, key, " ", link), el("td", {}, job.seed), scores, rest);
 }
 
 function scoreCell(score, scale, colour) {

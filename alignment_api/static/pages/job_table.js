@@ -7,7 +7,7 @@ import { isOver, jobActions, progressCell, statusBadge } from "../job_actions.js
 import { dateTime, modelName } from "../text.js";
 import { sparkline } from "./sparkline.js";
 
-const COLUMNS = ["", "Job", "Status", "Fitness", "Progress", "Time left", "Best validation", "Model", "Created", "Actions"];
+const COLUMNS = ["", "Job", "Status", "Fitness", "Progress", "Time left", "Validation", "Model", "Created", "Actions"];
 // Explicit roles: on a phone the table is laid out as cards, which would end its being a table.
 const ROLES = { table: "table", rowgroup: "rowgroup", row: "row", head: "columnheader", cell: "cell" };
 
@@ -49,15 +49,18 @@ export function jobTable({ onSelect, onChanged }) {
 function draw(job, isTicked, onTick, onChanged) {
   const name = job.essa.name;
   const tick = el("input", { type: "checkbox", checked: isTicked, "aria-label": `Compare ${name}`, onchange: () => onTick(job.id, tick.checked) });
-  const { progress } = job.essa;
+  const { progress, fitness } = job.essa;
+  const isRunning = job.status === "running";
+  // What has no value yet is left out where the table is laid out as cards.
+  const none = (isThere) => (isThere ? "" : " none");
   const cells = [
     ["tick", tick],
-    ["name", [el("a", { href: `#/jobs/${encodeURIComponent(job.id)}`, class: "job-link" }, name), el("span", { class: "mono soft small" }, job.id)]],
+    ["name", [el("a", { href: `#/jobs/${encodeURIComponent(job.id)}`, class: "job-link" }, name), el("span", { class: "mono soft small", title: job.id }, `${job.id.slice(0, 6)}…${job.id.slice(-6)}`)]],
     ["status-cell", statusBadge(job)],
-    ["fitness", sparkline(job.essa.fitness)],
-    ["progress", progressCell(job)],
-    ["eta", timeLeft(job)],
-    ["best right", number(progress.best_validation)],
+    [`fitness${none(fitness.length)}`, sparkline(fitness)],
+    [`progress${none(isRunning || progress.generation !== null)}`, progressCell(job)],
+    [`eta${none(isRunning || (isOver(job) && job.essa.started_at))}`, timeLeft(job)],
+    [`best right${none(progress.best_validation !== null)}`, number(progress.best_validation)],
     ["model", [el("span", { class: "wrap" }, modelName(job.model)), el("span", { class: "soft small" }, methodName(job))]],
     ["created nowrap", dateTime(job.created_at)],
     ["do", jobActions(job, onChanged, { isSmall: true })],

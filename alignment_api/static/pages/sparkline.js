@@ -3,7 +3,7 @@
 import { isNumber, number } from "../charts/format.js";
 import { svg } from "../dom.js";
 
-const [WIDTH, HEIGHT, EDGE] = [110, 24, 2];
+const [WIDTH, HEIGHT, EDGE] = [96, 24, 2];
 
 /** Mean fitness over generations; its first and last values are said to screen readers. */
 export function sparkline(values) {

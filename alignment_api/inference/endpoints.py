@@ -1,0 +1,50 @@
+"""`/v1/chat/completions` and `/v1/completions`: ask a base, a warm start or an aligned model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from alignment_api.auth.access import Caller, allow
+from alignment_api.errors import responses
+from alignment_api.inference.requests import ChatRequest, CompletionRequest
+from alignment_api.inference.service import InferenceService
+
+_OBJECT = {"schema": {"type": "object"}}
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "OpenAI's object, or with `stream` its chunks as server-sent events.",
+        "content": {"application/json": _OBJECT, "text/event-stream": {}},
+    }
+}
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["inference"],
+    responses=responses(400, 401, 403, 404, 413, 429, 503) | _ANSWER,
+)
+
+
+def _service(request: Request) -> InferenceService:
+    return request.app.state.inference
+
+
+Inference = Annotated[InferenceService, Depends(_service)]
+Submitter = Annotated[Caller, Depends(allow("submit"))]
+
+
+@router.post("/chat/completions", response_class=Response)
+async def create_chat_completion(
+    request: Request, body: ChatRequest, inference: Inference, caller: Submitter
+) -> Response:
+    """The next turn of a conversation. The model is loaded first where it is not yet."""
+    return await inference.answer(request, "/v1/chat/completions", body, caller.project_id)
+
+
+@router.post("/completions", response_class=Response)
+async def create_completion(
+    request: Request, body: CompletionRequest, inference: Inference, caller: Submitter
+) -> Response:
+    """What follows a text. The model is loaded first where it is not yet."""
+    return await inference.answer(request, "/v1/completions", body, caller.project_id)

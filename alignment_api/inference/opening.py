@@ -1,0 +1,28 @@
+"""Models and their servers, for as long as the application runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from alignment_api.inference.pool import ServerPool
+from alignment_api.inference.service import InferenceService
+from alignment_api.models.catalogue import Catalogue
+from alignment_api.models.finished import StoredJobs
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+
+
+@asynccontextmanager
+async def open_inference(app: FastAPI, store: Store, settings: Settings) -> AsyncIterator[None]:
+    """Put `models` and `inference` into the application's state; stop all servers at the end."""
+    app.state.models = Catalogue(StoredJobs(store, settings), settings.cache_dir)
+    pool = ServerPool(settings, app.state.closing)
+    app.state.inference = InferenceService(settings, app.state.models, pool)
+    pool.start()
+    try:
+        yield
+    finally:
+        await pool.close()

@@ -1,0 +1,149 @@
+"""The model servers that run: started when asked for, stopped when idle or in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from alignment_api.errors import ModelServerError
+from alignment_api.inference.server import ModelServer
+from alignment_api.models.entry import Weights
+from alignment_api.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.25
+
+
+class ServerPool:
+    """Servers by what they serve. Belongs to one event loop.
+
+    Args:
+        settings: how many, how long.
+        closing: set when the service stops; whatever waits or streams then ends.
+    """
+
+    def __init__(self, settings: Settings, closing: threading.Event) -> None:
+        self._settings = settings
+        self._closing = closing
+        self._servers: list[ModelServer] = []
+        self._changed = asyncio.Condition()
+        self._retirements: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look after the servers."""
+        self._watch = asyncio.create_task(self._look())
+
+    async def close(self) -> None:
+        """Stop all servers."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for server in self._servers:
+            self._retire(server)
+        await asyncio.gather(*self._retirements)
+
+    @asynccontextmanager
+    async def lease(self, weights: Weights) -> AsyncIterator[ModelServer]:
+        """A server that answers for a base, for as long as the context lasts.
+
+        Raises:
+            ModelServerError: none starts, or there is no room for one within
+                ESSA_INFERENCE_START_S.
+            NotServedError: vLLM is not there, or does not take such weights.
+        """
+        server = await self._held(weights)
+        try:
+            await self._wait_for(server)
+            yield server
+        finally:
+            server.leases -= 1
+            server.used_at = time.monotonic()
+            if server.is_lost:
+                self._retire(server)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _held(self, weights: Weights) -> ModelServer:
+        try:
+            async with asyncio.timeout(self._settings.inference_start_s), self._changed:
+                while True:
+                    server = self._fitting(weights)
+                    if server is not None:
+                        server.leases += 1
+                        return server
+                    await self._changed.wait()
+        except TimeoutError:
+            raise ModelServerError(
+                f"there was no room for another model for {self._settings.inference_start_s:g} s: "
+                f"all {self._settings.inference_servers} servers are in use. Ask again later, or "
+                "raise ESSA_INFERENCE_SERVERS"
+            ) from None
+
+    def _fitting(self, weights: Weights) -> ModelServer | None:
+        """A server for the weights, perhaps a new one; None where one has to go first."""
+        if self._closing.is_set():
+            raise ModelServerError("the service is stopping")
+        for server in self._servers:
+            if server.is_lost:
+                self._retire(server)
+        for server in self._servers:
+            if server.fits(weights) and not server.is_retiring:
+                return server
+        if len(self._servers) < self._settings.inference_servers:
+            server = ModelServer(weights, self._settings)
+            self._servers.append(server)
+            return server
+        idle = [one for one in self._servers if one.leases == 0 and not one.is_retiring]
+        is_freeing = any(one.is_retiring for one in self._servers)
+        if idle and not is_freeing:
+            self._retire(min(idle, key=lambda one: one.used_at))
+        return None
+
+    async def _wait_for(self, server: ModelServer) -> None:
+        try:
+            # Who gives up waiting does not stop the start: others wait for it too.
+            await asyncio.shield(server.started)
+        except ModelServerError:
+            self._retire(server)
+            raise
+        except OSError as error:
+            self._retire(server)
+            raise ModelServerError(
+                f"the model server cannot be started: {error}; see ESSA_INFERENCE_COMMAND"
+            ) from error
+        except asyncio.CancelledError:
+            if server.is_retiring and server.started.cancelled():
+                raise ModelServerError("the service is stopping") from None
+            raise
+
+    def _retire(self, server: ModelServer) -> None:
+        if not server.is_retiring:
+            server.is_retiring = True
+            task = asyncio.create_task(self._stopped(server))
+            self._retirements.add(task)
+            task.add_done_callback(self._retirements.discard)
+
+    async def _stopped(self, server: ModelServer) -> None:
+        try:
+            await server.stop()
+            logger.info("the server for %s has stopped", server.base)
+        finally:
+            self._servers.remove(server)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = time.monotonic()
+            for server in self._servers:
+                is_idle = server.leases == 0 and server.started.done()
+                is_old = is_idle and now - server.used_at > self._settings.inference_idle_s
+                if is_old or server.is_lost or self._closing.is_set():
+                    self._retire(server)

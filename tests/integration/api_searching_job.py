@@ -1,0 +1,72 @@
+"""A job process that really searches, on engines that only reckon; everything else is real.
+
+A work item is one candidate. It takes a moment, and the user's wish is asked for after each, as the
+pool of real engines does.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment_api.job_process import main
+from essa.coordinator.loop import Coordinator
+from essa.data import JobData
+from essa.errors import JobCancelledError
+from essa.events import ResultEvent
+from essa.ports import EventSink, RunControl
+from essa.spec import AlignmentJobSpec
+from essa.testing import QuadraticEvaluator
+from essa.types import FloatArray, PopulationScores, Row
+
+VECTOR = "vector.npy"
+ITEM_S = 0.03
+_OPTIMUM = np.linspace(0.5, 1.5, 8)
+
+
+class _SlowEvaluator(QuadraticEvaluator):
+    def __init__(self, control: RunControl) -> None:
+        super().__init__(_OPTIMUM, pair_noise=0.3)
+        self._control = control
+
+    def evaluate(
+        self, vectors_N_D: FloatArray, rows: Sequence[Row], **how: Any
+    ) -> PopulationScores:
+        for _ in vectors_N_D:
+            time.sleep(ITEM_S)
+            if self._control.is_cancelled():
+                raise JobCancelledError("the user asked for it")
+        return super().evaluate(vectors_N_D, rows, **how)
+
+
+def run_job(
+    spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, control: RunControl, **_: Any
+) -> ResultEvent:
+    """Search; the vector that was found is left in the run's folder."""
+    data = JobData(train=_rows(0, 60), validation=_rows(1000, 10), test=_rows(2000, 10))
+    outcome = Coordinator(
+        spec,
+        data,
+        _SlowEvaluator(control),
+        sink,
+        dimension=len(_OPTIMUM),
+        basis_digest="d" * 64,
+        checkpoint=run_dir / "search.ckpt",
+    ).run()
+    np.save(run_dir / VECTOR, outcome.vector)
+    result = outcome.result.model_copy(update={"adapter": str(run_dir)})
+    sink.emit(result)
+    return result
+
+
+def _rows(first: int, count: int) -> tuple[Row, ...]:
+    return tuple(Row(index, f"prompt {index}") for index in range(first, first + count))
+
+
+if __name__ == "__main__":
+    sys.exit(main(run_job=run_job))
