@@ -37,11 +37,16 @@ class PostgresServer:
         """Address of a database."""
         return f"postgresql://{_USER}@/{database}?host={self._folder}"
 
-    def new_database(self) -> str:
-        """Make an empty database and return its address."""
+    def new_database(self, template: str | None = None) -> str:
+        """Make a database and return its address.
+
+        Args:
+            template: address of a database to copy; nobody may be connected to it.
+        """
         name = f"test_{uuid.uuid4().hex}"
+        source = "template1" if template is None else template.partition("@/")[2].partition("?")[0]
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
         return self.url(name)
 
 

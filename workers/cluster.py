@@ -28,10 +28,10 @@ def ray_cluster() -> Iterator[list[Node]]:
     address = os.environ.get(ADDRESS_VARIABLE)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     joined: AbstractContextManager[str | None] = own_node(address) if address else nullcontext()
-    with joined as name:
+    with joined as folder:
         try:
             ray.init(
-                **(_elsewhere(address, name) if address else _here()),
+                **(_elsewhere(address, folder) if address else _here()),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -49,9 +49,8 @@ def ray_cluster() -> Iterator[list[Node]]:
             ray.shutdown()
 
 
-def _elsewhere(address: str, name: str | None) -> dict[str, Any]:
-    # By name: other jobs have nodes on this machine too, and take them away when they end.
-    return {"address": address, "_node_name": name}
+def _elsewhere(address: str, folder: str | None) -> dict[str, Any]:
+    return {"address": address, "_temp_dir": folder}
 
 
 def _here() -> dict[str, Any]:

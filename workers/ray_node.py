@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,28 +29,28 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @contextmanager
 def own_node(address: str) -> Iterator[str]:
-    """Add a node without resources to the cluster at `address`; yields its name.
+    """Add a node without resources to the cluster at `address`; yields its folder.
+
+    Ray knows the node of a driver by that folder: other jobs have nodes on this machine too.
 
     Raises:
         ClusterError: the cluster cannot be reached or refuses the node.
     """
-    name = f"essa-job-{uuid.uuid4().hex[:12]}"
     # Below /tmp: the sockets in it must have short names.
     with TemporaryDirectory(prefix="essa-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "node.log"
-        process = _start(_arguments(address, name, folder), log)
+        process = _start(_arguments(address, folder), log)
         try:
             _await_start(process, log, address)
-            yield name
+            yield folder
         finally:
             _stop(process)
 
 
-def _arguments(address: str, name: str, folder: str) -> list[str]:
+def _arguments(address: str, folder: str) -> list[str]:
     return [
         "start",
         f"--address={address}",
-        f"--node-name={name}",
         f"--temp-dir={folder}",
         "--num-cpus=0",
         "--num-gpus=0",

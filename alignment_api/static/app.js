@@ -6,11 +6,13 @@ import { topBar } from "./bar.js";
 import { el, replace } from "./dom.js";
 import { go, here, route, start } from "./router.js";
 
+const job = () => import("./pages/job.js");
+
 route("/login", () => import("./pages/login.js"), { title: "Log in" });
 route("/jobs", () => import("./pages/jobs.js"), { title: "Jobs", nav: "jobs" });
 route("/jobs/new", () => import("./pages/new_job.js"), { title: "New job", nav: "new" });
-route("/jobs/:id", () => import("./pages/job.js"), { title: "Job", nav: "jobs", keep: "id" });
-route("/jobs/:id/:tab", () => import("./pages/job.js"), { title: "Job", nav: "jobs", keep: "id" });
+route("/jobs/:id", job, { title: "Job", nav: "jobs", keep: "id" });
+route("/jobs/:id/:tab", job, { title: "Job", nav: "jobs", keep: "id" });
 route("/compare", () => import("./job/compare_page.js"), { title: "Compare", nav: "compare" });
 route("/playground", () => import("./pages/playground.js"), { title: "Playground", nav: "playground" });
 

@@ -11,7 +11,7 @@ let current = null;
  *
  * `params` has the named parts of the pattern and `query`, a URLSearchParams. `signal` aborts when
  * the page is left. `show` may return `{update(params)}`: it is called instead of a new `show` where
- * another address has the same pattern and the same `keep` part, and says true if it took it.
+ * another address has the same `load` and the same `keep` part, and says true if it took it.
  */
 export function route(pattern, load, { title, keep = null, nav = null } = {}) {
   const names = [...pattern.matchAll(/:(\w+)/g)].map(([, name]) => name);
@@ -80,9 +80,9 @@ async function show(root, before, after, isFirst) {
 
 async function isKept({ route: wanted, params }) {
   const { route: shown, params: old, page } = current;
-  const isSame = wanted === shown && wanted.keep !== null && params[wanted.keep] === old[wanted.keep];
+  const isSame = wanted.load === shown.load && wanted.keep !== null && params[wanted.keep] === old[wanted.keep];
   if (!isSame || !page?.update || !(await page.update(params))) return false;
-  current.params = params;
+  Object.assign(current, { route: wanted, params });
   return true;
 }
 
@@ -90,11 +90,19 @@ function find([path, query]) {
   for (const route of routes) {
     const parts = path.match(route.match);
     if (parts) {
-      const named = route.names.map((name, n) => [name, decodeURIComponent(parts[n + 1])]);
+      const named = route.names.map((name, n) => [name, decoded(parts[n + 1])]);
       return { route, params: { ...Object.fromEntries(named), query: new URLSearchParams(query) } };
     }
   }
   return null;
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function hashParts() {

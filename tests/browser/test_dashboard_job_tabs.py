@@ -118,3 +118,22 @@ def test_a_job_without_a_result_has_nothing_to_export(dashboard, open_service):
     open_service.wait_for(job_id, "failed")
     page = dashboard.open(f"/jobs/{job_id}/export")
     expect(page.get_by_text("it left nothing to export")).to_be_visible()
+
+
+def test_tabs_share_one_connection(dashboard, done):
+    streams: list[str] = []
+    dashboard.page.on(
+        "request",
+        lambda request: (
+            streams.append(request.url) if "last-event-id" in request.headers else None
+        ),
+    )
+    page = dashboard.open(f"/jobs/{done}")
+    bar = page.get_by_role("navigation", name="Parts of the job")
+    for name in ("Events", "Config", "Fitness", "Events"):
+        bar.get_by_role("link", name=name).click()
+        expect(bar.get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
+    expect(page.locator(".event").first).to_be_visible()
+    assert len(streams) == 1
+    page.go_back()
+    expect(bar.get_by_role("link", name="Fitness")).to_have_attribute("aria-current", "page")

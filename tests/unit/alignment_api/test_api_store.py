@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -58,22 +59,60 @@ for number in range(int(sys.argv[4])):
 """
 
 
+class OpenStore(Store):
+    """A store that remembers its address."""
+
+    def __init__(self, url: str, **how: bool) -> None:
+        super().__init__(url, **how)
+        self.url = url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Makes the address of an empty database."""
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgres").new_database
-    return lambda: f"sqlite:///{tmp_path / 'store.sqlite3'}"
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def url(new_url: Callable[[], str]) -> str:
-    return new_url()
+def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Address of an empty database."""
+    if kind == "postgresql":
+        return request.getfixturevalue("postgres").new_database()
+    return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+
+
+@pytest.fixture(scope="module")
+def migrated(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str], str]:
+    """Addresses of databases with tables and nothing in them, to copy, by kind."""
+    made: dict[str, str] = {}
+
+    def address(kind: str) -> str:
+        if kind not in made:
+            made[kind] = f"sqlite:///{tmp_path_factory.mktemp('migrated') / 'store.sqlite3'}"
+            if kind == "postgresql":
+                made[kind] = request.getfixturevalue("postgres").new_database()
+            Store(made[kind]).close()
+        return made[kind]
+
+    return address
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store(url)
+def store(
+    kind: str,
+    tmp_path: Path,
+    migrated: Callable[[str], str],
+    request: pytest.FixtureRequest,
+) -> Iterator[Store]:
+    source = migrated(kind)
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").new_database(source)
+    else:
+        path = tmp_path / "copy.sqlite3"
+        shutil.copyfile(source.removeprefix("sqlite:///"), path)
+        url = f"sqlite:///{path}"
+    opened = OpenStore(url, is_migrating=False)
     yield opened
     opened.close()
 
@@ -119,7 +158,7 @@ def change_in_threads(work: Callable[[], None], count: int) -> list[BaseExceptio
 # -- opening ------------------------------------------------------------------------------
 
 
-def test_migrations_give_exactly_the_tables_of_the_code(store: Store, url: str) -> None:
+def test_migrations_give_exactly_the_tables_of_the_code(store: OpenStore) -> None:
     with store.change() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = compare_metadata(context, metadata)
@@ -139,11 +178,11 @@ def test_sqlite_writes_ahead_so_that_readers_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_migrating", [True, False])
-def test_a_store_of_another_version_is_refused(store: Store, url: str, is_migrating: bool) -> None:
+def test_a_store_of_another_version_is_refused(store: OpenStore, is_migrating: bool) -> None:
     with store.change() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match=r"version 9999.*ESSA_HOME"):
-        Store(url, is_migrating=is_migrating)
+        Store(store.url, is_migrating=is_migrating)
 
 
 def test_tables_of_another_program_are_refused(url: str) -> None:
@@ -218,11 +257,13 @@ def test_a_number_beyond_the_column_is_told_apart_from_a_broken_store(
 
 
 def test_two_processes_write_events_of_one_job_without_gaps_or_losses(
-    store: Store, repository: Jobs, url: str
+    store: OpenStore, repository: Jobs
 ) -> None:
     job_id = repository.queue()
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, url, job_id, name, str(EVENTS_PER_PROCESS)])
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, store.url, job_id, name, str(EVENTS_PER_PROCESS)]
+        )
         for name in ("first", "second")
     ]
     reader = EventRepository(store)
@@ -402,14 +443,14 @@ def test_a_failed_job_cannot_be_steered(repository: Jobs, ask: str) -> None:
 
 @pytest.mark.parametrize("ask", ["request_cancel", "request_pause"])
 def test_the_control_sees_a_request_of_another_connection(
-    repository: Jobs, url: str, ask: str
+    store: OpenStore, repository: Jobs, ask: str
 ) -> None:
     job_id = repository.queue()
     repository.claim()
     clock = FakeClock()
     control = StoreControl(repository, job_id, clock)
     assert control.is_cancelled() is False
-    other = Store(url)
+    other = Store(store.url)
     getattr(JobRepository(other), ask)(job_id)
     other.close()
     # Asked after every work item, it reads the store only so often.
