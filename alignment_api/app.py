@@ -61,7 +61,9 @@ def create_app(
         title="ESSA Service",
         version=importlib.metadata.version(DISTRIBUTION),
         lifespan=_lifespan,
-        docs_url="/docs",
+        # Their pages load scripts from elsewhere; docs/API.md and /openapi.json do not.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.lock = lock or home_lock(settings.home)

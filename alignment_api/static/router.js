@@ -62,7 +62,8 @@ async function show(root, before, after, isFirst) {
   if (found && current && (await isKept(found))) return after();
   current?.controller.abort();
   const controller = new AbortController();
-  const shown = (current = { ...(found ?? { route: {}, params: {} }), controller, page: null });
+  const isReady = Promise.withResolvers();
+  current = { ...(found ?? { route: {}, params: {} }), controller, ready: isReady.promise };
   document.title = found ? `${found.route.title} · ESSA` : "Not found · ESSA";
   after();
   try {
@@ -70,19 +71,25 @@ async function show(root, before, after, isFirst) {
     replace(root, stage);
     if (!found) return replace(stage, el("h1", {}, "Not found"), el("p", {}, `There is no page ${here()}. `, el("a", { href: "#/jobs" }, "Jobs")));
     const module = await found.route.load();
-    if (!controller.signal.aborted) shown.page = await module.show(stage, found.params, controller.signal);
+    if (!controller.signal.aborted) isReady.resolve(await module.show(stage, found.params, controller.signal));
   } catch (error) {
     if (!isAbort(error) && !controller.signal.aborted) fail(root, error);
+  } finally {
+    isReady.resolve(null);
   }
   if (!isFirst && !controller.signal.aborted) root.focus({ preventScroll: true });
   if (!isFirst) scrollTo(0, 0);
 }
 
 async function isKept({ route: wanted, params }) {
-  const { route: shown, params: old, page } = current;
-  const isSame = wanted.load === shown.load && wanted.keep !== null && params[wanted.keep] === old[wanted.keep];
-  if (!isSame || !page?.update || !(await page.update(params))) return false;
-  Object.assign(current, { route: wanted, params });
+  const was = current;
+  const isSame = wanted.load === was.route.load && wanted.keep !== null && params[wanted.keep] === was.params[wanted.keep];
+  if (!isSame) return false;
+  // A page that is still being built takes the new address once it stands.
+  const page = await was.ready;
+  if (was !== current) return true;
+  if (!page?.update || !(await page.update(params))) return false;
+  Object.assign(was, { route: wanted, params });
   return true;
 }
 

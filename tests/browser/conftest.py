@@ -1,4 +1,4 @@
-"""What the browser tests share: one Chromium for all of them, and services to look at."""
+"""What the browser tests share: a Chromium for each module, and services to look at."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from tests.browser.browsing import CHROMIUM, BrowserPage, chromium
 from tests.integration.api_harness import Service, running_service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Of a module, not of the session: while Playwright runs, the thread has a running event loop,
+    # and tests of other folders start loops of their own.
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no browser at {CHROMIUM}; install Debian's package chromium")
     with chromium() as running:

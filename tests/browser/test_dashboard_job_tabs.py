@@ -124,9 +124,7 @@ def test_tabs_share_one_connection(dashboard, done):
     streams: list[str] = []
     dashboard.page.on(
         "request",
-        lambda request: (
-            streams.append(request.url) if "last-event-id" in request.headers else None
-        ),
+        lambda request: streams.append(request.url) if "last-event-id" in request.headers else None,
     )
     page = dashboard.open(f"/jobs/{done}")
     bar = page.get_by_role("navigation", name="Parts of the job")

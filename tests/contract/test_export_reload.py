@@ -33,17 +33,21 @@ from workers.models.store import ModelStore
 
 pytestmark = pytest.mark.engine
 
-TOKENS = 24
-LENGTH = 128
-TIE_NATS = 0.2
-"""Two tokens closer than this are a tie in bf16."""
-QUESTIONS = (
-    "Name three colours.",
-    "What is the capital of France?",
-    "Say hello to a friend.",
-    "Why is the sky blue?",
-    "Give me a word that rhymes with cat.",
-    "How many legs has a spider?",
+TOKENS = 12
+LENGTH = 64
+TIE = 0.4
+"""Logits closer than this are a tie in bf16, whose steps are 0.125 where SmolLM2's logits are."""
+LEAST_COMPARED = 40
+"""Tokens before the first tie, over all prompts; there are 96."""
+PROMPTS = (
+    "1, 2, 3, 4, 5, 6, 7,",
+    "a b c d e f g h",
+    "The sun rises in the east and sets in the",
+    "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is",
+    "Monday, Tuesday, Wednesday,",
+    "two four six eight",
+    "Once upon a time there was a",
+    "Question: What colour is the sky?\nAnswer:",
 )
 MODULES = {"q_proj": (576, 576), "k_proj": (576, 192), "v_proj": (576, 192), "o_proj": (576, 576)}
 """(in, out) of SmolLM2-135M's attention."""
@@ -59,17 +63,7 @@ def base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def prompts(base) -> list[list[int]]:
     tokenizer = AutoTokenizer.from_pretrained(base)
-    return [
-        tokenizer(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}],
-                add_generation_prompt=True,
-                tokenize=False,
-            ),
-            add_special_tokens=False,
-        ).input_ids
-        for question in QUESTIONS
-    ]
+    return [tokenizer(text).input_ids for text in PROMPTS]
 
 
 @pytest.fixture(scope="module")
@@ -159,66 +153,69 @@ def _stock():
     return answer
 
 
-def test_the_adapter_changes_what_the_base_says(service):
-    assert sum(a != b for a, b in zip(service["base"], service["aligned"], strict=True)) >= 5
+@pytest.fixture(scope="module")
+def margins(base, exports, prompts, service) -> list[list[float]]:
+    """How far each token of the aligned answers is ahead of every other, in plain float32 peft."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, exports["adapter"]).eval()
+    found = []
+    for prompt, answer in zip(prompts, service["aligned"], strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.gather(1, torch.tensor(answer)[:, None])[:, 0]
+        others = logits.scatter(1, torch.tensor(answer)[:, None], float("-inf")).amax(1)
+        found.append((chosen - others).tolist())
+    return found
 
 
-def test_the_adapter_in_plain_vllm_answers_as_the_service_did(
-    service, stock, exports, base, prompts
+@pytest.fixture(scope="module")
+def clear(margins) -> list[int]:
+    """How many tokens of each answer come before the first tie."""
+    return [
+        next((n for n, margin in enumerate(answer) if margin < TIE), len(answer))
+        for answer in margins
+    ]
+
+
+def test_the_service_chose_the_best_token_or_one_that_ties_with_it(margins):
+    assert min(margin for answer in margins for margin in answer) > -TIE
+
+
+def test_enough_is_compared_and_the_base_would_have_answered_otherwise(service, clear):
+    print("CLEAR", clear, [b == a for b, a in zip(service["base"], service["aligned"], strict=True)], service)
+    assert sum(clear) >= LEAST_COMPARED
+    pairs = zip(service["base"], service["aligned"], clear, strict=True)
+    assert any(base[:count] != aligned[:count] for base, aligned, count in pairs)
+
+
+@pytest.mark.parametrize("export", ["adapter", "merged"])
+def test_plain_vllm_answers_as_the_service_did(service, stock, clear, export):
+    assert _cut(stock[export], clear) == _cut(service["aligned"], clear)
+
+
+def test_the_adapter_in_plain_peft_answers_as_the_service_did(
+    service, exports, base, prompts, clear
 ):
-    _compare(service["aligned"], stock["adapter"], _peft(base, exports["adapter"]), prompts)
-
-
-def test_the_adapter_in_plain_peft_answers_as_the_service_did(service, exports, base, prompts):
-    model = _peft(base, exports["adapter"])
-    _compare(service["aligned"], _answers(model, prompts), model, prompts)
+    model = PeftModel.from_pretrained(_in_bf16(base), exports["adapter"]).eval()
+    assert _cut(_answers(model, prompts), clear) == _cut(service["aligned"], clear)
 
 
 def test_the_merged_model_in_plain_transformers_answers_as_the_service_did(
-    service, exports, prompts
+    service, exports, prompts, clear
 ):
-    model = AutoModelForCausalLM.from_pretrained(exports["merged"])
+    model = _in_bf16(exports["merged"])
+    assert _cut(_answers(model, prompts), clear) == _cut(service["aligned"], clear)
+
+
+def _cut(answers: list[tuple[int, ...]], clear: list[int]) -> list[tuple[int, ...]]:
+    return [answer[:count] for answer, count in zip(answers, clear, strict=True)]
+
+
+def _in_bf16(folder: Path) -> Any:
+    """As the folder says it is stored."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.bfloat16
-    _compare(service["aligned"], _answers(model, prompts), model, prompts)
-
-
-def test_the_merged_model_in_plain_vllm_answers_as_the_service_did(
-    service, stock, exports, prompts
-):
-    model = AutoModelForCausalLM.from_pretrained(exports["merged"])
-    _compare(service["aligned"], stock["merged"], model, prompts)
-
-
-def _compare(
-    expected: list[tuple[int, ...]],
-    found: list[tuple[int, ...]],
-    model: Any,
-    prompts: list[list[int]],
-) -> None:
-    """Answers are equal, or differ from a tie on."""
-    equal = 0
-    for prompt, one, other in zip(prompts, expected, found, strict=True):
-        if one == other:
-            equal += 1
-            continue
-        place = next(
-            (n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
-            min(len(one), len(other)),
-        )
-        ids = torch.tensor([[*prompt, *one[:place]]])
-        with torch.no_grad():
-            logits = model(ids).logits[0, -1].float()
-        gap = float(logits[one[place]] - logits[other[place]])
-        print("DIFF", place, len(one), gap)
-        assert abs(gap) < TIE_NATS, f"token {place}: {gap} nats apart"
-    print("EQUAL", equal, "of", len(prompts))
-    assert equal >= len(prompts) // 2
-
-
-def _peft(base: Path, adapter: Path) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(base)
-    assert model.dtype == torch.bfloat16
-    return PeftModel.from_pretrained(model, adapter).eval()
+    return model.eval()
 
 
 def _answers(model: Any, prompts: list[list[int]]) -> list[tuple[int, ...]]:
@@ -242,7 +239,7 @@ def _adapter(rank: int = 8) -> LoraAdapter:
         LoraModule(
             name=f"model.layers.{layer}.self_attn.{name}",
             lora_A=(rng.normal(size=(rank, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
-            lora_B=(0.05 * rng.normal(size=(wide_out, rank))).astype(np.float32),
+            lora_B=(0.04 * rng.normal(size=(wide_out, rank))).astype(np.float32),
             scaling=2.0,
         )
         for layer in range(LAYERS)

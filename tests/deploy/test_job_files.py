@@ -18,8 +18,7 @@ NOT_JOBS = {
 }
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("examples", "deploy")
-    for path in (ROOT / folder).rglob("*.yaml")
+    for path in (ROOT / "examples").rglob("*.yaml")
     if path.relative_to(ROOT).as_posix() not in NOT_JOBS
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -85,6 +86,8 @@ class Finished:
     events: list[dict]
     generations: list[dict]
     adapter: Path
+    rebuilt: Path
+    """The same generation by its number, from the vector that was kept."""
 
     def of(self, kind: str) -> list[dict]:
         return [event for event in self.events if event["type"] == kind]
@@ -103,13 +106,17 @@ def _run(job: dict, folder: Path) -> Finished:
         events = service.client.get(f"{path}/events", params=query).json()
         generations = service.client.get(f"{path}/generations").json()
         archive = service.client.get(f"{path}/export", params={"format": "adapter"}).content
-    adapter = folder / "adapter"
+        selected = {"checkpoint": finished["essa"]["result"]["selected_generation"]}
+        again = service.client.get(f"{path}/export", params=selected).content
+    adapter, rebuilt = folder / "adapter", folder / "rebuilt"
     zipfile.ZipFile(io.BytesIO(archive)).extractall(adapter)
+    zipfile.ZipFile(io.BytesIO(again)).extractall(rebuilt)
     return Finished(
         finished["essa"]["result"],
         [event["data"] for event in events["data"]],
         generations["data"],
         adapter,
+        rebuilt,
     )
 
 
@@ -125,6 +132,11 @@ def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_p
     assert test["aligned"]["mean"] > test["warm_start"]["mean"]
     # The base that was searched is the one to be served.
     assert done.result["serving"] is None
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (done.rebuilt / name).read_bytes() == (done.adapter / name).read_bytes()
+    card = (done.adapter / "README.md").read_text()
+    assert _sha256(job["data"]["test"]["path"]) in card
+    assert f"| aligned | fp32 | {test['aligned']['mean']:.3f} |" in card
     score = _score_with_peft(job, done.adapter, tmp_path)
     assert score == pytest.approx(test["aligned"]["mean"], abs=2 / TEST_PROMPTS)
 
@@ -229,6 +241,10 @@ def _wait_for_generation(service: Service, job_id: str, generation: int) -> None
 def _engines_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
     return [child for child in children if "EngineActor" in " ".join(child.cmdline())]
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _score_with_peft(job: dict, adapter: Path, folder: Path) -> float:

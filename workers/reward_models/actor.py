@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from reward.errors import RewardConfigError
 from reward.spec.reward_model import RewardModelSpec
 from workers.reward_models.conversation_tokens import Turns
 
@@ -26,8 +28,15 @@ class RewardModelActor:
         """Load the model; returns once it can score.
 
         Raises:
-            RewardConfigError: see `Classifier`.
+            RewardConfigError: see `Classifier`; or this machine does not have the folder.
         """
+        if not self._folder.is_dir():
+            raise RewardConfigError(
+                f"machine {socket.gethostname()} has no folder {self._folder}. A reward model is "
+                "read by its path: keep ESSA_HOME, HF_HOME and your own models on storage that all "
+                "machines of the cluster have at the same path, or set `device` to cpu",
+                field="model",
+            )
         import torch
 
         from workers.reward_models.classifier import Classifier

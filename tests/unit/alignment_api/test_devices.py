@@ -7,6 +7,7 @@ import os
 import pytest
 
 from alignment_api.devices import Devices, Share, SlotTable, find_devices
+from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.spec.engine import VllmEngineSpec
 
@@ -77,6 +78,20 @@ def test_a_job_that_has_everything_and_one_on_a_cluster_are_not_limited() -> Non
     assert cores(4).share((0, 1, 2, 3)) == Share()
     cluster = Devices(gpus=(), cores=(0, 1), slots=2, is_shared=False)
     assert cluster.share((0,)) == Share()
+
+
+def test_a_slot_of_a_cluster_is_an_engine_or_a_gpu_whatever_this_machine_has() -> None:
+    cluster = Devices(gpus=(), cores=(0, 1), slots=8, is_shared=False)
+    assert cluster.needed(VllmEngineSpec(workers=3)) == 3
+    assert cluster.needed(VllmEngineSpec(workers=2, cores_per_worker=16)) == 2
+    assert cluster.needed(VllmEngineSpec(workers=2, tensor_parallel=4)) == 8
+    assert not find_devices(8, {"ESSA_RAY_ADDRESS": "head:6379"}).is_shared
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", ":6379", "auto"])
+def test_the_address_of_a_cluster_is_host_and_port(address) -> None:
+    with pytest.raises(SpecError, match=r"ESSA_RAY_ADDRESS.*HOST:PORT"):
+        Settings.from_environment({"ESSA_RAY_ADDRESS": address})
 
 
 def test_slots_are_taken_once_and_come_back() -> None:
