@@ -177,7 +177,8 @@ def enter(stage: Stage, command: list[str], shared: list[Path], *, is_alone: boo
         is_alone: without the network, as a pod of its own.
     """
     root = shlex.quote(str(stage.folder))
-    lines = ["set -eu", f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev"]
+    lines = ["set -eu", f"mount -t proc proc {root}/proc"]
+    lines += [f"mount --rbind /{name} {root}/{name}" for name in ("dev", "sys")]
     for path in shared:
         inside = stage.folder / str(path).lstrip("/")
         inside.parent.mkdir(parents=True, exist_ok=True)

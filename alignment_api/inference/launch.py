@@ -103,7 +103,6 @@ def _length(settings: Settings, folder: Path) -> int:
 
 def _cpu_arguments(settings: Settings, length: int) -> list[str]:
     return [
-        *("--distributed-executor-backend", "uni"),
         *("--kv-cache-memory-bytes", str(int(settings.inference_kv_cache_gib * 2**30))),
         # vLLM 0.32 stops on a seeded request whose prefill it has cut.
         "--no-enable-chunked-prefill",

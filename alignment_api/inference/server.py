@@ -62,7 +62,7 @@ class ModelServer:
             self._folder.rmdir()
             raise
         self._log = settings.inference_dir / f"{weights.base.name}.log"
-        self._child: JobChild | None = None
+        self._is_broken = False
         self._loaded: set[str] = set()
         self._loading = asyncio.Lock()
         self._client = httpx.AsyncClient(
@@ -71,7 +71,7 @@ class ModelServer:
             timeout=httpx.Timeout(_SILENCE_S, connect=30.0, pool=None),
             limits=httpx.Limits(max_connections=None),
         )
-        # The kernel tells the child when the thread that started it ends: the loop's own does not.
+        self._child = self._launched(server_command(settings, weights, socket))
         self.started: asyncio.Task[None] = asyncio.create_task(self._start())
 
     def fits(self, weights: Weights) -> bool:
@@ -81,10 +81,22 @@ class ModelServer:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it did not start, or its process is gone."""
+        """Whether it did not start, or is known to answer no more."""
         if not self.started.done():
             return False
+        if self._is_broken:
+            return True
         return self.started.cancelled() or self.started.exception() is not None or self._has_ended()
+
+    async def check(self) -> None:
+        """Find out whether it still answers: vLLM's server may outlive its engine for a while."""
+        try:
+            status = (await self._client.get("/health", timeout=_HEALTH_S)).status_code
+        except httpx.TimeoutException:
+            return  # busy
+        except httpx.TransportError:
+            status = 503
+        self._is_broken = self._is_broken or status != 200
 
     async def name_of(self, adapter: Adapter | None) -> str:
         """What the server calls an adapter, which is loaded where it is not yet.
@@ -100,9 +112,8 @@ class ModelServer:
                 body = {"lora_name": adapter.key, "lora_path": str(adapter.folder)}
                 answer = await self._client.post("/v1/load_lora_adapter", json=body)
                 if answer.status_code != 200:
-                    raise ModelServerError(
-                        f"vLLM does not load the adapter in {adapter.folder}: {answer.text[:500]}"
-                    )
+                    told = answer.text[:500]
+                    raise await self.failure(f"{adapter.folder} cannot be loaded: {told}")
                 self._loaded.add(adapter.key)
         return adapter.key
 
@@ -112,13 +123,14 @@ class ModelServer:
         return self._client.stream("POST", path, content=body, headers=headers)
 
     async def failure(self, what: str) -> ModelServerError:
-        """The error for a server that broke off, with the end of its log."""
-        status = await asyncio.to_thread(self._child.exit_status, _REAP_S) if self._child else None
-        how = "does not answer" if status is None else f"ended with status {status}"
-        return ModelServerError(
-            f"{what}: its process {how}; the next request starts it again. The end of {self._log}:"
-            f"\n{self._log_tail()}"
-        )
+        """The error for a server that failed, with the end of its log."""
+        await self.check()
+        how = ""
+        if self._is_broken:
+            status = await asyncio.to_thread(self._child.exit_status, _REAP_S)
+            ended = "has stopped" if status is None else f"ended with status {status}"
+            how = f"; its server {ended}, and the next request starts it again"
+        return ModelServerError(f"{what}{how}. The end of {self._log}:\n{self._log_tail()}")
 
     async def stop(self) -> None:
         """End the process and everything it has started."""
