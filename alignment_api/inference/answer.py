@@ -40,26 +40,35 @@ class HeldStream(StreamingResponse):
 
 
 async def renamed_events(
-    upstream: httpx.Response, model: str, failure: Callable[[], Awaitable[ModelServerError]]
+    upstream: httpx.Response, model: str, failure: Callable[[str], Awaitable[ModelServerError]]
 ) -> AsyncIterator[bytes]:
     """Events of a stream; where the server breaks off, the last one is an error.
 
     Args:
         upstream: the server's answer.
         model: what the client calls the model.
-        failure: makes the error for a server that broke off.
+        failure: makes the error for a server that said this last.
     """
-    rest = b""
+    rest, reason = b"", "the answer broke off"
     try:
         async for chunk in upstream.aiter_bytes():
             *events, rest = (rest + chunk).split(b"\n\n")
             for event in events:
-                yield _renamed_event(event, model)
-                if event.removeprefix(_DATA) == _DONE:
+                data = event.removeprefix(_DATA)
+                if data == _DONE:
+                    yield event + b"\n\n"
                     return
+                value = json.loads(data)
+                if "error" in value:
+                    raise _Failed(value["error"]["message"])
+                yield _event({**value, "model": model})
     except httpx.TransportError:
         pass
-    yield _event({"error": _body(await failure())})
+    except _Failed as failed:
+        reason = str(failed)
+    error = await failure(reason)
+    body = ErrorBody(message=error.message, type="server_error", code=error.code)
+    yield _event({"error": body.model_dump()})
 
 
 def renamed(content: bytes, model: str) -> dict[str, Any]:
@@ -83,20 +92,6 @@ def refusal(status: int, content: bytes) -> EssaError:
     return SpecError(message, field=param)
 
 
-def _renamed_event(event: bytes, model: str) -> bytes:
-    data = event.removeprefix(_DATA)
-    if data in (event, _DONE):  # a comment, or the end
-        return event + b"\n\n"
-    value = json.loads(data)
-    if "error" in value:
-        return _event({"error": _body(refusal(500, data))})
-    return _event({**value, "model": model})
-
-
 def _event(value: dict[str, Any]) -> bytes:
     # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
     return _DATA + json.dumps(value).encode() + b"\n\n"
-
-
-def _body(error: EssaError) -> dict[str, Any]:
-    return ErrorBody(message=error.message, type="server_error", code=error.code).model_dump()

@@ -58,6 +58,13 @@ class ServerPool:
             NotServedError: vLLM is not there, or does not take such weights.
         """
         server = await self._held(weights)
+        if server.started.done():
+            # It may have stopped since it was last asked.
+            await server.check()
+            if server.is_lost:
+                server.leases -= 1
+                self._retire(server)
+                server = await self._held(weights)
         try:
             await self._wait_for(server)
             yield server
@@ -112,11 +119,6 @@ class ServerPool:
         except ModelServerError:
             self._retire(server)
             raise
-        except OSError as error:
-            self._retire(server)
-            raise ModelServerError(
-                f"the model server cannot be started: {error}; see ESSA_INFERENCE_COMMAND"
-            ) from error
         except asyncio.CancelledError:
             if server.is_retiring and server.started.cancelled():
                 raise ModelServerError("the service is stopping") from None
