@@ -207,7 +207,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorEnvelope, "description": "The object's state does not allow this."},
     413: {"model": ErrorEnvelope, "description": "The body is larger than ESSA_MAX_UPLOAD_BYTES."},
     429: {"model": ErrorEnvelope, "description": "Too many requests; see Retry-After."},
-    503: {"model": ErrorEnvelope, "description": "The store or the queue is not working."},
+    503: {"model": ErrorEnvelope, "description": "The store, the queue or a model does not work."},
 }
 
 

@@ -19,6 +19,8 @@ from alignment_api.store.tables import audit
 logger = logging.getLogger(__name__)
 
 _READS = ("GET", "HEAD", "OPTIONS")
+_READING_POSTS = ("/v1/chat/completions", "/v1/completions")
+"""They ask a model and change nothing; the log of the service has a line for each."""
 
 
 class AuditRepository:
@@ -51,8 +53,7 @@ class AuditTrail:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and record how it ended."""
-        is_write = scope["type"] == "http" and scope["method"] not in _READS
-        if not is_write or not scope["path"].startswith("/v1/"):
+        if not _is_write(scope):
             await self._app(scope, receive, send)
             return
         status = 500
@@ -67,6 +68,12 @@ class AuditTrail:
             await self._app(scope, receive, noted)
         finally:
             await anyio.to_thread.run_sync(_record, Request(scope), status)
+
+
+def _is_write(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] in _READS:
+        return False
+    return scope["path"].startswith("/v1/") and scope["path"] not in _READING_POSTS
 
 
 def _record(request: Request, status: int) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from alignment_api.errors import ContextLengthError, ErrorBody, ModelServerError
-from essa.errors import EssaError, SpecError
+from essa.errors import SpecError
 
 _DATA = b"data: "
 _DONE = b"[DONE]"
+_END = b"\n\n"
+_SHOWN = 500
 _TOO_LONG = "input_tokens"
 """Parameter that vLLM blames for a prompt that does not fit."""
 
@@ -47,25 +49,24 @@ async def renamed_events(
     Args:
         upstream: the server's answer.
         model: what the client calls the model.
-        failure: makes the error for a server that said this last.
+        failure: makes the error of a server from its reason.
     """
-    rest, reason = b"", "the answer broke off"
+    reason = "the answer broke off"
     try:
-        async for chunk in upstream.aiter_bytes():
-            *events, rest = (rest + chunk).split(b"\n\n")
-            for event in events:
-                data = event.removeprefix(_DATA)
-                if data == _DONE:
-                    yield event + b"\n\n"
-                    return
+        async for event in _events(upstream):
+            data = event.removeprefix(_DATA)
+            if data in (event, _DONE):  # a comment, or the end
+                yield event + _END
+            if data == _DONE:
+                return
+            if data != event:
                 value = json.loads(data)
                 if "error" in value:
-                    raise _Failed(value["error"]["message"])
+                    reason = value["error"]["message"]
+                    break
                 yield _event({**value, "model": model})
     except httpx.TransportError:
         pass
-    except _Failed as failed:
-        reason = str(failed)
     error = await failure(reason)
     body = ErrorBody(message=error.message, type="server_error", code=error.code)
     yield _event({"error": body.model_dump()})
@@ -76,22 +77,39 @@ def renamed(content: bytes, model: str) -> dict[str, Any]:
     return {**json.loads(content), "model": model}
 
 
-def refusal(status: int, content: bytes) -> EssaError:
-    """The error for what a server does not answer with 200."""
-    try:
-        told = json.loads(content)["error"]
-        message, param = told["message"], told.get("param")
-    except (ValueError, KeyError, TypeError):
-        message, param = content.decode(errors="replace")[:500], None
-    if status >= 500:
-        return ModelServerError(f"the model server failed: {message}")
-    if param == _TOO_LONG:
-        return ContextLengthError(
-            f"{message} The operator's ESSA_INFERENCE_MAX_MODEL_LEN changes it", field="messages"
-        )
-    return SpecError(message, field=param)
+class Refusal(NamedTuple):
+    """Why a server does not answer, and the parameter that it blames."""
+
+    reason: str
+    param: str | None = None
+
+    @classmethod
+    def read(cls, content: bytes) -> Refusal:
+        """What the body of an answer says that is not 200."""
+        try:
+            told = json.loads(content)["error"]
+            return cls(told["message"], told.get("param"))
+        except (ValueError, KeyError, TypeError):
+            return cls(content.decode(errors="replace")[:_SHOWN])
+
+    def error(self) -> SpecError:
+        """The error of a request that was at fault."""
+        if self.param == _TOO_LONG:
+            return ContextLengthError(
+                f"{self.reason} The operator's ESSA_INFERENCE_MAX_MODEL_LEN changes it",
+                field="messages",
+            )
+        return SpecError(self.reason, field=self.param)
+
+
+async def _events(upstream: httpx.Response) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in upstream.aiter_bytes():
+        *events, rest = (rest + chunk).split(_END)
+        for event in events:
+            yield event
 
 
 def _event(value: dict[str, Any]) -> bytes:
     # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
-    return _DATA + json.dumps(value).encode() + b"\n\n"
+    return _DATA + json.dumps(value).encode() + _END

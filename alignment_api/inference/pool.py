@@ -31,7 +31,7 @@ class ServerPool:
         self._settings = settings
         self._closing = closing
         self._servers: list[ModelServer] = []
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._retirements: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -57,33 +57,33 @@ class ServerPool:
                 ESSA_INFERENCE_START_S.
             NotServedError: vLLM is not there, or does not take such weights.
         """
-        server = await self._held(weights)
-        if server.started.done():
-            # It may have stopped since it was last asked.
-            await server.check()
-            if server.is_lost:
-                server.leases -= 1
-                self._retire(server)
-                server = await self._held(weights)
+        server = await self._sound(weights)
         try:
             await self._wait_for(server)
             yield server
         finally:
-            server.leases -= 1
-            server.used_at = time.monotonic()
-            if server.is_lost:
-                self._retire(server)
-            async with self._changed:
-                self._changed.notify_all()
+            self._release(server)
+
+    async def _sound(self, weights: Weights) -> ModelServer:
+        """A held server that has not stopped since it was last asked."""
+        while True:
+            server = await self._held(weights)
+            is_sound = False
+            try:
+                if server.started.done():
+                    await server.check()
+                is_sound = not server.is_lost
+            finally:
+                if not is_sound:
+                    self._release(server)
+            if is_sound:
+                return server
 
     async def _held(self, weights: Weights) -> ModelServer:
         try:
-            async with asyncio.timeout(self._settings.inference_start_s), self._changed:
-                while True:
-                    server = self._fitting(weights)
-                    if server is not None:
-                        server.leases += 1
-                        return server
+            async with asyncio.timeout(self._settings.inference_start_s):
+                while (server := self._fitting(weights)) is None:
+                    self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             raise ModelServerError(
@@ -91,6 +91,15 @@ class ServerPool:
                 f"all {self._settings.inference_servers} servers are in use. Ask again later, or "
                 "raise ESSA_INFERENCE_SERVERS"
             ) from None
+        server.leases += 1
+        return server
+
+    def _release(self, server: ModelServer) -> None:
+        server.leases -= 1
+        server.used_at = time.monotonic()
+        if server.is_lost:
+            self._retire(server)
+        self._changed.set()
 
     def _fitting(self, weights: Weights) -> ModelServer | None:
         """A server for the weights, perhaps a new one; None where one has to go first."""
@@ -137,8 +146,7 @@ class ServerPool:
             logger.info("the server for %s has stopped", server.base)
         finally:
             self._servers.remove(server)
-            async with self._changed:
-                self._changed.notify_all()
+            self._changed.set()
 
     async def _look(self) -> None:
         while True:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _HEALTH_S = 5.0
-_REAP_S = 1.0
+_REAP_S = 3.0
 _STOP_GRACE_S = 5.0
 _BUSY_GRACE_S = 1.0
 """For one that still answers: it would wait for the end of its answers."""
@@ -74,14 +74,8 @@ class ModelServer:
         return self._process.exit_status() is not None
 
     async def check(self) -> None:
-        """Find out whether it is lost: vLLM's server may outlive its engine for a while."""
-        try:
-            status = (await self._client.get("/health", timeout=_HEALTH_S)).status_code
-        except httpx.TimeoutException:
-            return  # busy
-        except httpx.TransportError:
-            status = 503
-        self._is_broken = self._is_broken or status != 200
+        """Find out whether it is lost."""
+        self._is_broken = self._is_broken or not await self._is_well()
 
     async def name_of(self, adapter: Adapter | None) -> str:
         """What the server calls an adapter, which is loaded where it is not yet.
@@ -109,11 +103,12 @@ class ModelServer:
 
     async def failure(self, what: str) -> ModelServerError:
         """The error for an answer that was not given, with the reason as far as it is known."""
-        await self.check()
         how = ""
-        if self._is_broken:
+        if not await self._is_well():
+            # Before it counts as lost and is stopped: its own status says more.
             status = await asyncio.to_thread(self._process.exit_status, _REAP_S)
             ended = "has stopped" if status is None else f"ended with status {status}"
+            self._is_broken = True
             how = f"; its server {ended}, and the next request starts it again"
         return ModelServerError(f"{what}{how}. {self._process.log_tail()}")
 
@@ -128,7 +123,7 @@ class ModelServer:
 
     async def _wait(self, most_s: float) -> None:
         give_up_at = time.monotonic() + most_s
-        while not await self._answers():
+        while not await self._is_well(if_busy=False):
             if self._process.exit_status() is not None:
                 raise await self.failure(f"{self.base.name} did not start")
             if time.monotonic() > give_up_at:
@@ -139,8 +134,11 @@ class ModelServer:
             await asyncio.sleep(_POLL_S)
         logger.info("the server for %s answers", self.base)
 
-    async def _answers(self) -> bool:
+    async def _is_well(self, *, if_busy: bool = True) -> bool:
+        # vLLM's server may outlive its engine for a while, and then says so here.
         try:
             return (await self._client.get("/health", timeout=_HEALTH_S)).status_code == 200
+        except httpx.TimeoutException:
+            return if_busy
         except httpx.TransportError:
             return False

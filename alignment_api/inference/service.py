@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from alignment_api.errors import ModelServerError, NotServedError, RateLimitError
-from alignment_api.inference.answer import HeldStream, refusal, renamed, renamed_events
+from alignment_api.inference.answer import HeldStream, Refusal, renamed, renamed_events
 from alignment_api.inference.pool import ServerPool
 from alignment_api.inference.requests import MOST_CHOICES, CompletionsRequest
 from alignment_api.models.catalogue import Catalogue
@@ -20,7 +20,9 @@ from alignment_api.models.entry import Weights
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 
+_OK = 200
 _CLIENT_GONE = 499
+_SERVER_ERROR = 500
 _RETRY_AFTER_S = 1.0
 
 
@@ -74,19 +76,22 @@ class InferenceService:
         weights = await asyncio.to_thread(self._weights, wanted.model, project_id)
         server = await held.enter_async_context(self._pool.lease(weights))
 
-        async def failure() -> ModelServerError:
-            return await server.failure(f"'{wanted.model}' did not finish its answer")
+        async def failure(reason: str) -> ModelServerError:
+            return await server.failure(f"'{wanted.model}' did not answer: {reason}")
 
         try:
             name = await server.name_of(weights.adapter)
             upstream = await held.enter_async_context(server.ask(path, wanted.forwarded(name)))
-            if upstream.status_code != 200:
-                raise refusal(upstream.status_code, await upstream.aread())
-            if wanted.stream:
+            if wanted.stream and upstream.status_code == _OK:
                 return HeldStream(renamed_events(upstream, wanted.model, failure), held)
-            return JSONResponse(renamed(await upstream.aread(), wanted.model))
+            content = await upstream.aread()
         except httpx.TransportError as error:
-            raise await failure() from error
+            raise await failure("its server broke off") from error
+        if upstream.status_code >= _SERVER_ERROR:
+            raise await failure(Refusal.read(content).reason)
+        if upstream.status_code != _OK:
+            raise Refusal.read(content).error()
+        return JSONResponse(renamed(content, wanted.model))
 
     def _weights(self, model: str, project_id: str) -> Weights:
         return self._models.find(model, project_id).weights()

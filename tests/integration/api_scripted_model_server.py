@@ -42,12 +42,16 @@ class ScriptedServer:
         """The application."""
         return Starlette(
             routes=[
-                Route("/health", lambda request: Response()),
+                Route("/health", self.health),
                 Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
                 Route("/v1/chat/completions", self.answer, methods=["POST"]),
                 Route("/v1/completions", self.answer, methods=["POST"]),
             ]
         )
+
+    def health(self, request: Request) -> Response:
+        """Not well once its engine is said to be dead."""
+        return Response(status_code=503 if (self._folder / "dead").exists() else 200)
 
     def note(self, **what: Any) -> None:
         """Add a line to the log."""

@@ -66,6 +66,16 @@ def test_a_crash_is_told_to_the_request_under_way_and_the_next_one_starts_the_se
         assert len(pids(one.base)) == 4
 
 
+def test_a_server_whose_engine_is_dead_is_started_again_before_it_is_asked(tmp_path):
+    with bench(tmp_path) as one:
+        one.said("hi")
+        (one.base / "dead").touch()
+        threading.Timer(1.0, (one.base / "dead").unlink).start()
+        assert one.said("hi").endswith("says hi")
+        assert len(pids(one.base)) == 2
+        assert is_gone(pids(one.base)[0])
+
+
 def test_a_server_that_does_not_start_says_why_and_is_tried_again(tmp_path):
     with bench(tmp_path, inference_start_s=4.0) as one:
         (one.base / "refuse").touch()

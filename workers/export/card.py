@@ -13,6 +13,7 @@ import yaml
 from essa.parametrize.adapter import CONFIG_FILE
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
+from essa.spec import Precision
 from essa.spec.export import ExportFormat, ExportSpec
 from workers.export.card_tables import (
     cell,
@@ -25,13 +26,17 @@ from workers.export.card_tables import (
 )
 from workers.export.provenance import BaseRecord, Provenance
 from workers.export.source import ADAPTER_FOLDER, RunSource
-from workers.export.usage import python_code, serve_command
+from workers.export.usage import python_code, serve_command, served_base
 
 _KINDS = {
     ExportFormat.ADAPTER: "A LoRA adapter for {base}",
     ExportFormat.MERGED: "{base} with a LoRA adapter merged into its weights",
     ExportFormat.QUANTIZED: "{base} rounded to {precision}, with a LoRA adapter beside it",
 }
+_NO_INT8_ON_CPU = (
+    "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base: take the INT4 base or the merged "
+    "model there."
+)
 _RELATIONS = {
     ExportFormat.ADAPTER: "adapter",
     ExportFormat.MERGED: "finetune",
@@ -96,11 +101,19 @@ def _summary(provenance: Provenance, spec: ExportSpec) -> str:
 
 def _usage(source: RunSource, spec: ExportSpec) -> str:
     provenance = source.provenance
+    where = "In the folder of this file:"
+    base = served_base(provenance)[0]
+    if spec.format is ExportFormat.ADAPTER and base != provenance.base.name:
+        where = (
+            f"In the folder of this file. `{base}` is the base on the machine of the run; name its "
+            "place on yours:"
+        )
     return (
-        "## Use\n\nIn the folder of this file:\n\n"
+        f"## Use\n\n{where}\n\n"
         + _fenced("sh", serve_command(provenance, spec, _rank(source)))
         + "\n\n"
         + _fenced("python", python_code(provenance, spec))
+        + (f"\n\n{_NO_INT8_ON_CPU}" if spec.precision is Precision.INT8 else "")
     )
 
 

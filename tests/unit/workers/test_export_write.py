@@ -130,6 +130,7 @@ def test_a_quantised_export_keeps_the_adapter_apart(run, tmp_path):
     assert "vllm serve ./base" in body
     assert "--lora-modules aligned=./adapter" in body
     assert "The int8 base of this export was not scored." in body
+    assert "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base" in body
 
 
 def test_the_checkpoint_that_the_search_ran_on_is_taken_as_it_is(

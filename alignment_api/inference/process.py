@@ -1,0 +1,78 @@
+"""The process of one model server, its socket and its log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from alignment_api.devices import Share
+from alignment_api.errors import ModelServerError
+from alignment_api.inference.launch import server_command, threads
+from alignment_api.job_child import JobChild
+from alignment_api.models.entry import Weights
+from alignment_api.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LOG_LINES = 12
+_LOG_TAIL_BYTES = 8192
+
+
+class ServerProcess:
+    """A running program that is to answer at `socket`.
+
+    The socket lies in a folder that only this user may enter: vLLM's API key would leave some of
+    its routes open.
+
+    Attributes:
+        socket: where it listens once it has started.
+        log: its output.
+    """
+
+    def __init__(self, weights: Weights, settings: Settings) -> None:
+        """Start it. Call it in a thread that lasts: the kernel ends the process with its thread.
+
+        Raises:
+            NotServedError: vLLM is not there, or does not take such weights.
+            ModelServerError: the log cannot be written.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="essa-model-"))
+        self.socket = self._folder / "s"
+        self.log = settings.inference_dir / f"{weights.base.name}.log"
+        try:
+            command = server_command(settings, weights, self.socket)
+            self._child = self._started(command, threads(settings))
+        except BaseException:
+            self._folder.rmdir()
+            raise
+        logger.info("a server for %s starts; its log is %s", weights.base, self.log)
+
+    def exit_status(self, wait_s: float = 0.0) -> int | None:
+        """See `JobChild.exit_status`."""
+        return self._child.exit_status(wait_s)
+
+    def stop(self, grace_s: float) -> None:
+        """End the process and everything it has started. Blocking."""
+        self._child.stop(grace_s)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def log_tail(self) -> str:
+        """Where the log is, and how it ends."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+        return f"The end of {self.log}:\n" + "\n".join(lines[-_LOG_LINES:])
+
+    def _started(self, command: list[str], threads: int) -> JobChild:
+        guard = [sys.executable, "-m", "alignment_api.inference.guard"]
+        given = ["--parent", str(os.getpid()), "--threads", str(threads)]
+        try:
+            if self.log.exists():
+                self.log.replace(self.log.with_suffix(".previous.log"))
+            return JobChild([*guard, *given, *command], self.log, Share())
+        except OSError as error:
+            raise ModelServerError(f"no model server can be started: {error}") from error
