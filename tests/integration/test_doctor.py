@@ -228,12 +228,12 @@ def test_a_port_is_free_or_taken_or_has_our_service(
 
 
 def test_a_cluster_that_listens_is_good(listener: socket.socket) -> None:
-    (finding,) = check_ray(Settings(), {"RAY_ADDRESS": f"ray://127.0.0.1:{port_of(listener)}"})
+    (finding,) = check_ray(Settings(ray_address=f"127.0.0.1:{port_of(listener)}"))
     assert finding.state is State.OK
-    (none,) = check_ray(Settings(), {})
+    (none,) = check_ray(Settings())
     assert none.state is State.OK
-    (nonsense,) = check_ray(Settings(), {"RAY_ADDRESS": "host:port"})
-    assert nonsense.state is State.FAILURE
+    (nobody,) = check_ray(Settings(ray_address="no-such-host.invalid:6379"))
+    assert nobody.state is State.FAILURE
 
 
 def test_a_library_that_cannot_be_loaded_is_named() -> None:

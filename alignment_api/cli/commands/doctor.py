@@ -66,7 +66,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
             partial(store.check_store, settings),
             partial(service.check_access, settings),
             partial(service.check_port, settings),
-            partial(service.check_ray, settings, os.environ),
+            partial(service.check_ray, settings),
         )
         for check in checks:
             yield from _findings(check)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _GIB = 1024**3
 _TIMEOUT_S = 5.0
 _OF_CLIENTS = ("ESSA_URL", "ESSA_API_KEY")
-_RAY_PORT = 6379
 _SHARED_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lustre")
 
 
@@ -133,29 +132,22 @@ def _is_our_service(settings: Settings) -> bool:
         return False
 
 
-def check_ray(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+def check_ray(settings: Settings) -> Iterator[Finding]:
     """Whether the cluster of the settings answers."""
-    address = getattr(settings, "ray_address", None) or environment.get("RAY_ADDRESS")
-    if not address or address == "local":
+    address = settings.ray_address
+    if address is None:
         yield ok("ray", "no cluster is named: a job starts Ray on this machine")
         return
-    if address == "auto":
-        is_there = Path("/tmp/ray/ray_current_cluster").exists()
-        found = ok("ray", "a cluster of this machine") if is_there else None
-        yield found or failure(
-            "ray", "RAY_ADDRESS is auto, and no cluster runs here", "run `ray start --head`"
-        )
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host or address, int(port or _RAY_PORT)), _TIMEOUT_S):
+        with socket.create_connection((host, int(port)), _TIMEOUT_S):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError) as error:
         yield failure(
             "ray",
             f"{address} does not answer: {error}",
-            "start it there with `ray start --head --port=6379`, open the port, or unset "
-            "ESSA_RAY_ADDRESS and RAY_ADDRESS to run engines on this machine",
+            f"start it there with `ray start --head --port={port}`, open the port, or unset "
+            "ESSA_RAY_ADDRESS to run engines on this machine",
         )
     else:
         yield ok("ray", f"{address} answers")
