@@ -34,8 +34,8 @@ _KINDS = {
     ExportFormat.QUANTIZED: "{base} rounded to {precision}, with a LoRA adapter beside it",
 }
 _NO_INT8_ON_CPU = (
-    "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base: take the INT4 base or the merged "
-    "model there."
+    "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base: take the INT4 base or the "
+    "merged model there."
 )
 _RELATIONS = {
     ExportFormat.ADAPTER: "adapter",
