@@ -52,8 +52,10 @@ def model_card(source: RunSource, spec: ExportSpec) -> str:
         spec: the export that the card goes with.
     Raises:
         JobConflictError: the run has not come so far.
+        SpecError: no such generation.
         CheckpointCorruptError: its folder is damaged.
     """
+    source.require(spec.checkpoint)
     provenance = source.provenance
     front = yaml.safe_dump(_front_matter(provenance, spec), sort_keys=False, allow_unicode=True)
     sections = [

@@ -82,9 +82,22 @@ class RunSource:
         """
         if checkpoint is None:
             return read_adapter(self.adapter_folder)
+        self.require(checkpoint)
+        codec = SingularValueCodec(AdapterBasis.load(self.run_dir / BASIS_FILE))
+        return codec.export(read_vector(self.run_dir, checkpoint))
+
+    def require(self, checkpoint: int | None) -> None:
+        """Check that a generation is kept, or for None that there is a result.
+
+        Raises:
+            JobConflictError: no result, or no mean vectors, yet.
+            SpecError: no such generation.
+        """
+        if checkpoint is None:
+            _ = self.adapter_folder
+            return
         generations = kept_generations(self.run_dir)
-        basis = self.run_dir / BASIS_FILE
-        if not generations or not basis.is_file():
+        if not generations or not (self.run_dir / BASIS_FILE).is_file():
             raise JobConflictError(
                 f"{self.run_dir} has no mean vectors; they are there once its search has begun"
             )
@@ -94,5 +107,3 @@ class RunSource:
                 f"{generations[0]} to {generations[-1]}",
                 field="checkpoint",
             )
-        codec = SingularValueCodec(AdapterBasis.load(basis))
-        return codec.export(read_vector(self.run_dir, checkpoint))

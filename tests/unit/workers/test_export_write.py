@@ -153,6 +153,13 @@ def test_the_checkpoint_that_the_search_ran_on_is_taken_as_it_is(
     assert "was not scored" not in _card(folder)[1]
 
 
+def test_there_is_no_card_before_there_are_vectors(run, tmp_path):
+    (tmp_path / "provenance.json").symlink_to(run["dir"] / "provenance.json")
+    for checkpoint, words in ((None, "no adapter"), (1, "no mean vectors")):
+        with pytest.raises(JobConflictError, match=words):
+            model_card(RunSource(tmp_path), ExportSpec(checkpoint=checkpoint))
+
+
 def test_the_card_tells_scores_data_spec_versions_and_licence(run):
     card = model_card(RunSource(run["dir"]), ExportSpec())
     _, front, body = card.split("---\n", 2)
