@@ -65,6 +65,13 @@ class JobChild:
         self._process.wait()
 
 
+def last_lines(log: Path, count: int, most_bytes: int) -> str:
+    """The end of a child's output: up to so many lines, and no more than so many bytes."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - most_bytes))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+
+
 @contextlib.contextmanager
 def _limited_to(cores: Sequence[int]) -> Iterator[None]:
     """Keep this thread on some cores: a child inherits them from the thread that starts it."""

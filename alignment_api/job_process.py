@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from alignment_api import composition
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
 from alignment_api.forwarders.base import ForwardedRun
-from alignment_api.forwarders.opening import make_forwarder
+from alignment_api.forwarders.opening import forwarding_sink
 from alignment_api.forwarders.sink import ForwardingSink
 from alignment_api.home import FolderLock
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
@@ -25,12 +24,11 @@ from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.observability.logs import configure_logging
 from alignment_api.ownership import check_package_owners
-from alignment_api.parent import die_with_parent
+from alignment_api.parent import INTERRUPTED, die_with_parent, unwind_on_terminate
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.errors import EssaError, JobCancelledError
 from essa.events import ResultEvent
-from essa.spec import AlignmentJobSpec
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,6 @@ RunJob = Callable[..., ResultEvent]
 _LOCK_WAIT_S = 60.0
 _FORWARDING_WAIT_S = 10.0
 """Time that integrations get after the end of a job."""
-_INTERRUPTED = 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_job) -> int:
@@ -59,7 +56,8 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     arguments = parser.parse_args(argv)
     settings = Settings.from_environment(os.environ, home=arguments.home)
     configure_logging(settings, job_id=arguments.job_id)
-    signal.signal(signal.SIGTERM, _on_terminate)
+    # Stops the workers of the run; the job stays unfinished and can resume.
+    unwind_on_terminate()
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
     # A predecessor, orphaned by a crash of the service, may need a moment to go.
@@ -69,13 +67,6 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
         return _run(settings, arguments.job_id, run_job)
     finally:
         lock.release()
-
-
-def _on_terminate(number: int, frame: FrameType | None) -> None:
-    # Unwinds the run, which stops its workers; the job stays unfinished and can resume. A second
-    # signal must not interrupt that.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(_INTERRUPTED)
 
 
 def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
@@ -103,7 +94,8 @@ def _run_to_its_state(
         check_package_owners()
         spec = jobs.spec(job_id)
         surroundings = _surroundings(settings, store, jobs, job_id)
-        sink = _forwarding(spec, job_id, surroundings)
+        run = ForwardedRun(job_id, spec, surroundings["run_dir"])
+        sink = forwarding_sink(surroundings["sink"], run)
         at_end.callback(_close, sink, jobs, job_id)
         with sink:
             result = run_job(spec, **surroundings | {"sink": sink})
@@ -125,7 +117,7 @@ def _run_to_its_state(
 def _surroundings(
     settings: Settings, store: Store, jobs: JobRepository, job_id: str
 ) -> dict[str, Any]:
-    run_dir = settings.job_dir(job_id) / "run"
+    run_dir = settings.run_dir(job_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     return {
@@ -138,14 +130,6 @@ def _surroundings(
     }
 
 
-def _forwarding(
-    spec: AlignmentJobSpec, job_id: str, surroundings: dict[str, Any]
-) -> ForwardingSink:
-    forwarders = [make_forwarder(one) for one in spec.integrations]
-    run = ForwardedRun(job_id, spec, surroundings["run_dir"])
-    return ForwardingSink(surroundings["sink"], forwarders, run)
-
-
 def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
     # The job has its state; a service that stops waits longer than this takes.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -154,7 +138,7 @@ def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
         # Their libraries would wait for them on the way out, however long that takes.
         logger.warning("integrations did not finish within %s s", _FORWARDING_WAIT_S)
         logging.shutdown()
-        os._exit(_INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)
+        os._exit(INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)
 
 
 if __name__ == "__main__":

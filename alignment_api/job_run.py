@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from alignment_api.devices import Share
-from alignment_api.job_child import JobChild
+from alignment_api.job_child import JobChild, last_lines
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.observability.context import JOB_ID
@@ -103,8 +103,5 @@ def _ending(exit_status: int | None, log: Path) -> str:
         how = f"by signal {-exit_status}"
         if exit_status == -9:
             how += " (perhaps out of memory)"
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
-        tail = file.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
-    lines = "\n".join(tail)
+    lines = last_lines(log, _LOG_LINES, _LOG_TAIL_BYTES)
     return f"the job process ended {how} without a result; the end of {log}:\n{lines}"

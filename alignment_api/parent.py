@@ -1,4 +1,4 @@
-"""End this process when the one that started it is gone."""
+"""How a process that the service has started ends: when told to, and with its parent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import signal
 import sys
 import threading
 import time
+from types import FrameType
+
+INTERRUPTED = 128 + signal.SIGTERM
+"""Exit status of a process that was told to end."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.5
 _GRACE_S = 15.0
+
+
+def unwind_on_terminate() -> None:
+    """Let SIGTERM unwind this process, so that it puts away what it has begun."""
+    signal.signal(signal.SIGTERM, _on_terminate)
 
 
 def die_with_parent(parent: int) -> None:
@@ -24,6 +33,12 @@ def die_with_parent(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> None:
+    # A second signal must not interrupt the unwinding.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(INTERRUPTED)
 
 
 def _watch(parent: int) -> None:

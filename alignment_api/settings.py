@@ -191,6 +191,10 @@ class Settings(BaseModel):
         """Folder of one job: its log, its lock and, under `run`, what the run itself writes."""
         return self.home / "jobs" / job_id
 
+    def run_dir(self, job_id: str) -> Path:
+        """What the run of a job writes: checkpoint, records, adapter."""
+        return self.job_dir(job_id) / "run"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **given: Any) -> Settings:
         """Read `ESSA_*` variables; keyword arguments that are not None win over them.

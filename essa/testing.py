@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from essa.events import Event
+from essa.events import Event, ResultEvent
 from essa.ports import Clock, Evaluator, EventSink
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
@@ -149,3 +149,18 @@ class QuadraticEvaluator(Evaluator):
 
     def _ease(self, index: int) -> float:
         return self._prompt_noise * float(np.random.default_rng([index, 2]).standard_normal())
+
+
+def bare_result() -> ResultEvent:
+    """The end of a run of one generation that scored nothing."""
+    return ResultEvent(
+        test={},
+        validation=None,
+        selected_generation=1,
+        generations=1,
+        stop_reason="generations",
+        seconds=1.0,
+        tokens=1,
+        adapter="adapter",
+        samples=[],
+    )

@@ -26,6 +26,7 @@ from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
 from workers.export.provenance import write_provenance
+from workers.export.source import ADAPTER_FOLDER, RESULT_FILE
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
 from workers.job_context import JobContext, JobRun
@@ -99,7 +100,7 @@ def run_alignment_job(
             "reward_costs": costs,
         }
     )
-    (run_dir / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
+    (run_dir / RESULT_FILE).write_text(result.model_dump_json(indent=2) + "\n")
     sink.emit(result)
     return result
 
@@ -162,7 +163,7 @@ def _export(context: JobContext, found: _Found, serving: EnginePlan) -> Path:
     """Write the adapter for the base it will be served on."""
     job = context.job
     job.stage("export", "writing the adapter")
-    folder = job.run_dir / "adapter"
+    folder = job.run_dir / ADAPTER_FOLDER
     adapter = found.codec.export(found.outcome.vector)
     write_adapter(adapter, folder, base_model_name=str(serving.model_folder))
     return folder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from alignment_api.auth.keys import PREFIX, KeyRepository, Scope
 from alignment_api.auth.rate import RateLimiter
@@ -147,3 +147,8 @@ def allow(scope: Scope | str) -> Callable[[Request], Caller]:
         return caller
 
     return dependency
+
+
+Reader = Annotated[Caller, Depends(allow(Scope.READ))]
+Submitter = Annotated[Caller, Depends(allow(Scope.SUBMIT))]
+Admin = Annotated[Caller, Depends(allow(Scope.ADMIN))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 
 import anyio.to_thread
 import sqlalchemy as sa
@@ -13,14 +12,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment_api.errors import StoreError
+from alignment_api.inference.requests import ASKING_ROUTES
 from alignment_api.store import Store
 from alignment_api.store.tables import audit
 
 logger = logging.getLogger(__name__)
 
 _READS = ("GET", "HEAD", "OPTIONS")
-_READING_POSTS = ("/v1/chat/completions", "/v1/completions")
-"""They ask a model and change nothing; the log of the service has a line for each."""
 
 
 class AuditRepository:
@@ -73,7 +71,7 @@ class AuditTrail:
 def _is_write(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] in _READS:
         return False
-    return scope["path"].startswith("/v1/") and scope["path"] not in _READING_POSTS
+    return scope["path"].startswith("/v1/") and scope["path"] not in ASKING_ROUTES
 
 
 def _record(request: Request, status: int) -> None:
@@ -81,7 +79,7 @@ def _record(request: Request, status: int) -> None:
     entry = {
         "project_id": caller.project_id if caller else None,
         "key_id": caller.key_id if caller else None,
-        "request_id": getattr(request.state, "request_id", None) or uuid.uuid4().hex,
+        "request_id": request.state.request_id,
         "action": f"{request.method} {request.url.path}",
         "status": status,
         "address": request.client.host if request.client else None,

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.auth.access import AccessControl, Caller, allow
+from alignment_api.auth.access import AccessControl, Admin, Reader
 from alignment_api.auth.audit import AuditRepository
 from alignment_api.auth.keys import KeyRepository, Scope
 from alignment_api.auth.schemas import (
@@ -30,9 +30,6 @@ from alignment_api.errors import responses
 router = APIRouter(
     prefix="/v1/organization", tags=["organization"], responses=responses(400, 401, 403, 429, 503)
 )
-
-Admin = Annotated[Caller, Depends(allow(Scope.ADMIN))]
-Reader = Annotated[Caller, Depends(allow(Scope.READ))]
 
 
 def _keys(request: Request) -> KeyRepository:

@@ -18,8 +18,7 @@ from alignment_api import composition
 from alignment_api.cli.live import LiveView
 from alignment_api.cli.offline import uploaded_files
 from alignment_api.forwarders.base import ForwardedRun
-from alignment_api.forwarders.opening import make_forwarder
-from alignment_api.forwarders.sink import ForwardingSink
+from alignment_api.forwarders.opening import forwarding_sink
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
@@ -42,7 +41,8 @@ def run_here(
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
         control = _InterruptControl(view)
-        sink = _forwarding(spec, run_dir, _ShownAndKept(view, file))
+        run = ForwardedRun(_run_id(run_dir), spec, run_dir)
+        sink = forwarding_sink(_ShownAndKept(view, file), run)
         earlier = signal.signal(signal.SIGINT, control.on_interrupt)
         status = "failed"
         try:
@@ -65,11 +65,9 @@ def run_here(
             sink.close(status, _FORWARDING_WAIT_S)
 
 
-def _forwarding(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ForwardingSink:
-    # The same for every start of this run, and another one for every other folder.
-    name = hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:16]
-    forwarders = [make_forwarder(one) for one in spec.integrations]
-    return ForwardingSink(sink, forwarders, ForwardedRun(f"local-{name}", spec, run_dir))
+def _run_id(run_dir: Path) -> str:
+    """The same for every start of this run, and another one for every other folder."""
+    return f"local-{hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:16]}"
 
 
 class _ShownAndKept(EventSink):

@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from alignment_api.auth.access import Caller, allow
-from alignment_api.auth.keys import Scope
+from alignment_api.auth.access import Submitter
 from alignment_api.errors import responses
 from alignment_api.exports.schemas import Export, ExportList
 from alignment_api.exports.service import ExportService
@@ -28,7 +27,6 @@ def _service(request: Request) -> ExportService:
 
 Service = Annotated[ExportService, Depends(_service)]
 Wanted = Annotated[ExportSpec, Query()]
-Submitter = Annotated[Caller, Depends(allow(Scope.SUBMIT))]
 
 _ZIP = {200: {"content": {"application/zip": {}}, "description": "The archive."}}
 _MARKDOWN = {200: {"content": {"text/markdown": {}}, "description": "The model card."}}

@@ -6,15 +6,13 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from alignment_api.exports.archive import make_archive
 from alignment_api.ownership import check_package_owners
-from alignment_api.parent import die_with_parent
+from alignment_api.parent import die_with_parent, unwind_on_terminate
 from essa.errors import EssaError
 from essa.parametrize.storage import write_file
 from essa.spec.export import ExportSpec
@@ -22,7 +20,6 @@ from essa.spec.export import ExportSpec
 logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "internal_error"
-_INTERRUPTED = 128 + signal.SIGTERM
 _NICENESS = 10
 """A running job goes first."""
 
@@ -42,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    signal.signal(signal.SIGTERM, _on_terminate)
+    # Deletes what is half-written.
+    unwind_on_terminate()
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
     os.nice(_NICENESS)
@@ -69,12 +67,6 @@ def _failed(path: Path, code: str, message: str) -> int:
     logger.exception("the export failed")
     write_file(path, json.dumps({"code": code, "message": message}).encode())
     return 1
-
-
-def _on_terminate(number: int, frame: FrameType | None) -> None:
-    # Unwinds, which deletes what is half-written; a second signal must not interrupt that.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from alignment_api.exports.runner import ExportRunner
 from alignment_api.exports.schemas import Export, ExportList, ExportStatus
 from alignment_api.exports.shelf import ExportShelf
 from alignment_api.jobs.schemas import JobStatus
+from alignment_api.listing import ends
 from alignment_api.records.access import RecordedJob
 from alignment_api.settings import Settings
 from essa.errors import JobConflictError
@@ -52,8 +53,7 @@ class ExportService:
         found = self._shelf(job).all()
         return ExportList(
             data=found,
-            first_id=found[0].id if found else None,
-            last_id=found[-1].id if found else None,
+            **ends(found),
         )
 
     def archive(self, job: RecordedJob, spec: ExportSpec) -> Path:

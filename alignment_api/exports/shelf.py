@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from alignment_api.exports.schemas import Export, ExportFailure, ExportStatus
+from alignment_api.fine_tuning.identifiers import tail
 from essa.parametrize.storage import write_file
 from essa.spec.export import ExportSpec
 
@@ -68,7 +69,7 @@ class ExportShelf:
         now = int(time.time())
         archive = self.archive(spec)
         record = Export(
-            id=f"ftexport-{self._job_id.removeprefix('ftjob-')}-{spec.key}",
+            id=f"ftexport-{tail(self._job_id)}-{spec.key}",
             format=spec.format,
             precision=spec.precision,
             checkpoint=spec.checkpoint,

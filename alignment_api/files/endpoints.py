@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Reader, Submitter
 from alignment_api.errors import responses
 from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
 from alignment_api.files.service import FileService
@@ -24,8 +24,6 @@ def _service(request: Request) -> FileService:
 
 
 Service = Annotated[FileService, Depends(_service)]
-Reader = Annotated[Caller, Depends(allow("read"))]
-Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
 @router.post("")

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.rows import read_rows
 from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
+from alignment_api.listing import ends
 from essa.errors import DataError
 
 _CHUNK_BYTES = 1024 * 1024
@@ -74,8 +75,7 @@ class FileService:
         return DataFileList(
             data=shown,
             has_more=len(found) > limit,
-            first_id=shown[0].id if shown else None,
-            last_id=shown[-1].id if shown else None,
+            **ends(shown),
         )
 
     def remove(self, file_id: str, project_id: str) -> DeletedFile:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import TypeAdapter, ValidationError
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Reader, Submitter
 from alignment_api.errors import responses
 from alignment_api.fine_tuning.requests import CloneRequest, CreateRequest, MetadataKey
 from alignment_api.fine_tuning.schemas import FineTuningJob, FineTuningJobList, Validation
@@ -60,8 +60,6 @@ def _metadata(request: Request) -> dict[str, str]:
 
 Service = Annotated[JobService, Depends(_service)]
 Identity = Annotated[RequestIdentity, Depends(_identity)]
-Reader = Annotated[Caller, Depends(allow("read"))]
-Submitter = Annotated[Caller, Depends(allow("submit"))]
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 

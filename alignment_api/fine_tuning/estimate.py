@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.fine_tuning.event_object import finite
 from alignment_api.fine_tuning.model_size import model_size
 from alignment_api.fine_tuning.schemas import Estimate
+from alignment_api.finite import finite
 from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.repository import stored_spec
 from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
 from essa.spec import AdapterWarmStart, AlignmentJobSpec
@@ -153,7 +154,7 @@ def _times(
 ) -> dict[str, Any]:
     """Seconds by the speed of the newest job with the same base and engines; empty if none."""
     for row in earlier:
-        other = AlignmentJobSpec.model_validate_json(row["spec"], extra="ignore")
+        other = stored_spec(row)
         if (other.model, other.engine) != (spec.model, spec.engine):
             continue
         last = events.newest([row["id"]], ["generation"]).get((row["id"], "generation"))

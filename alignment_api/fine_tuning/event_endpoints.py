@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Reader
 from alignment_api.errors import responses
 from alignment_api.fine_tuning.event_service import JobEventService
 from alignment_api.fine_tuning.schemas import (
@@ -33,7 +33,6 @@ def _service(request: Request) -> JobEventService:
 
 
 Service = Annotated[JobEventService, Depends(_service)]
-Reader = Annotated[Caller, Depends(allow("read"))]
 After = Annotated[str | None, Query(max_length=100)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from alignment_api.fine_tuning import identifiers
 from alignment_api.fine_tuning.schemas import Checkpoint, FineTuningEvent
+from alignment_api.finite import finite
 from alignment_api.jobs.schemas import JobEvent
 
 _METRICS = ("generation", "validation", "ladder", "gate")
@@ -50,12 +50,6 @@ def checkpoint_object(row: Mapping[str, Any], validation: JobEvent, fitness: Any
         step_number=generation,
         metrics={name: finite(value) for name, value in metrics.items()},
     )
-
-
-def finite(value: Any) -> float | None:
-    """A number, or None for what is none; NaN travels as a text."""
-    number = math.nan if value is None else float(value)
-    return number if math.isfinite(number) else None
 
 
 _LEVELS: dict[str, Literal["info", "warn", "error"]] = {"warning": "warn", "error": "error"}

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from alignment_api.fine_tuning import identifiers
-from alignment_api.fine_tuning.event_object import checkpoint_object, event_object, finite
+from alignment_api.fine_tuning.event_object import checkpoint_object, event_object
 from alignment_api.fine_tuning.schemas import (
     CheckpointList,
     FineTuningEventList,
     GenerationList,
 )
+from alignment_api.finite import finite
 from alignment_api.jobs.events import EventBatch, EventRepository
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobEvent, JobStatus
+from alignment_api.listing import ends
 from alignment_api.store import Store
 
 
@@ -47,7 +49,7 @@ class JobEventService:
         else:
             batch = self._events.after(job_id, seq or 0, limit)
         shown = [event_object(event) for event in batch.events]
-        return FineTuningEventList(data=shown, has_more=batch.has_more, **_ends(shown))
+        return FineTuningEventList(data=shown, has_more=batch.has_more, **ends(shown))
 
     def checkpoints(
         self, job_id: str, project_id: str, limit: int, after: str | None
@@ -67,7 +69,7 @@ class JobEventService:
             checkpoint_object(row, validations[generation], fitness.get(generation))
             for generation in wanted[:limit]
         ]
-        return CheckpointList(data=shown, has_more=len(wanted) > limit, **_ends(shown))
+        return CheckpointList(data=shown, has_more=len(wanted) > limit, **ends(shown))
 
     def generations(self, job_id: str, project_id: str, limit: int, after: int) -> GenerationList:
         """Finished generations with a higher number than `after`, in order."""
@@ -89,10 +91,3 @@ class JobEventService:
             for event in self._events.of_type(job_id, "validation")
             if finite(event.data["score"]) is not None
         }
-
-
-def _ends(shown: list[Any]) -> dict[str, str | None]:
-    return {
-        "first_id": shown[0].id if shown else None,
-        "last_id": shown[-1].id if shown else None,
-    }

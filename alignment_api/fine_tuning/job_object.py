@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 
 from alignment_api.fine_tuning.identifiers import aligned_model
 from alignment_api.fine_tuning.schemas import EssaDetails, FineTuningJob, JobFailure
+from alignment_api.finite import finite
 from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.schemas import JobEvent, JobProgress, JobStatus
 
@@ -114,10 +114,8 @@ def _progress(
 def _estimated_finish(row: RowMapping, generation: JobEvent | None) -> int | None:
     if row["status"] != JobStatus.RUNNING or generation is None:
         return None
-    eta_s = generation.data.get("eta_s")
-    if eta_s is None or not math.isfinite(float(eta_s)):
-        return None
-    return int(generation.created_at + float(eta_s))
+    eta_s = finite(generation.data.get("eta_s"))
+    return None if eta_s is None else int(generation.created_at + eta_s)
 
 
 def _failure(row: RowMapping) -> JobFailure | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.auth.access import Caller
-from alignment_api.auth.keys import Scope
 from alignment_api.devices import Devices
 from alignment_api.files.service import FileService
 from alignment_api.fine_tuning.estimate import forecast
@@ -22,18 +21,16 @@ from alignment_api.fine_tuning.requests import (
 )
 from alignment_api.fine_tuning.schemas import FineTuningJob, FineTuningJobList, Validation
 from alignment_api.fine_tuning.translation import JobRequest, read_request
-from alignment_api.graders.service import grader_endpoint
+from alignment_api.graders.service import grader_endpoint, require_code
 from alignment_api.jobs.checks import find_problems
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
 from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
+from alignment_api.listing import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
-from essa.spec import AlignmentJobSpec
 from essa.spec.file import problem_error, validate_job
-from reward.spec import PythonReward
-from reward.spec.nesting import models_in
 
 _LOOKED_THROUGH = 20
 """Earlier jobs whose speed may serve an estimate."""
@@ -156,8 +153,7 @@ class JobService:
         return FineTuningJobList(
             data=shown,
             has_more=len(rows) > limit,
-            first_id=shown[0].id if shown else None,
-            last_id=shown[-1].id if shown else None,
+            **ends(shown),
         )
 
     def cancel(self, job_id: str, project_id: str) -> FineTuningJob:
@@ -198,7 +194,7 @@ class JobService:
 
     def _check(self, job: JobRequest, caller: Caller) -> int:
         """Slots of a job that may run."""
-        require_code(job.spec, caller)
+        require_code(job.spec.reward, caller, "a job with a reward of type `python`")
         slots = self._devices.needed(job.spec.engine)
 
         def resolve(file_id: str) -> Path:
@@ -208,13 +204,3 @@ class JobService:
         if problems:
             raise problem_error([job.told(one) for one in problems])
         return slots
-
-
-def require_code(spec: AlignmentJobSpec, caller: Caller) -> None:
-    """Check that the caller may send the code that a job has in it.
-
-    Raises:
-        InsufficientScopeError: it may not.
-    """
-    if any(models_in(spec.reward, PythonReward)):
-        caller.require(Scope.CODE, "a job with a reward of type `python`")

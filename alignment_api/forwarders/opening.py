@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-from alignment_api.forwarders.base import Forwarder
+from alignment_api.forwarders.base import ForwardedRun, Forwarder
 from alignment_api.forwarders.mlflow_run import MlflowForwarder
+from alignment_api.forwarders.sink import ForwardingSink
 from alignment_api.forwarders.tensorboard_run import TensorboardForwarder
 from alignment_api.forwarders.wandb_run import WandbForwarder
+from essa.ports import EventSink
 from essa.spec.integrations import IntegrationSpec, MlflowIntegration, WandbIntegration
 from essa.spec.problem import Problem
 
@@ -24,6 +26,11 @@ def make_forwarder(spec: IntegrationSpec) -> Forwarder:
     if isinstance(spec, MlflowIntegration):
         return MlflowForwarder(spec.mlflow)
     return TensorboardForwarder()
+
+
+def forwarding_sink(inner: EventSink, run: ForwardedRun) -> ForwardingSink:
+    """What passes the events of a job on to `inner` and to the job's integrations."""
+    return ForwardingSink(inner, [make_forwarder(one) for one in run.spec.integrations], run)
 
 
 def is_installed(kind: str) -> bool:

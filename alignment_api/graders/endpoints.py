@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Submitter
 from alignment_api.errors import responses
 from alignment_api.graders.schemas import (
     CheckedGrader,
@@ -29,7 +29,6 @@ def _service(request: Request) -> GraderService:
 
 
 Service = Annotated[GraderService, Depends(_service)]
-Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
 @router.post("/validate")

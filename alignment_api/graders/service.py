@@ -89,12 +89,25 @@ class GraderService:
 
     def _build(self, grader: AnyGrader, caller: Caller) -> tuple[RewardSpec, Reward]:
         spec = as_reward(grader, PATH, self._endpoint)
-        if any(models_in(spec, PythonReward)):
-            caller.require(Scope.CODE, "a grader of type `python`")
+        require_code(spec, caller, "a grader of type `python`")
         try:
             return spec, build_reward(spec, PATH, self._resources)
         except RewardError as error:
             raise SpecError(error.message, **error.detail) from error
+
+
+def require_code(reward: RewardSpec, caller: Caller, what: str) -> None:
+    """Check that the caller may send the code that a reward has in it.
+
+    Args:
+        reward: what is sent.
+        caller: who sends it.
+        what: what it is, for the message.
+    Raises:
+        InsufficientScopeError: it may not.
+    """
+    if any(models_in(reward, PythonReward)):
+        caller.require(Scope.CODE, what)
 
 
 def grader_endpoint(settings: Settings) -> GraderEndpoint | None:

@@ -6,9 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Submitter
 from alignment_api.errors import responses
-from alignment_api.inference.requests import ChatRequest, CompletionRequest
+from alignment_api.inference.requests import (
+    CHAT_ROUTE,
+    TEXT_ROUTE,
+    ChatRequest,
+    CompletionRequest,
+)
 from alignment_api.inference.service import InferenceService
 
 _OBJECT = {"schema": {"type": "object"}}
@@ -20,7 +25,6 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(
-    prefix="/v1",
     tags=["inference"],
     responses=responses(400, 401, 403, 404, 413, 429, 503) | _ANSWER,
 )
@@ -31,20 +35,19 @@ def _service(request: Request) -> InferenceService:
 
 
 Inference = Annotated[InferenceService, Depends(_service)]
-Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
-@router.post("/chat/completions", response_class=Response)
+@router.post(CHAT_ROUTE, response_class=Response)
 async def create_chat_completion(
     request: Request, body: ChatRequest, inference: Inference, caller: Submitter
 ) -> Response:
     """The next turn of a conversation. The model is loaded first where it is not yet."""
-    return await inference.answer(request, "/v1/chat/completions", body, caller.project_id)
+    return await inference.answer(request, CHAT_ROUTE, body, caller.project_id)
 
 
-@router.post("/completions", response_class=Response)
+@router.post(TEXT_ROUTE, response_class=Response)
 async def create_completion(
     request: Request, body: CompletionRequest, inference: Inference, caller: Submitter
 ) -> Response:
     """What follows a text. The model is loaded first where it is not yet."""
-    return await inference.answer(request, "/v1/completions", body, caller.project_id)
+    return await inference.answer(request, TEXT_ROUTE, body, caller.project_id)

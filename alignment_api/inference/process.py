@@ -12,7 +12,7 @@ from pathlib import Path
 from alignment_api.devices import Share
 from alignment_api.errors import ModelServerError
 from alignment_api.inference.launch import server_command, threads
-from alignment_api.job_child import JobChild
+from alignment_api.job_child import JobChild, last_lines
 from alignment_api.models.entry import Weights
 from alignment_api.settings import Settings
 
@@ -62,10 +62,7 @@ class ServerProcess:
 
     def log_tail(self) -> str:
         """Where the log is, and how it ends."""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - _LOG_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-        return f"The end of {self.log}:\n" + "\n".join(lines[-_LOG_LINES:])
+        return f"The end of {self.log}:\n{last_lines(self.log, _LOG_LINES, _LOG_TAIL_BYTES)}"
 
     def _started(self, command: list[str], threads: int) -> JobChild:
         guard = [sys.executable, "-m", "alignment_api.inference.guard"]

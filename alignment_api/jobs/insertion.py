@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from alignment_api.finite import finite
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store.tables import events, jobs
 from essa.events import Event, GenerationEvent, ValidationEvent
@@ -74,9 +75,5 @@ def append_event(connection: Connection, job_id: str, event: Event) -> int:
 
 def _score(event: Event) -> float | None:
     if isinstance(event, ValidationEvent):
-        value = event.score
-    elif isinstance(event, GenerationEvent):
-        value = event.mean
-    else:
-        return None
-    return value if value - value == 0 else None  # neither NaN nor infinite
+        return finite(event.score)
+    return finite(event.mean) if isinstance(event, GenerationEvent) else None

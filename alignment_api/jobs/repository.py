@@ -58,8 +58,8 @@ class JobRepository:
         return _one(self._store.read(query), job_id)
 
     def spec(self, job_id: str) -> AlignmentJobSpec:
-        """The specification of a job. Fields that this version does not know are left out."""
-        return AlignmentJobSpec.model_validate_json(self.get(job_id)["spec"], extra="ignore")
+        """The specification of a job; see `stored_spec`."""
+        return stored_spec(self.get(job_id))
 
     def page(
         self,
@@ -90,14 +90,9 @@ class JobRepository:
             found = jobs.c.name.icontains(name, autoescape=True)
             query = query.where(found | jobs.c.id.icontains(name, autoescape=True))
         for key, value in (metadata or {}).items():
-            query = query.where(self._request_value("metadata", key) == value)
+            found = self._store.as_json(jobs.c.request)["metadata", key].as_string()
+            query = query.where(found == value)
         return list(self._store.read(query.order_by(jobs.c.number.desc()).limit(limit)))
-
-    def _request_value(self, *path: str) -> sa.ColumnElement[str]:
-        """A text inside what is kept of the request."""
-        # SQLite reads the text itself as JSON; a cast would make it a number there.
-        as_json = sa.type_coerce if self._store.is_sqlite else sa.cast
-        return as_json(jobs.c.request, sa.JSON)[path].as_string()
 
     def count(self, status: JobStatus) -> int:
         """Jobs in a state."""
@@ -257,6 +252,11 @@ class JobRepository:
             if is_ended:
                 append_event(connection, job_id, ErrorEvent(code=code, message=message))
         return is_ended
+
+
+def stored_spec(row: RowMapping) -> AlignmentJobSpec:
+    """The specification in a job's row. Fields that this version does not know are left out."""
+    return AlignmentJobSpec.model_validate_json(row["spec"], extra="ignore")
 
 
 def _one(rows: Any, job_id: str) -> RowMapping:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
+
+from alignment_api.finite import finite
 
 
 class JobStatus(StrEnum):
@@ -52,7 +53,7 @@ class JobProgress(_Model):
     @classmethod
     def _finite(cls, value: Any) -> float | None:
         # A generation without any score reports NaN, which JSON does not have.
-        return float(value) if value is not None and math.isfinite(float(value)) else None
+        return finite(value)
 
 
 class JobEvent(_Model):

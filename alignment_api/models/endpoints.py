@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from alignment_api.auth.access import Caller, allow
+from alignment_api.auth.access import Reader, Submitter
 from alignment_api.errors import responses
 from alignment_api.models.catalogue import Catalogue, shown
 from alignment_api.models.schemas import DeletedModel, Model, ModelList
@@ -19,8 +19,6 @@ def _catalogue(request: Request) -> Catalogue:
 
 
 Models = Annotated[Catalogue, Depends(_catalogue)]
-Reader = Annotated[Caller, Depends(allow("read"))]
-Submitter = Annotated[Caller, Depends(allow("submit"))]
 
 
 @router.get("")

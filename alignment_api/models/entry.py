@@ -11,6 +11,7 @@ from typing import Any
 from alignment_api.errors import NotServedError
 from alignment_api.models.finished import FinishedJob
 from alignment_api.models.schemas import ModelKind
+from essa.parametrize.adapter_config import largest_rank
 from essa.spec.engine import Precision
 from essa.spec.model import AdapterWarmStart
 
@@ -130,7 +131,7 @@ def adapter_rank(job: FinishedJob) -> int:
     for kind in (ModelKind.ALIGNED, ModelKind.WARM_START):
         try:
             config = json.loads((adapter_folder(job, kind) / _CONFIG).read_text())
-            ranks += [config["r"], *(config.get("rank_pattern") or {}).values()]
+            ranks.append(largest_rank(config))
         except (OSError, ValueError, KeyError):
             continue  # An adapter that is gone is told when it is asked for.
     return max(ranks)

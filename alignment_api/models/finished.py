@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.fine_tuning.identifiers import aligned_model
-from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.repository import JobRepository, stored_spec
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.settings import Settings
 from alignment_api.store import Store
@@ -73,6 +73,6 @@ class StoredJobs:
             name=row["name"],
             model=aligned_model(row),
             finished_at=int(row["finished_at"]),
-            spec=AlignmentJobSpec.model_validate_json(row["spec"], extra="ignore"),
-            run_dir=self._settings.job_dir(row["id"]) / "run",
+            spec=stored_spec(row),
+            run_dir=self._settings.run_dir(row["id"]),
         )

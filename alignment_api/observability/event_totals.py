@@ -97,9 +97,7 @@ class EventTotals:
         )
 
     def _value(self, name: str) -> sa.ColumnElement:
-        # SQLite reads the text itself as JSON; a cast would make it a number there.
-        as_json = sa.type_coerce if self.store.is_sqlite else sa.cast
-        return as_json(events.c.data, sa.JSON)[name]
+        return self.store.as_json(events.c.data)[name]
 
     def _raise_floor(self, numbers: list[int]) -> None:
         live = [number for number in numbers if number not in self._ended]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-if TYPE_CHECKING:
-    from alignment_api.observability.requests import Exchange
+from alignment_api.inference.requests import ASKING_ROUTES
+from alignment_api.observability.exchange import Exchange
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
-_INFERENCE = ("/v1/chat/completions", "/v1/completions")
 
 
 class HttpMetrics:
@@ -61,7 +59,7 @@ class HttpMetrics:
             self._viewers.dec()
         method, route, status = exchange.method, exchange.route, str(exchange.status)
         self._requests.labels(method, route, status).inc()
-        if route in _INFERENCE:
+        if route in ASKING_ROUTES:
             self._inference.labels(route.removeprefix("/v1/"), status).inc()
         end_s = exchange.answered_s if exchange.is_stream else time.perf_counter()
         if end_s is not None:
@@ -69,4 +67,4 @@ class HttpMetrics:
 
 
 def _is_viewer(exchange: Exchange) -> bool:
-    return exchange.is_stream and exchange.route not in _INFERENCE
+    return exchange.is_stream and exchange.route not in ASKING_ROUTES

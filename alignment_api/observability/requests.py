@@ -5,50 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment_api.observability.context import REQUEST_ID, REQUEST_ID_HEADER, request_id_from
+from alignment_api.observability.exchange import Exchange
 from alignment_api.observability.http_metrics import HttpMetrics
 
 logger = logging.getLogger("alignment_api.access")
 
 _GONE = 499
 """nginx's status for a client that left before it was answered."""
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-
-
-@dataclass
-class Exchange:
-    """One request and what became of it."""
-
-    scope: Scope
-    started_s: float = field(default_factory=time.perf_counter)
-    status: int | None = None
-    answered_s: float | None = None
-    """When the answer began."""
-    is_stream: bool = False
-    """Whether the answer is an event stream."""
-
-    @property
-    def route(self) -> str:
-        """Template of the route, so that the number of different ones is bounded."""
-        return getattr(self.scope.get("route"), "path", None) or "unmatched"
-
-    @property
-    def method(self) -> str:
-        """The method, or `OTHER`: a client may send any word."""
-        method = self.scope["method"]
-        return method if method in _METHODS else "OTHER"
-
-    def begin(self, message: Message) -> None:
-        """Note how the answer starts."""
-        self.status = message["status"]
-        self.answered_s = time.perf_counter()
-        kind = Headers(raw=message["headers"]).get("content-type", "")
-        self.is_stream = kind.startswith("text/event-stream")
 
 
 class RequestLog:

@@ -9,13 +9,10 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
-from alignment_api.auth.access import Caller, allow
-from alignment_api.auth.keys import Scope
+from alignment_api.auth.access import Reader
 from alignment_api.jobs.events import EventRepository
-from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.repository import JobRepository, stored_spec
 from essa.spec import AlignmentJobSpec
-
-Reader = Annotated[Caller, Depends(allow(Scope.READ))]
 
 
 class RecordedJob(NamedTuple):
@@ -43,9 +40,9 @@ def find_job(request: Request, job_id: str, project_id: str) -> RecordedJob:
         id=row["id"],
         name=row["name"],
         status=row["status"],
-        spec=AlignmentJobSpec.model_validate_json(row["spec"], extra="ignore"),
+        spec=stored_spec(row),
         result=json.loads(row["result"]) if row["result"] else None,
-        run_dir=state.settings.job_dir(job_id) / "run",
+        run_dir=state.settings.run_dir(job_id),
         events=lambda kind: [event.data for event in events.of_type(job_id, kind)],
     )
 

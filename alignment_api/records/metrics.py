@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import Any
 
+from alignment_api.finite import finite
 from alignment_api.records.access import RecordedJob
 from alignment_api.records.schemas import ComparedIdentity, ComparedJob, MetricPoint
 from essa.spec import AlignmentJobSpec
@@ -30,7 +30,7 @@ def points(job: RecordedJob) -> list[MetricPoint]:
         point.update(own | _spent(event))
     return [
         MetricPoint(
-            generation=generation, **{name: _number(value) for name, value in values.items()}
+            generation=generation, **{name: finite(value) for name, value in values.items()}
         )
         for generation, values in sorted(found.items())
     ]
@@ -67,9 +67,3 @@ def _spent(event: dict[str, Any]) -> dict[str, Any]:
         "samples": "samples",
     }
     return {name: event.get(source) for name, source in names.items()}
-
-
-def _number(value: Any) -> Any:
-    """None for NaN, which travels as a text."""
-    is_number = isinstance(value, int | float) and math.isfinite(value)
-    return value if is_number else None

@@ -78,6 +78,11 @@ class Store:
         with self._translated("does not work"), self._writing.begin() as connection:
             yield connection
 
+    def as_json(self, column: sa.Column[str]) -> sa.ColumnElement[Any]:
+        """A column of JSON texts as JSON, whose values can be reached by `[name]`."""
+        # SQLite reads the text itself as JSON; a cast would make it a number there.
+        return (sa.type_coerce if self.is_sqlite else sa.cast)(column, sa.JSON)
+
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()

@@ -31,7 +31,7 @@ def upgrade(engine: sa.Engine, shown_url: str) -> None:
         if connection.dialect.name == "postgresql":
             # Until the end of the transaction; SQLite's is exclusive from its start.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        known = {script.revision for script in scripts().walk_revisions()}
         found = MigrationContext.configure(connection).get_current_revision()
         if found is not None and found not in known:
             raise _foreign(shown_url, f"version {found}")
@@ -47,11 +47,16 @@ def require_current(engine: sa.Engine, shown_url: str) -> None:
     Raises:
         StoreError: they are not.
     """
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = scripts().get_current_head()
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
     if found != head:
         raise _foreign(shown_url, f"version {found}")
+
+
+def scripts() -> ScriptDirectory:
+    """The migrations of this program."""
+    return ScriptDirectory.from_config(_config())
 
 
 def _config() -> Config:
@@ -61,7 +66,7 @@ def _config() -> Config:
 
 
 def _foreign(shown_url: str, what: str) -> StoreError:
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = scripts().get_current_head()
     return StoreError(
         f"the store {shown_url} has {what}, this program reads version {head}; name another folder "
         "with ESSA_HOME, or another database with ESSA_DATABASE_URL"

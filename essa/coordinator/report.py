@@ -16,11 +16,11 @@ from essa.events import (
     ScoreSummary,
     ValidationEvent,
 )
-from essa.records.rollouts import spread
+from essa.records.rollouts import TESTED_MODELS, spread
 from essa.search.base import SearchStrategy
 from essa.types import FloatArray, PopulationScores
 
-BASE, WARM_START, ALIGNED = 0, 1, 2
+BASE, WARM_START, ALIGNED = range(len(TESTED_MODELS))
 """Rows of the final evaluation."""
 
 
@@ -122,16 +122,12 @@ def test_summaries(
 ) -> dict[str, ScoreSummary]:
     """Base, warm start and aligned model of a final evaluation; `vector` is the aligned one."""
     start = np.zeros_like(vector)
-    models = {
-        "base": (BASE, start),
-        "warm_start": (WARM_START, start),
-        "aligned": (ALIGNED, vector),
-    }
+    places = (start, start, vector)
     return {
         name: _summary(scores, row).model_copy(
             update={"constraints": list(objective.judged(scores, row, place))}
         )
-        for name, (row, place) in models.items()
+        for row, (name, place) in enumerate(zip(TESTED_MODELS, places, strict=True))
     }
 
 

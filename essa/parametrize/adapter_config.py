@@ -67,6 +67,15 @@ def _check_numbers(config: Mapping[str, Any]) -> None:
             )
 
 
+def largest_rank(config: Mapping[str, Any]) -> int:
+    """The largest rank that any module may have.
+
+    Raises:
+        KeyError: the configuration has no `r`.
+    """
+    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+
+
 def module_rank(config: Mapping[str, Any], name: str) -> int:
     """Rank of a module: rank_pattern where it matches, else r."""
     return int(_lookup(config.get("rank_pattern"), name, config["r"]))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
 pytest.importorskip("vllm")
@@ -21,10 +20,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec import ModelSpec, Precision, VllmEngineSpec
 from essa.spec.export import ExportSpec
 from tests.contract.remote_engine import RemoteEngine
+from tests.smollm2_adapter import MODULES, smollm2_adapter
 from tests.unit.workers.export_run import SELECTED, vector, write_run
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild, process_environment
@@ -49,9 +48,6 @@ PROMPTS = (
     "Once upon a time there was a",
     "Question: What colour is the sky?\nAnswer:",
 )
-MODULES = {"q_proj": (576, 576), "k_proj": (576, 192), "v_proj": (576, 192), "o_proj": (576, 576)}
-"""(in, out) of SmolLM2-135M's attention."""
-LAYERS = 30
 
 
 class Answers(NamedTuple):
@@ -78,7 +74,9 @@ def prompts(base) -> list[list[int]]:
 def exports(base, tmp_path_factory) -> dict[str, Any]:
     """Adapter and merged model of one run, and its codec."""
     folder = tmp_path_factory.mktemp("run")
-    codec = write_run(folder / "run", base, _adapter(), cache_dir=folder / "cache", step=0.2)
+    # Strong enough to move log-probabilities far more than bf16 rounds them.
+    adapter = smollm2_adapter(rank=8, seed=3, strength=0.08)
+    codec = write_run(folder / "run", base, adapter, cache_dir=folder / "cache", step=0.2)
     found: dict[str, Any] = {"codec": codec}
     for form in ("adapter", "merged"):
         found[form] = folder / form
@@ -257,29 +255,3 @@ def _answers(model: Any, prompts: list[list[int]]) -> list[tuple[int, ...]]:
         )
         found.append(tuple(output[0, len(prompt) :].tolist()))
     return found
-
-
-def _adapter(rank: int = 8) -> LoraAdapter:
-    """Random, strong enough to move log-probabilities far more than bf16 rounds them."""
-    rng = np.random.default_rng(3)
-    modules = [
-        LoraModule(
-            name=f"model.layers.{layer}.self_attn.{name}",
-            lora_A=(rng.normal(size=(rank, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
-            lora_B=(0.08 * rng.normal(size=(wide_out, rank))).astype(np.float32),
-            scaling=2.0,
-        )
-        for layer in range(LAYERS)
-        for name, (wide_in, wide_out) in MODULES.items()
-    ]
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "smollm2",
-        "r": rank,
-        "lora_alpha": 16.0,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": list(MODULES),
-    }
-    return LoraAdapter(tuple(modules), config)

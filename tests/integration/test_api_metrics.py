@@ -15,8 +15,9 @@ from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.observability.event_totals import EventTotals
 from alignment_api.store import Store
-from essa.events import ResultEvent, WarningEvent
+from essa.events import WarningEvent
 from essa.spec import AlignmentJobSpec
+from essa.testing import bare_result
 from tests.integration.api_harness import job_spec, running_service, wait_until
 from tests.integration.api_scripted_job import GENERATIONS, generation_event
 
@@ -203,17 +204,7 @@ def test_no_event_is_counted_twice_and_none_is_missed(store: Store, tmp_path: Pa
         totals.update()
         assert (totals.generations, totals.missing_scores) == (232, 232)
         assert totals.warnings == {"engine_lost": 2, "data": 2}
-    result = ResultEvent(
-        test={},
-        validation=None,
-        selected_generation=1,
-        generations=1,
-        stop_reason="generations",
-        seconds=1.0,
-        tokens=1,
-        adapter="adapter",
-        samples=[],
-    )
+    result = bare_result()
     assert jobs.claim_next(10, 10)["id"] == ids[200]
     events.append(ids[200], generation_event(2))
     jobs.succeed(ids[200], result)

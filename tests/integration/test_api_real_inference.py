@@ -23,9 +23,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from essa.parametrize.adapter import LoraAdapter, LoraModule, write_adapter
+from essa.parametrize.adapter import write_adapter
 from essa.spec import ModelSpec
 from tests.integration.api_inference_bench import Bench, bench
+from tests.smollm2_adapter import smollm2_adapter
 from workers.models.store import ModelStore
 
 pytestmark = pytest.mark.engine
@@ -40,36 +41,9 @@ PROMPTS = (
     "Why is the sky blue?",
     "How many legs has a spider?",
 )
-MODULES = {"q_proj": (576, 576), "k_proj": (576, 192), "v_proj": (576, 192), "o_proj": (576, 576)}
-"""(in, out) of SmolLM2-135M's attention."""
-LAYERS = 30
 RANK = 8
-
-
-def _adapter(seed: int) -> LoraAdapter:
-    """Strong enough that answers change and weak enough that they stay sentences."""
-    rng = np.random.default_rng(seed)
-    modules = tuple(
-        LoraModule(
-            name=f"model.layers.{layer}.self_attn.{name}",
-            lora_A=(rng.normal(size=(RANK, wide_in)) / np.sqrt(wide_in)).astype(np.float32),
-            lora_B=(0.2 * rng.normal(size=(wide_out, RANK)) / np.sqrt(RANK)).astype(np.float32),
-            scaling=2.0,
-        )
-        for layer in range(LAYERS)
-        for name, (wide_in, wide_out) in MODULES.items()
-    )
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": RANK,
-        "lora_alpha": 2.0 * RANK,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": list(MODULES),
-        "inference_mode": True,
-    }
-    return LoraAdapter(modules=modules, config=config)
+STRENGTH = 0.2 / np.sqrt(RANK)
+"""Strong enough that answers change and weak enough that they stay sentences."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +76,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         model = one.add_job(base, model={"path": MODEL}, rank=RANK)
         run_dir = one.service.settings.job_dir(f"ftjob-{model.split(':')[4]}") / "run"
         for seed, name in enumerate(("adapter", "warm_start")):
-            write_adapter(_adapter(seed), run_dir / name, base_model_name=str(base))
+            adapter = smollm2_adapter(rank=RANK, seed=seed, strength=STRENGTH)
+            write_adapter(adapter, run_dir / name, base_model_name=str(base))
         folders = {
             MODEL: None,
             f"{model}:warm_start": run_dir / "warm_start",

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from essa.parametrize.adapter import CONFIG_FILE
+from essa.parametrize.adapter_config import largest_rank
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
 from essa.spec import Precision
@@ -203,8 +204,7 @@ def _rank(source: RunSource) -> int:
     path = source.run_dir / ADAPTER_FOLDER / CONFIG_FILE
     if not path.is_file():
         return read_spectrum(source.run_dir / BASIS_FILE).rank
-    config = json.loads(path.read_text(encoding="utf-8"))
-    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    return largest_rank(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _fenced(language: str, text: str) -> str:

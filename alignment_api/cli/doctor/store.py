@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
@@ -44,16 +43,11 @@ def check_store(settings: Settings) -> Iterator[Finding]:
 
 def _version(connection: Connection, shown: str) -> Iterator[Finding]:
     import sqlalchemy as sa
-    from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
     from alignment_api.store import migration
 
-    config = Config()
-    folder = Path(migration.__file__).with_name("migrations")
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = migration.scripts()
     head = scripts.get_current_head()
     found = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}

@@ -23,9 +23,9 @@ from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
 from alignment_api.store.tables import created_requests, events, jobs, metadata
 from essa.errors import JobConflictError, JobNotFoundError
-from essa.events import ResultEvent, StageEvent, ValidationEvent, WarningEvent
+from essa.events import StageEvent, ValidationEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
-from essa.testing import FakeClock
+from essa.testing import FakeClock, bare_result
 
 SPEC = AlignmentJobSpec.model_validate(
     {
@@ -34,17 +34,7 @@ SPEC = AlignmentJobSpec.model_validate(
         "reward": {"type": "sentiment"},
     }
 )
-RESULT = ResultEvent(
-    test={},
-    validation=None,
-    selected_generation=1,
-    generations=1,
-    stop_reason="generations",
-    seconds=1.0,
-    tokens=1,
-    adapter="adapter",
-    samples=[],
-)
+RESULT = bare_result()
 EVENTS_PER_PROCESS = 60
 
 WRITER = """
