@@ -8,20 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from essa.coordinator import report
+from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.method import make_objective, searched_with
-from essa.coordinator.objective import Verdict
 from essa.coordinator.state import RunState, load_run, save_run
-from essa.coordinator.stopping import eta_s, stop_reason
-from essa.coordinator.watched_evaluator import WatchedEvaluator
+from essa.coordinator.stopping import eta_s
 from essa.data import JobData, draw_batch
-from essa.events import ResultEvent, StageEvent, WarningEvent
+from essa.events import ResultEvent, StageEvent
 from essa.ports import Clock, Evaluator, EventSink, MonotonicClock, Recorder
 from essa.search.base import SearchStrategy
 from essa.search.registry import make_search
 from essa.spec.job import AlignmentJobSpec
-from essa.types import EvaluationKind, FloatArray, PopulationScores, describe_failures
+from essa.types import FloatArray
 
 RELIABILITY_FLOOR = 0.3
 """Split-half reliability under which a generation learned next to nothing."""
@@ -72,18 +71,14 @@ class Coordinator:
     ) -> None:
         self._spec = spec
         self._data = data
-        self._evaluator = evaluator
         self._sink = sink
         self._dimension = dimension
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
         self._recorder = recorder or Recorder()
-        self._devices = devices
         self._objective = make_objective(spec, dimension)
-        saved = load_run(
-            checkpoint, basis_digest, lambda text: self._warn("checkpoint_fallback", text)
-        )
-        self._told: set[str] = set()
+        fallbacks: list[str] = []
+        saved = load_run(checkpoint, basis_digest, fallbacks.append)
         self._is_resumed = saved is not None
         if saved is not None:
             self._objective.restore(saved.objective)
@@ -94,7 +89,12 @@ class Coordinator:
             tokens=spent_tokens,
             samples=spent_samples,
         )
-        self._started_s = self._clock.now_s() - self._state.elapsed_s
+        self._examiner = Examiner(
+            spec, data, evaluator, sink, objective=self._objective, state=self._state,
+            recorder=self._recorder, clock=self._clock, devices=devices,
+        )  # fmt: skip
+        for text in fallbacks:
+            self._examiner.warn("checkpoint_fallback", text)
 
     def run(self) -> Outcome:
         """Search until the budget ends, then score the test set once.
@@ -109,7 +109,7 @@ class Coordinator:
         while not state.stop_reason:
             self._generation(search)
         vector = state.best_vector
-        return Outcome(vector, self._test(vector))
+        return Outcome(vector, self._examiner.test(vector))
 
     # -- before the first generation --------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Coordinator:
         state, spec = self._state, self._spec
         self._recorder.begin(state.generation if self._is_resumed else -1)
         if self._is_resumed:
-            self._say(f"resumed after generation {state.generation}")
+            self._examiner.say(f"resumed after generation {state.generation}")
         else:
             state.sigma_init = self._initial_sigma()
         search = make_search(
@@ -128,7 +128,7 @@ class Coordinator:
         # A crash may have lost the newest one.
         self._recorder.vector(state.generation, search.mean)
         if state.search is None:
-            self._decide(self._validate(search.mean))
+            self._examiner.decide(self._examiner.validate(search.mean))
             self._save(search)
         return search
 
@@ -138,7 +138,7 @@ class Coordinator:
             return spec.sigma_init
         prompts = spec.ladder.prompts or self._spec.batch_size
         outcome = probe_ladder(
-            self._watched("ladder", 0),
+            self._examiner.watched("ladder", 0),
             self._objective,
             draw_batch(self._data.train, prompts, seed=self._spec.seed, generation=0),
             dimension=self._dimension,
@@ -151,7 +151,7 @@ class Coordinator:
         )
         self._sink.emit(outcome.event)
         if (outcome.reliability or 0.0) < RELIABILITY_FLOOR:
-            self._warn(
+            self._examiner.warn(
                 "unreliable_ladder",
                 f"the best step size found, {outcome.sigma:g}, has a split-half reliability under "
                 f"{RELIABILITY_FLOOR}: candidates differ by noise. Raise batch_size, or extend "
@@ -166,25 +166,24 @@ class Coordinator:
         began_s = self._clock.now_s()
         number = state.generation + 1
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
-        found = roll_out(self._watched("train", number), objective, search, batch, number)
+        found = roll_out(self._examiner.watched("train", number), objective, search, batch, number)
         self._recorder.rollouts("train", number, batch, found.scores)
         step = tell(search, found)
         objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
-            self._warn("no_update", f"generation {number} changed nothing: {step.reason}")
+            self._examiner.warn("no_update", f"generation {number} changed nothing: {step.reason}")
         self._watch_reliability(found.reliability)
-        self._watch_failures(found.scores)
-        self._tell_once("constraint_out_of_reach", objective.warning())
-        self._tell_once("records_not_written", self._recorder.failure())
+        self._examiner.tell_failures(found.scores)
+        self._examiner.tell_once("constraint_out_of_reach", objective.warning())
+        self._examiner.tell_once("records_not_written", self._recorder.failure())
         state.generation = number
         self._recorder.vector(number, search.mean)
         evaluated_s = self._clock.now_s()
-        is_due = number % spec.evaluation.every == 0 or number == spec.budget.generations
-        is_due = is_due or objective.wants_verdict
-        self._decide(self._validate(search.mean) if is_due else None)
+        is_due = self._examiner.is_due(number) or objective.wants_verdict
+        self._examiner.decide(self._examiner.validate(search.mean) if is_due else None)
         if state.stop_reason and not is_due:
             # The last mean vector deserves its chance to be picked.
-            self._validate(search.mean)
+            self._examiner.validate(search.mean)
         validated_s = self._clock.now_s()
         self._save(search)
         generation_s = evaluated_s - began_s + (self._clock.now_s() - validated_s)
@@ -196,17 +195,10 @@ class Coordinator:
                 found,
                 step_norm=step.step_norm,
                 generation_s=generation_s,
-                device_s=state.elapsed_s * self._devices,
+                device_s=self._examiner.device_s,
                 eta_s=eta_s(spec.budget, state, self._clock.now_s() - began_s),
             )
         )
-
-    def _decide(self, verdict: Verdict | None) -> None:
-        state = self._state
-        state.elapsed_s = self._elapsed_s()
-        # A target reached by breaking a constraint is not reached.
-        score = verdict.score.mean if verdict is not None and verdict.is_feasible else None
-        state.stop_reason = stop_reason(self._spec.budget, state, score)
 
     def _save(self, search: SearchStrategy) -> None:
         self._state.search = search.state()
@@ -218,82 +210,9 @@ class Coordinator:
         is_low = reliability is None or reliability < RELIABILITY_FLOOR
         state.unreliable_streak = state.unreliable_streak + 1 if is_low else 0
         if state.unreliable_streak == RELIABILITY_PATIENCE:
-            self._warn(
+            self._examiner.warn(
                 "low_reliability",
                 f"split-half reliability has been under {RELIABILITY_FLOOR} for "
                 f"{RELIABILITY_PATIENCE} generations: candidates differ by noise, not by quality. "
                 "Raise search.sigma_init or batch_size, or use sigma_init: auto",
             )
-
-    def _tell_once(self, code: str, message: str | None) -> None:
-        if message is not None and message not in self._told:
-            self._told.add(message)
-            self._warn(code, message)
-
-    def _watch_failures(self, scores: PopulationScores) -> None:
-        """Tell every kind of failure once; the events carry the counts of missing scores."""
-        news = scores.failures.keys() - self._told
-        if news:
-            self._told |= news
-            self._warn(
-                "missing_scores", f"some scores are missing: {describe_failures(scores.failures)}"
-            )
-
-    def _validate(self, vector: FloatArray) -> Verdict | None:
-        """Judge a mean vector on the validation set; remember it if it is the best so far."""
-        state = self._state
-        number, rows = state.generation, self._data.validation
-        watched = self._watched("validation", number)
-        scores = watched.evaluate(vector[None, :], rows, label="validation")
-        self._recorder.rollouts("validation", number, rows, scores)
-        verdict = self._objective.judge(scores, vector)
-        if not verdict.merit:
-            self._warn(
-                "no_validation_score",
-                "no validation prompt could be scored. Failures: "
-                + describe_failures(scores.failures),
-            )
-            return None
-        mean, low, high = verdict.score
-        is_best = verdict.merit > state.best_merit
-        if is_best:
-            state.best_score, state.best_ci95 = mean, (low, high)
-            state.best_merit = verdict.merit
-            state.best_vector = vector.copy()
-            state.best_generation = number
-        elapsed_s = self._elapsed_s()
-        self._sink.emit(
-            report.validation_event(
-                state, verdict, scores, is_best, elapsed_s, elapsed_s * self._devices
-            )
-        )
-        return verdict
-
-    # -- after the last generation ----------------------------------------------------------
-
-    def _test(self, vector: FloatArray) -> ResultEvent:
-        self._sink.emit(StageEvent(stage="test", message="scoring the test set"))
-        vectors = np.stack([np.zeros(self._dimension), vector])
-        watched = self._watched("test", None)
-        scores = watched.evaluate(vectors, self._data.test, with_base=True, label="test")
-        self._recorder.rollouts("test", None, self._data.test, scores)
-        state = self._state
-        state.elapsed_s = self._elapsed_s()
-        return report.result_event(
-            state, self._objective, self._data, scores, self._spec.evaluation.samples
-        )
-
-    def _elapsed_s(self) -> float:
-        return self._clock.now_s() - self._started_s
-
-    def _watched(self, kind: EvaluationKind, generation: int | None) -> Evaluator:
-        return WatchedEvaluator(
-            self._evaluator, self._state, self._recorder, self._elapsed_s,
-            kind=kind, generation=generation,
-        )  # fmt: skip
-
-    def _say(self, message: str) -> None:
-        self._sink.emit(StageEvent(stage="search", message=message))
-
-    def _warn(self, code: str, message: str) -> None:
-        self._sink.emit(WarningEvent(code=code, message=message))
