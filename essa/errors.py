@@ -15,6 +15,7 @@ EssaError
 │       └── EngineTimeoutError
 ├── ClusterError
 │   ├── WorkerLostError
+│   ├── TrainerError             the process of a gradient method failed
 │   └── PackageShadowedError
 ├── CheckpointError
 │   ├── CheckpointCorruptError
@@ -134,6 +135,12 @@ class WorkerLostError(ClusterError):
     """A worker died more often than engine.max_restarts allows."""
 
     code = "worker_lost"
+
+
+class TrainerError(ClusterError):
+    """The process that trains by gradients failed."""
+
+    code = "trainer_failed"
 
 
 class PackageShadowedError(ClusterError):

@@ -102,17 +102,22 @@ class _Spent(_EventModel):
 
 
 class GenerationEvent(_Spent):
-    """One finished generation. Fitness is the mean reward over the generation's prompts."""
+    """One finished generation, or one step of a gradient method.
+
+    Fitness is the mean reward over the generation's prompts.
+    """
 
     type: Literal["generation"] = "generation"
     generation: int
     """Counted from 1."""
     fitness: list[float | None]
-    """Per candidate; None is a missing candidate."""
+    """Per candidate; None is a missing candidate. Of a gradient method: per prompt, the mean reward
+    of its group."""
     best: float
     mean: float
     worst: float
-    sigma: float
+    sigma: float | None
+    """Step size of the search; None for a gradient method."""
     axis_ratio: float | None = None
     step_norm: float
     distance: float
@@ -124,14 +129,18 @@ class GenerationEvent(_Spent):
     """Generated tokens over rollout seconds."""
     rollout_s: float
     reward_s: float
+    train_s: float = 0.0
+    """Forward and backward passes and updates of a gradient method."""
     coordinator_s: float
-    """Everything of the generation but rollouts and reward."""
+    """Everything of the generation but rollouts, reward and training."""
     elapsed_s: float
     eta_s: float | None
     components: dict[str, float] = Field(default_factory=dict)
     constraints: list[ConstraintStatus] = Field(default_factory=list)
     feasible_frac: float | None = None
     """Share of candidates that hold every constraint; None without constraints."""
+    training: dict[str, float] = Field(default_factory=dict)
+    """Of a gradient method: loss, kl, entropy, grad_norm, clip_ratio, learning_rate."""
 
 
 class ValidationEvent(_Spent):

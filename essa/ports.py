@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from essa.events import Event
-from essa.types import EvaluationKind, FloatArray, PopulationScores, Row, WorkSpan
+from essa.types import (
+    Completion,
+    EvaluationKind,
+    FloatArray,
+    PopulationScores,
+    Row,
+    WorkSpan,
+)
 
 
 class Evaluator(ABC):
@@ -105,3 +113,78 @@ class MonotonicClock(Clock):
 
     def now_s(self) -> float:
         return time.monotonic()
+
+
+@dataclass(frozen=True)
+class GroupRollouts:
+    """Groups of sampled completions with their scores: P prompts, G completions each.
+
+    `rewards_P_G` is NaN where a score is missing; `completions[p][g]` are the answers.
+    """
+
+    rows: Sequence[Row]
+    rewards_P_G: FloatArray
+    completions: list[list[Completion]]
+    scores: PopulationScores
+    """The same, averaged over the samples of a prompt; one row."""
+
+
+class GroupSampler(ABC):
+    """Samples groups of completions from one vector, and scores every completion."""
+
+    @abstractmethod
+    def sample(
+        self,
+        vector: FloatArray,
+        rows: Sequence[Row],
+        *,
+        samples: int,
+        temperature: float,
+        seed: int,
+    ) -> GroupRollouts:
+        """Roll out.
+
+        Args:
+            vector: shape (D,).
+            rows: P prompts.
+            samples: G, completions of each prompt.
+        Raises:
+            EvaluationError: not one completion could be scored.
+            JobCancelledError: the user cancelled while it ran.
+        """
+
+
+@dataclass(frozen=True)
+class TrainerNews:
+    """What a trainer hands over when it wants rollouts, or has made its last update."""
+
+    generation: int
+    """Steps done: the vector is the result of this one."""
+    vector: FloatArray
+    metrics: Mapping[str, float]
+    """Of the updates of this step, by the field's names: loss, kl, grad_norm, entropy."""
+    train_s: float
+    """Seconds since it had its rollouts."""
+    is_saved: bool
+    """True where it can start again from here."""
+
+
+class GradientTrainer(ABC):
+    """Moves a vector by gradients; one step takes one batch of rollouts."""
+
+    @abstractmethod
+    def start(self, generation: int) -> TrainerNews:
+        """Begin, or go on after a generation that was saved. Returns where it stands.
+
+        Raises:
+            TrainerError: it did not start.
+        """
+
+    @abstractmethod
+    def step(self, rollouts: GroupRollouts) -> TrainerNews:
+        """Learn from rollouts of its own vector.
+
+        Raises:
+            TrainerError: it failed.
+            JobCancelledError: the user cancelled while it ran.
+        """

@@ -9,7 +9,8 @@ A missing score is NaN, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -113,6 +114,44 @@ class PopulationScores:
     def tokens(self) -> int:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.generated_tokens
+
+
+def joined_scores(parts: Sequence[PopulationScores]) -> PopulationScores:
+    """Scores of several evaluations of one batch, made one after the other, as those of one.
+
+    Args:
+        parts: at least one, of the same prompts and components.
+    """
+    failures: Counter[str] = Counter()
+    spans: list[WorkSpan] = []
+    candidates, passed_s = 0, 0.0
+    for part in parts:
+        failures.update(part.failures)
+        spans += [
+            span._replace(
+                started_s=passed_s + span.started_s,
+                ended_s=passed_s + span.ended_s,
+                candidates=tuple(candidates + one for one in span.candidates),
+            )
+            for span in part.spans
+        ]
+        candidates += len(part.rewards_N_P)
+        passed_s += part.rollout_s + part.reward_s
+    return PopulationScores(
+        rewards_N_P=np.concatenate([part.rewards_N_P for part in parts]),
+        components={
+            name: np.concatenate([part.components[name] for part in parts])
+            for name in parts[0].components
+        },
+        completions=[row for part in parts for row in part.completions],
+        prompt_tokens=sum(part.prompt_tokens for part in parts),
+        generated_tokens=sum(part.generated_tokens for part in parts),
+        rollout_s=sum(part.rollout_s for part in parts),
+        reward_s=sum(part.reward_s for part in parts),
+        failures=dict(failures),
+        samples=sum(part.samples for part in parts),
+        spans=tuple(spans),
+    )
 
 
 def describe_failures(failures: Mapping[str, int]) -> str:

@@ -10,11 +10,16 @@ from essa.errors import SpecError
 from essa.parametrize.adapter import read_adapter
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, QuantizationSpec, VllmEngineSpec
+from essa.spec.grpo import GrpoMethod
+from essa.spec.search import SearchSpec
 from workers.engines.build import EngineBuild
 from workers.models.store import ModelStore, PreparedModel
 from workers.placement import Node, Placement, plan_placement
 from workers.pool import EnginePool
 from workers.warm_start.stage import warm_start_lora
+
+GATE_CANDIDATES = 2
+"""Least candidates that engines must hold: the gate shows them so many."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,14 @@ def start_pool(
     placements = plan_placement(plan.spec, nodes)
     _check_invariance(job, placements)
     rank, modules = _adapter_shape(job)
-    ladder = job.search.ladder.candidates + 1 if job.search.sigma_init == "auto" else 0
+    is_searched = not isinstance(job.method, GrpoMethod)
     build = EngineBuild(
         spec=plan.spec,
         model_path=str(plan.model_folder),
-        max_population=max(job.search.population, ladder, 2),
+        max_population=_most_candidates(job.search) if is_searched else GATE_CANDIDATES,
         rank=rank,
         target_modules=modules,
-        has_core=job.search.target == "factors",
+        has_core=is_searched and job.search.target == "factors",
         seed=job.seed,
     )
     say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")
@@ -90,6 +95,11 @@ def start_pool(
         pool.close()
         raise
     return pool
+
+
+def _most_candidates(search: SearchSpec) -> int:
+    ladder = search.ladder.candidates + 1 if search.sigma_init == "auto" else 0
+    return max(search.population, ladder, GATE_CANDIDATES)
 
 
 def _check_invariance(job: AlignmentJobSpec, placements: Sequence[Placement]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from essa.errors import EvaluationError
-from essa.parametrize.codec import SingularValueCodec
-from essa.ports import Evaluator
+from essa.ports import Evaluator, GroupRollouts
 from essa.spec.engine import RolloutSpec
-from essa.types import Completion, FloatArray, PopulationScores, Row, describe_failures
+from essa.types import FloatArray, PopulationScores, Row, describe_failures
 from reward.base import Reward
 from reward.sample import Need
 from workers.engines.base import BASE, SamplingParameters
@@ -24,6 +25,13 @@ from workers.work_items import plan_blocks, reference_items, work_items
 
 Progress = Callable[[str, int, int], None]
 """(what, work items done, work items in all)."""
+
+
+class Codec(Protocol):
+    """Translates vectors to rows of scales."""
+
+    def scales(self, vectors_N_D: FloatArray) -> NDArray[np.float32]:
+        """Shape (N, S), as the engines' basis orders them."""
 
 
 class PoolEvaluator(Evaluator):
@@ -42,7 +50,7 @@ class PoolEvaluator(Evaluator):
         reward: Reward,
         rollout: RolloutSpec,
         *,
-        codec: SingularValueCodec | None = None,
+        codec: Codec | None = None,
         seed: int = 0,
         check: Callable[[], None] = lambda: None,
         progress: Progress = lambda what, done, total: None,
@@ -80,29 +88,42 @@ class PoolEvaluator(Evaluator):
             reward_s = scoring.finish()
         return sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
 
-    def sample_base(
-        self, rows: Sequence[Row], *, samples: int, temperature: float, label: str
-    ) -> tuple[FloatArray, list[list[Completion]], int]:
-        """Sample several answers a prompt from the base and score every one.
+    def sample(
+        self,
+        rows: Sequence[Row],
+        *,
+        samples: int,
+        temperature: float,
+        label: str,
+        is_base: bool = True,
+        seed: int | None = None,
+    ) -> GroupRollouts:
+        """Sample several answers a prompt and score every one.
 
-        Returns:
-            rewards (P, G), NaN where missing; the completions of every prompt; and
-            the tokens used.
+        Args:
+            is_base: from the base; otherwise from the codec's candidate of zeros.
+            seed: of the sampling; None takes the evaluator's own.
         Raises:
             EvaluationError: not one answer could be scored.
         """
         parameters = replace(self._greedy_or_sampled(), temperature=temperature, samples=samples)
+        if seed is not None:
+            parameters = replace(parameters, seed=seed)
+        if not is_base:
+            self._pool.set_population(self._codec.scales(np.zeros((1, 1))))
         sheet = ScoreSheet(1, rows, self._reward.component_names, samples)
         with Scoring(self._reward, sheet, self._check) as scoring:
-            self._roll_out([BASE], 0, rows, sheet, scoring, label, parameters)
-            scoring.finish()
+            self._roll_out([BASE if is_base else 0], 0, rows, sheet, scoring, label, parameters)
+            reward_s = scoring.finish()
         if np.isnan(sheet.rewards).all():
+            whose = "the base" if is_base else "the adapter"
             raise EvaluationError(
-                f"not one of {sheet.rewards.size} answers sampled from the base could be scored; "
+                f"not one of {sheet.rewards.size} answers sampled from {whose} could be scored; "
                 "look at the reward, engine.max_model_len and rollout.max_tokens. Failures: "
                 + describe_failures(sheet.failures)
             )
-        return sheet.rewards[0], sheet.answers[0], sheet.prompt_tokens + sheet.generated_tokens
+        scores = sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
+        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores)
 
     def _roll_out(
         self,

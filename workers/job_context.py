@@ -11,12 +11,11 @@ from pathlib import Path
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
-from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
 from reward.base import Reward
 from workers.engine_setup import EnginePlan, plan_engines, start_pool
-from workers.evaluator import PoolEvaluator
+from workers.evaluator import Codec, PoolEvaluator
 from workers.models.calibration import read_texts
 from workers.models.store import ModelStore, PreparedModel
 from workers.placement import Node
@@ -95,7 +94,7 @@ class JobContext:
         finally:
             pool.close()
 
-    def evaluator(self, pool: EnginePool, codec: SingularValueCodec | None) -> PoolEvaluator:
+    def evaluator(self, pool: EnginePool, codec: Codec | None) -> PoolEvaluator:
         """Scores on these engines; without a codec, of the base only."""
         job = self.job
         return PoolEvaluator(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-from essa.coordinator.loop import Coordinator, Outcome
+from essa.coordinator.loop import Coordinator
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarningEvent
@@ -18,10 +17,13 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec, DatasetSpec
+from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
+from workers.baseline.remote_trainer import require_trl
+from workers.baseline.stage import train_by_gradients
 from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
@@ -35,8 +37,8 @@ from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
 from workers.reward_models.opening import open_scorer
-from workers.serving import serving_engine, with_serving_scores
-from workers.warm_start.stage import WarmStartResult, make_warm_start
+from workers.serving import Found, serving_engine, with_serving_scores
+from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
 
 CHECKPOINT_FILE = "search.ckpt"
 
@@ -62,6 +64,8 @@ def run_alignment_job(
         JobCancelledError: the user cancelled.
         EssaError: what went wrong, with the setting that changes it.
     """
+    if isinstance(spec.method, GrpoMethod):
+        require_trl()
     run_dir.mkdir(parents=True, exist_ok=True)
     job = JobRun(spec, run_dir, cache_dir, sink, control, time.monotonic())
     job.stage("prepare_model", "looking for the base model")
@@ -91,7 +95,7 @@ def run_alignment_job(
     with ray_cluster() as nodes, closing(reward):
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
-        result = with_serving_scores(context, found.codec, found.outcome, serving, nodes)
+        result = with_serving_scores(context, found, serving, nodes)
         costs = reward.costs()
     result = result.model_copy(
         update={
@@ -105,22 +109,18 @@ def run_alignment_job(
     return result
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What the search came to."""
-
-    codec: SingularValueCodec
-    outcome: Outcome
-
-
-def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> _Found:
+def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
     job, spec = context.job, context.job.spec
+    checkpoint = job.run_dir / CHECKPOINT_FILE
     with context.engines(plan, nodes) as pool:
         basis, warm = _bases(context, context.evaluator(pool, None))
         codec = SingularValueCodec(basis)
         pool.load_basis(codec.engine_basis())
         if spec.engine.gate:
             _check_engines(context, pool, codec, plan)
+        if isinstance(spec.method, GrpoMethod):
+            weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
+            return Found(weights, outcome)
         job.stage("search", f"searching {codec.dimension} singular values")
         with RunRecorder(job.run_dir, spec.evaluation) as recorder:
             outcome = Coordinator(
@@ -130,14 +130,14 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> _Found:
                 job.sink,
                 dimension=codec.dimension,
                 basis_digest=basis.digest,
-                checkpoint=job.run_dir / CHECKPOINT_FILE,
+                checkpoint=checkpoint,
                 spent_s=time.monotonic() - job.started_s,
-                spent_tokens=warm.tokens if warm else 0,
-                spent_samples=warm.samples if warm else 0,
+                spent_tokens=warm.tokens,
+                spent_samples=warm.samples,
                 recorder=recorder,
                 devices=pool.devices,
             ).run()
-    return _Found(codec, outcome)
+    return Found(codec, outcome)
 
 
 def _check_engines(
@@ -159,7 +159,7 @@ def _check_engines(
     )
 
 
-def _export(context: JobContext, found: _Found, serving: EnginePlan) -> Path:
+def _export(context: JobContext, found: Found, serving: EnginePlan) -> Path:
     """Write the adapter for the base it will be served on."""
     job = context.job
     job.stage("export", "writing the adapter")
@@ -169,15 +169,12 @@ def _export(context: JobContext, found: _Found, serving: EnginePlan) -> Path:
     return folder
 
 
-def _bases(
-    context: JobContext, evaluator: PoolEvaluator
-) -> tuple[AdapterBasis, WarmStartResult | None]:
+def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis, WarmStartResult]:
     """The bases of this run; stored ones first, for singular vectors are not unique."""
-    job = context.job
+    job, spec = context.job, context.job.spec
     path = job.run_dir / BASIS_FILE
     if path.exists():
-        return AdapterBasis.load(path), None
-    spec = job.spec
+        return AdapterBasis.load(path), finished_warm_start(spec.warm_start, _warm_start_dir(job))
     job.stage("warm_start", spec.warm_start.type)
     warm = make_warm_start(
         spec.warm_start,
@@ -185,14 +182,24 @@ def _bases(
         train=context.data.train,
         evaluator=evaluator,
         encoder=context.encoder,
-        out_dir=job.run_dir / "warm_start",
+        out_dir=_warm_start_dir(job),
         seed=spec.seed,
         say=lambda text: job.stage("warm_start", text),
         should_stop=job.control.is_cancelled,
     )
-    basis = AdapterBasis.decompose(read_adapter(warm.folder), spec.search.target, spec.search.alpha)
+    # Gradients move whole factors; what engines then hold is of the kind `product`.
+    target, alpha = (
+        ("product", 1.0)
+        if isinstance(spec.method, GrpoMethod)
+        else (spec.search.target, spec.search.alpha)
+    )
+    basis = AdapterBasis.decompose(read_adapter(warm.folder), target, alpha)
     basis.save(path)
     return basis, warm
+
+
+def _warm_start_dir(job: JobRun) -> Path:
+    return job.run_dir / "warm_start"
 
 
 def _checked_reward(spec: AlignmentJobSpec, data: JobData, resources: RewardResources) -> Reward:

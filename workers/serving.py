@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from essa.coordinator.loop import Outcome
@@ -10,11 +12,15 @@ from essa.coordinator.report import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
 from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.weights import WeightCodec
+from essa.ports import Evaluator
 from essa.spec import AlignmentJobSpec, EngineSpec
-from essa.types import FloatArray, PopulationScores, describe_failures
+from essa.types import PopulationScores, describe_failures
+from workers.baseline.stage import weight_evaluator
 from workers.engine_setup import EnginePlan
 from workers.job_context import JobContext
 from workers.placement import Node
+from workers.pool import EnginePool
 
 
 def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
@@ -26,10 +32,17 @@ def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the search came to, and what its vector stands for."""
+
+    codec: SingularValueCodec | WeightCodec
+    outcome: Outcome
+
+
 def with_serving_scores(
     context: JobContext,
-    codec: SingularValueCodec,
-    outcome: Outcome,
+    found: Found,
     plan: EnginePlan,
     nodes: list[Node],
 ) -> ResultEvent:
@@ -43,7 +56,8 @@ def with_serving_scores(
     Raises:
         JobCancelledError: the user cancelled.
     """
-    job, result = context.job, outcome.result
+    job, outcome = context.job, found.outcome
+    result = outcome.result
     searched, served = job.spec.engine.precision, job.spec.serving_precision
 
     def warn(code: str, message: str) -> None:
@@ -52,12 +66,12 @@ def with_serving_scores(
     if served == searched:
         return result
     try:
-        scores = _score_when_served(context, codec, outcome.vector, plan, nodes)
+        scores = _score_when_served(context, found, plan, nodes)
     except (EvaluationError, ClusterError) as error:
         # The adapter is there and was scored where it was searched.
         warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
         return result
-    objective = make_objective(job.spec, codec.dimension)
+    objective = make_objective(job.spec, found.codec.dimension)
     serving = ServingScores(
         precision=served, test=test_summaries(scores, objective, outcome.vector)
     )
@@ -68,17 +82,13 @@ def with_serving_scores(
 
 
 def _score_when_served(
-    context: JobContext,
-    codec: SingularValueCodec,
-    vector: FloatArray,
-    plan: EnginePlan,
-    nodes: list[Node],
+    context: JobContext, found: Found, plan: EnginePlan, nodes: list[Node]
 ) -> PopulationScores:
+    vector = found.outcome.vector
     with context.engines(plan, nodes) as pool:
-        pool.load_basis(codec.engine_basis())
         what = f"test on the {plan.spec.precision} base"
         context.job.stage("test", what)
-        scores = context.evaluator(pool, codec).evaluate(
+        scores = _evaluator(context, pool, found.codec).evaluate(
             np.stack([np.zeros_like(vector), vector]),
             context.data.test,
             with_base=True,
@@ -90,3 +100,12 @@ def _score_when_served(
             + describe_failures(scores.failures)
         )
     return scores
+
+
+def _evaluator(
+    context: JobContext, pool: EnginePool, codec: SingularValueCodec | WeightCodec
+) -> Evaluator:
+    if isinstance(codec, WeightCodec):
+        return weight_evaluator(context, pool, codec)
+    pool.load_basis(codec.engine_basis())
+    return context.evaluator(pool, codec)

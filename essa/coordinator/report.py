@@ -16,6 +16,7 @@ from essa.events import (
     ScoreSummary,
     ValidationEvent,
 )
+from essa.ports import GroupRollouts, TrainerNews
 from essa.records.rollouts import TESTED_MODELS, spread
 from essa.search.base import SearchStrategy
 from essa.types import FloatArray, PopulationScores
@@ -63,6 +64,46 @@ def generation_event(
         components=component_means(scores.components),
         constraints=list(objective.status()),
         feasible_frac=objective.feasible_frac(found.means_N_J),
+    )
+
+
+def gradient_event(
+    state: RunState,
+    rollouts: GroupRollouts,
+    news: TrainerNews,
+    *,
+    generation_s: float,
+    device_s: float,
+    eta_s: float,
+) -> GenerationEvent:
+    """Summarise one step of a gradient method, which took `generation_s` without validation."""
+    scores, rewards = rollouts.scores, rollouts.rewards_P_G
+    groups = scores.rewards_N_P[0]
+    known = groups[np.isfinite(groups)]
+    return GenerationEvent(
+        generation=state.generation,
+        fitness=[float(value) if np.isfinite(value) else None for value in groups],
+        best=float(known.max()),
+        mean=float(np.nanmean(rewards)),
+        worst=float(known.min()),
+        sigma=None,
+        step_norm=news.metrics.get("step_norm", 0.0),
+        distance=float(np.linalg.norm(news.vector)),
+        reliability=None,
+        missing_scores=int(np.isnan(rewards).sum()),
+        generated_tokens=scores.generated_tokens,
+        tokens_per_s=scores.generated_tokens / max(scores.rollout_s, 1e-9),
+        rollout_s=scores.rollout_s,
+        reward_s=scores.reward_s,
+        train_s=news.train_s,
+        coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s - news.train_s),
+        elapsed_s=state.elapsed_s,
+        eta_s=eta_s,
+        device_s=device_s,
+        tokens=state.tokens,
+        samples=state.samples,
+        components=component_means(scores.components),
+        training=dict(news.metrics),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
+from essa.spec.grpo import GrpoMethod
 from essa.spec.threshold_search import ThresholdSearchSpec
 
 DISTANCE = "distance"
@@ -197,4 +198,6 @@ class ConstrainedMethod(SpecModel):
         return self
 
 
-MethodSpec = Annotated[EvolutionMethod | ConstrainedMethod, Field(discriminator="type")]
+MethodSpec = Annotated[
+    EvolutionMethod | ConstrainedMethod | GrpoMethod, Field(discriminator="type")
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,10 +11,12 @@ from essa.spec.base import SpecModel
 from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
+from essa.spec.grpo import GrpoMethod
 from essa.spec.integrations import IntegrationSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.spec.search import SearchSpec, SepCmaEsSearch
 from reward.spec import CompositeReward, PassAtKReward, RewardSpec
+from reward.spec.batch import BatchMetric
 from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
@@ -103,6 +106,42 @@ class AlignmentJobSpec(SpecModel):
                 raise ValueError(
                     f"{place} is {name!r}, which is no component of the reward; it has "
                     f"{', '.join(sorted(known))}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _gradients_need_a_score_each(self) -> AlignmentJobSpec:
+        if not isinstance(self.method, GrpoMethod):
+            return self
+        batch = models_in(self.reward, BatchMetric)
+        for part in batch:
+            raise ValueError(
+                f"method.type is grpo, which needs a score for every completion, but the reward "
+                f"has {part.type}, a metric of the whole batch; score completions one by one, or "
+                "use method.type evolution"
+            )
+        if isinstance(self.reward, CompositeReward) and self.reward.normalize == "running":
+            raise ValueError(
+                "reward.normalize is running, which is for populations; with method.type grpo "
+                "set it to none: advantages are normalised within their group"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gradients_come_in_whole_batches(self) -> AlignmentJobSpec:
+        if not isinstance(self.method, GrpoMethod):
+            return self
+        completions = self.batch_size * self.method.group_size
+        mini = self.method.mini_batch or completions
+        micro = min(self.method.micro_batch, mini)
+        for name, size, whole, of in (
+            ("mini_batch", mini, completions, "batch_size x method.group_size"),
+            ("micro_batch", micro, mini, "method.mini_batch"),
+        ):
+            if whole % size:
+                raise ValueError(
+                    f"method.{name} is {size}, which does not divide the {whole} completions of "
+                    f"{of}; set it to {math.gcd(size, whole)}"
                 )
         return self
 

@@ -43,10 +43,8 @@ def make_warm_start(
         DataError: no usable training pair.
         JobCancelledError: the user cancelled.
     """
-    if isinstance(spec, AdapterWarmStart):
-        return WarmStartResult(Path(spec.path).expanduser())
-    if out_dir.is_dir():
-        return WarmStartResult(out_dir)
+    if isinstance(spec, AdapterWarmStart) or out_dir.is_dir():
+        return finished_warm_start(spec, out_dir)
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
@@ -58,6 +56,13 @@ def make_warm_start(
         model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
     )
     return WarmStartResult(out_dir, tokens, samples)
+
+
+def finished_warm_start(spec: WarmStartSpec, out_dir: Path) -> WarmStartResult:
+    """The adapter that an earlier start of the job has made or was given."""
+    if isinstance(spec, AdapterWarmStart):
+        return WarmStartResult(Path(spec.path).expanduser())
+    return WarmStartResult(out_dir)
 
 
 def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
@@ -74,20 +79,20 @@ def _sample_pairs(
 ) -> tuple[list[SftPair], int]:
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
-    rewards, sampled, tokens = evaluator.sample_base(
+    found = evaluator.sample(
         rows,
         samples=spec.samples_per_prompt,
         temperature=spec.temperature,
         label="sampling from the base",
     )
-    kept = select_best(rewards, spec.min_reward)
+    kept = select_best(found.rewards_P_G, spec.min_reward)
     say(
         f"kept {len(kept)} of {len(rows)} best answers: mean reward {kept.mean_reward:.3f} -> "
         f"{kept.kept_reward:.3f}"
     )
     pairs = []
     for prompt, sample in zip(kept.prompts, kept.samples, strict=True):
-        completion = sampled[prompt][sample]
+        completion = found.completions[prompt][sample]
         if not completion.text.strip():
             # The end token alone would still be a pair, and teach the model to say nothing.
             continue
@@ -96,4 +101,4 @@ def _sample_pairs(
         pairs.append(SftPair(prompt_ids, tuple(answer)))
     if not pairs:
         raise DataError("every kept answer is empty; look at rollout.max_tokens and the prompt")
-    return pairs, tokens
+    return pairs, found.scores.tokens

@@ -282,9 +282,10 @@ def test_scoring_under_the_base_is_told_without_tokens_and_failures_too(codec, v
 
 def test_samples_of_the_base_come_with_their_rewards():
     pool = LocalPool(capacity=4)
-    rewards, sampled, tokens = make_evaluator(pool, None, seed=5).sample_base(
+    found = make_evaluator(pool, None, seed=5).sample(
         ROWS, samples=4, temperature=0.8, label="sampling"
     )
+    rewards, sampled, tokens = found.rewards_P_G, found.completions, found.scores.tokens
     assert rewards.shape == (len(ROWS), 4)
     np.testing.assert_allclose(rewards, BASE_SCORE + BONUS[:, None] + np.arange(4))
     for prompt, completions in enumerate(sampled):
@@ -300,9 +301,8 @@ def test_lost_samples_of_the_base_are_missing():
     pool = LocalPool()
     lost = tuple(ord(letter) for letter in ROWS[0].prompt)
     pool.fails = lambda item: "too long" if lost in item.prompts else None
-    rewards, sampled, _ = make_evaluator(pool, None).sample_base(
-        ROWS, samples=2, temperature=1.0, label=""
-    )
+    found = make_evaluator(pool, None).sample(ROWS, samples=2, temperature=1.0, label="")
+    rewards, sampled = found.rewards_P_G, found.completions
     missing = np.isnan(rewards).any(axis=1)
     assert missing[0]
     assert not missing.all()
@@ -313,7 +313,7 @@ def test_a_base_without_a_single_score_names_the_failures():
     pool = LocalPool()
     pool.fails = lambda item: "too long"
     with pytest.raises(EvaluationError, match=r"too long \(x11\)"):
-        make_evaluator(pool, None).sample_base(ROWS, samples=2, temperature=1.0, label="")
+        make_evaluator(pool, None).sample(ROWS, samples=2, temperature=1.0, label="")
 
 
 class Fluency(ItemReward):

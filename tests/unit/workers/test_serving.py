@@ -30,7 +30,7 @@ from essa.types import FloatArray, Row
 from workers.engine_setup import EnginePlan
 from workers.job_context import JobContext, JobRun
 from workers.placement import Node
-from workers.serving import serving_engine, with_serving_scores
+from workers.serving import Found, serving_engine, with_serving_scores
 
 ROWS = tuple(Row(index, f"prompt {index}") for index in range(30))
 DATA = JobData(train=ROWS[:2], validation=ROWS[:2], test=ROWS)
@@ -112,7 +112,7 @@ class Bench:
         context = LocalContext(run, None, None, None, DATA, None, None, served=served)
         plan = context.plan(serving_engine(context.job.spec))
         outcome = Outcome(self.vector, self.result)
-        return with_serving_scores(context, self._codec, outcome, plan, NODES)
+        return with_serving_scores(context, Found(self._codec, outcome), plan, NODES)
 
     def served(self, loss: float = 0.0, **given: Any) -> ServingBase:
         """A base on which the vector scores `loss` less than where it was searched."""

@@ -16,6 +16,7 @@ pytest.importorskip("peft")
 
 from essa.errors import DataError, JobCancelledError
 from essa.parametrize.adapter import read_adapter
+from essa.ports import GroupRollouts
 from essa.spec import (
     AdapterWarmStart,
     LoraSpec,
@@ -24,7 +25,7 @@ from essa.spec import (
     SftWarmStart,
     TextPrompt,
 )
-from essa.types import Completion, FloatArray, Row
+from essa.types import Completion, PopulationScores, Row
 from workers.prompting import PromptEncoder
 from workers.warm_start import stage
 from workers.warm_start.pairs import SftPair
@@ -35,20 +36,23 @@ LORA = LoraSpec(rank=2, lora_alpha=4.0, target_modules=("q_proj", "v_proj"))
 
 
 class WrittenSamples:
-    """Answers `sample_base` from what the test wrote: per prompt, (reward, text, end)."""
+    """Answers `sample` from what the test wrote: per prompt, (reward, text, end)."""
 
     def __init__(self, samples: Sequence[Sequence[tuple[float, str, str]]]) -> None:
         self._samples = samples
         self.asked: dict[str, Any] = {}
 
-    def sample_base(
+    def sample(
         self, rows: Sequence[Row], *, samples: int, temperature: float, label: str
-    ) -> tuple[FloatArray, list[list[Completion]], int]:
+    ) -> GroupRollouts:
         self.asked = {"rows": tuple(rows), "samples": samples, "temperature": temperature}
         kept = self._samples[: len(rows)]
         rewards = np.array([[reward for reward, _, _ in prompt] for prompt in kept])
         texts = [[Completion(text, (), end) for _, text, end in prompt] for prompt in kept]
-        return rewards, texts, 1234
+        scores = PopulationScores(
+            rewards.mean(axis=1)[None], {}, [[one[0].text for one in texts]], 1000, 234, 1.0, 0.0
+        )
+        return GroupRollouts(rows, rewards, texts, scores)
 
 
 @dataclass

@@ -1,0 +1,128 @@
+"""Vectors of all weights of an adapter: what gradients train, and a control's search space.
+
+A vector holds one slice per module, A row by row, then B. Zeros are the warm start; an offset of 1
+is the root mean square of its factor's weights, because a short SFT leaves B far smaller than A.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from essa.errors import AdapterError
+from essa.parametrize.adapter import LoraAdapter, LoraModule
+from essa.parametrize.engine_basis import EngineBasis, ModuleBasis
+from essa.types import FloatArray
+
+Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""lora_A (r, in) and lora_B (out, r)."""
+
+
+class WeightCodec:
+    """Translates between vectors (D), adapters, and bases that engines run.
+
+    Args:
+        start: the warm start.
+    Raises:
+        AdapterError: a factor is all zero, so it has no scale.
+    """
+
+    def __init__(self, start: LoraAdapter) -> None:
+        start.require_trained()
+        self._start = start
+        self._units = [_rms(factor) for factor in _factors(start)]
+        hasher = hashlib.sha256()
+        for factor in _factors(start):
+            hasher.update(np.ascontiguousarray(factor).tobytes())
+        self.digest = hasher.hexdigest()
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector, D: all weights of the adapter."""
+        return sum(factor.size for factor in _factors(self._start))
+
+    def vector(self, weights: Mapping[str, Factors]) -> FloatArray:
+        """The vector of an adapter of the same shape.
+
+        Args:
+            weights: factors by the module's name.
+        Raises:
+            AdapterError: a module is missing, or a factor has another shape.
+        """
+        parts = []
+        for module, unit_A, unit_B in self._modules():
+            try:
+                lora_A, lora_B = weights[module.name]
+            except KeyError:
+                raise AdapterError(f"the trained adapter lacks module {module.name}") from None
+            if (lora_A.shape, lora_B.shape) != (module.lora_A.shape, module.lora_B.shape):
+                raise AdapterError(
+                    f"{module.name}: trained factors have shapes {lora_A.shape} and "
+                    f"{lora_B.shape}, the warm start {module.lora_A.shape} and "
+                    f"{module.lora_B.shape}"
+                )
+            parts.append(((lora_A.astype(np.float64) - module.lora_A) / unit_A).ravel())
+            parts.append(((lora_B.astype(np.float64) - module.lora_B) / unit_B).ravel())
+        return np.concatenate(parts)
+
+    def export(self, vector: FloatArray) -> LoraAdapter:
+        """The adapter that a vector stands for.
+
+        Raises:
+            AdapterError: another length, or a value that is not finite.
+        """
+        vector = np.asarray(vector, dtype=np.float64)
+        if vector.shape != (self.dimension,):
+            raise AdapterError(f"vector has shape {vector.shape}; expected ({self.dimension},)")
+        modules = []
+        position = 0
+        for module, unit_A, unit_B in self._modules():
+            lora_A, position = _moved(module.lora_A, vector, position, unit_A)
+            lora_B, position = _moved(module.lora_B, vector, position, unit_B)
+            modules.append(LoraModule(module.name, lora_A, lora_B, module.scaling))
+        return LoraAdapter(tuple(modules), self._start.config)
+
+    def engine_basis(self, vector: FloatArray) -> EngineBasis:
+        """The adapter as a basis of the kind `product`, whose candidate of ones it is.
+
+        Raises:
+            AdapterError: as `export`.
+        """
+        adapter = self.export(vector)
+        modules = tuple(
+            ModuleBasis(
+                module.name,
+                module.lora_A,
+                None,
+                (module.scaling * module.lora_B.astype(np.float64)).astype(np.float32),
+            )
+            for module in adapter.modules
+        )
+        digest = hashlib.sha256(self.digest.encode() + np.ascontiguousarray(vector).tobytes())
+        return EngineBasis(modules, digest.hexdigest())
+
+    def _modules(self) -> Iterator[tuple[LoraModule, float, float]]:
+        units = iter(self._units)
+        for module in self._start.modules:
+            yield module, next(units), next(units)
+
+
+def _factors(adapter: LoraAdapter) -> Iterator[NDArray[np.float32]]:
+    for module in adapter.modules:
+        yield module.lora_A
+        yield module.lora_B
+
+
+def _rms(values: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+def _moved(
+    start: NDArray[np.float32], vector: FloatArray, position: int, unit: float
+) -> tuple[NDArray[np.float32], int]:
+    stop = position + start.size
+    offsets = vector[position:stop].reshape(start.shape)
+    return (start + unit * offsets).astype(np.float32), stop

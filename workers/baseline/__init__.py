@@ -1,0 +1,1 @@
+"""The gradient baseline: GRPO by TRL, on rollouts of the same engines."""

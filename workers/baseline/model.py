@@ -1,0 +1,61 @@
+"""The base with the warm-start adapter on it, ready to be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from essa.errors import SpecError
+from essa.spec.grpo import GrpoMethod
+from workers.warm_start.lora_model import SHORT_TOKENS
+
+
+def load_trainable(
+    model_folder: Path, adapter_folder: Path, method: GrpoMethod, longest_tokens: int
+) -> Any:
+    """Load both; the adapter in float32, the base as `method.precision` says.
+
+    Args:
+        longest_tokens: of prompt and answer, which decides how attention is computed.
+    Returns:
+        A `peft.PeftModel`.
+    Raises:
+        SpecError: the base cannot be quantised here.
+    """
+    from peft import PeftModel, prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM
+
+    is_short = not torch.cuda.is_available() and longest_tokens <= SHORT_TOKENS
+    is_quantized = method.precision in ("int8", "nf4")
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder,
+        dtype=torch.float32 if method.precision == "fp32" else torch.bfloat16,
+        attn_implementation="eager" if is_short else None,
+        quantization_config=_quantization(method.precision) if is_quantized else None,
+        device_map={"": 0} if torch.cuda.is_available() else None,
+    )
+    if is_quantized:
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=method.gradient_checkpointing
+        )
+    return PeftModel.from_pretrained(model, adapter_folder, is_trainable=True)
+
+
+def _quantization(precision: str) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise SpecError(
+            f"method.precision is {precision}, which needs bitsandbytes; install the extra "
+            "`engines`",
+            field="method.precision",
+        ) from error
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )

@@ -1,0 +1,103 @@
+"""The trainer's process, as the loop sees it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from essa.errors import SpecError, TrainerError
+from essa.parametrize.weights import WeightCodec
+from essa.ports import GradientTrainer, GroupRollouts, TrainerNews
+from workers.baseline.actor import TrainerActor
+from workers.baseline.messages import Experience, Report, TrainerBuild
+
+POLL_S = 0.5
+
+
+class RemoteTrainer(GradientTrainer):
+    """TRL in a Ray actor. On a GPU cluster it has one GPU to itself.
+
+    Args:
+        codec: of the warm start that it trains.
+        encode: prompt text -> token ids.
+        gpus: GPUs that Ray is asked for.
+        check: called a few times a second; what it raises ends the call (cancel).
+    """
+
+    def __init__(
+        self,
+        build: TrainerBuild,
+        codec: WeightCodec,
+        encode: Callable[[str], list[int]],
+        *,
+        gpus: int,
+        check: Callable[[], None],
+    ) -> None:
+        self._build = build
+        self._codec = codec
+        self._encode = encode
+        self._check = check
+        # On a CPU it works while the engines wait for it, on their cores.
+        self._actor: Any = ray.remote(TrainerActor).options(num_cpus=0, num_gpus=gpus).remote()
+        self.peak_bytes = 0
+
+    def start(self, generation: int) -> TrainerNews:
+        return self._news(self._actor.start.remote(self._build, generation))
+
+    def step(self, rollouts: GroupRollouts) -> TrainerNews:
+        experience = Experience([], [], [])
+        for row, answers, scores in zip(
+            rollouts.rows, rollouts.completions, rollouts.rewards_P_G, strict=True
+        ):
+            prompt = self._encode(row.prompt)
+            for completion, score in zip(answers, scores, strict=True):
+                experience.prompt_ids.append(prompt)
+                experience.completion_ids.append(list(completion.token_ids))
+                experience.scores.append(None if score != score else float(score))
+        return self._news(self._actor.step.remote(experience))
+
+    def close(self) -> None:
+        """End the process."""
+        ray.kill(self._actor)
+
+    def _news(self, call: Any) -> TrainerNews:
+        while not ray.wait([call], timeout=POLL_S)[0]:
+            self._check()
+        try:
+            report: Report = ray.get(call)
+        except RayActorError as error:
+            raise TrainerError(
+                "the trainer's process died; where memory ran out, lower method.micro_batch, now "
+                f"{self._build.method.micro_batch}, or set method.gradient_checkpointing",
+                field="method.micro_batch",
+            ) from error
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, SpecError):
+                raise cause from error
+            raise TrainerError(f"the trainer failed: {type(cause).__name__}: {cause}") from error
+        self.peak_bytes = max(self.peak_bytes, report.peak_bytes)
+        return TrainerNews(
+            report.step,
+            self._codec.vector(report.weights),
+            report.metrics,
+            report.train_s,
+            report.is_saved,
+        )
+
+
+def require_trl() -> None:
+    """Refuse early where the baseline's libraries are missing.
+
+    Raises:
+        SpecError: says what to install.
+    """
+    if importlib.util.find_spec("trl") is None:
+        raise SpecError(
+            "method.type is grpo, which needs trl; install the extra `baseline`",
+            field="method.type",
+        )

@@ -1,0 +1,98 @@
+"""The gradient method as a stage of a job: engines and warm start are there, TRL trains."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from essa.coordinator.gradient_loop import GradientCoordinator
+from essa.coordinator.loop import Outcome
+from essa.errors import SpecError
+from essa.parametrize.adapter import read_adapter
+from essa.parametrize.weights import WeightCodec
+from essa.records.recorder import RunRecorder
+from essa.spec.grpo import GrpoMethod
+from workers.baseline.messages import TrainerBuild
+from workers.baseline.remote_trainer import RemoteTrainer
+from workers.baseline.weight_evaluator import WeightEvaluator
+from workers.job_context import JobContext
+from workers.placement import Node
+from workers.pool import EnginePool
+from workers.warm_start.stage import WarmStartResult
+
+
+def train_by_gradients(
+    context: JobContext,
+    pool: EnginePool,
+    nodes: Sequence[Node],
+    warm: WarmStartResult,
+    checkpoint: Path,
+) -> tuple[WeightCodec, Outcome]:
+    """Train the warm-start adapter; resumes after the last checkpoint.
+
+    Raises:
+        SpecError: no GPU is left for the trainer.
+        TrainerError: its process failed.
+        JobCancelledError: the user cancelled.
+    """
+    job, spec = context.job, context.job.spec
+    assert isinstance(spec.method, GrpoMethod)
+    gpus = _trainer_gpus(pool, nodes)
+    codec = WeightCodec(read_adapter(warm.folder))
+    longest = max(len(context.encoder.token_ids(row.prompt)) for row in context.data.train)
+    build = TrainerBuild(
+        model_folder=context.base.folder,
+        adapter_folder=warm.folder,
+        checkpoints=job.run_dir / "trainer",
+        method=spec.method,
+        batch_size=spec.batch_size,
+        steps=spec.budget.generations,
+        save_every=spec.evaluation.every,
+        longest_tokens=longest + spec.rollout.max_tokens,
+        max_tokens=spec.rollout.max_tokens,
+        seed=spec.seed,
+        threads=0 if gpus else pool.devices,
+    )
+    if not checkpoint.exists():
+        shutil.rmtree(build.checkpoints, ignore_errors=True)
+    evaluator = weight_evaluator(context, pool, codec)
+    trainer = RemoteTrainer(build, codec, context.encoder.token_ids, gpus=gpus, check=job.check)
+    job.stage("search", f"training {codec.dimension} weights by {spec.method.type}")
+    with closing(trainer), RunRecorder(job.run_dir, spec.evaluation) as recorder:
+        outcome = GradientCoordinator(
+            spec,
+            context.data,
+            evaluator,
+            evaluator,
+            trainer,
+            job.sink,
+            dimension=codec.dimension,
+            digest=codec.digest,
+            checkpoint=checkpoint,
+            spent_s=time.monotonic() - job.started_s,
+            spent_tokens=warm.tokens,
+            spent_samples=warm.samples,
+            recorder=recorder,
+            devices=pool.devices + gpus,
+        ).run()
+    return codec, outcome
+
+
+def weight_evaluator(context: JobContext, pool: EnginePool, codec: WeightCodec) -> WeightEvaluator:
+    """Scores vectors of adapter weights on these engines."""
+    return WeightEvaluator(pool, codec, lambda ones: context.evaluator(pool, ones))
+
+
+def _trainer_gpus(pool: EnginePool, nodes: Sequence[Node]) -> int:
+    """One where there are any: it trains beside engines that keep theirs."""
+    total = sum(node.gpus for node in nodes)
+    if total and total <= pool.devices:
+        raise SpecError(
+            f"the engines hold all {total} GPUs of the cluster, and method.type grpo needs one to "
+            "train on; lower engine.workers",
+            field="engine.workers",
+        )
+    return min(total, 1)

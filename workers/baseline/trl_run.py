@@ -1,0 +1,246 @@
+"""TRL's GRPOTrainer, driven from outside: it waits for rollouts and tells where it stands."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+
+# TRL says on every start that custom rollouts may change in a later release; ours is pinned.
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from workers.baseline.messages import Experience, Report, TrainerBuild
+from workers.baseline.model import load_trainable
+from workers.baseline.optimizers import make_optimizer
+from workers.baseline.singular_values import adapter_modules, train_singular_values
+
+_TRAINABLE = "trainable.safetensors"
+_LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_ratio/region_mean": "clip_ratio",
+    "completions/mean_length": "mean_length",
+    "completions/clipped_ratio": "unfinished_frac",
+    "frac_reward_zero_std": "groups_without_signal_frac",
+}
+"""Of what TRL logs, what is told, and the name it is told by."""
+
+
+class TrlRun:
+    """Trains in a thread of its own; `exchange` hands rollouts in and takes the next report."""
+
+    def __init__(self, build: TrainerBuild, start_step: int) -> None:
+        self._build = build
+        self._step = start_step
+        self._first_step = start_step
+        self._to_trainer: queue.Queue[Experience] = queue.Queue()
+        self._to_driver: queue.Queue[Report | BaseException] = queue.Queue()
+        self._logs: list[dict[str, float]] = []
+        self._is_saved = False
+        self._trained_from_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+
+    def start(self) -> Report:
+        """Load, and train up to where rollouts are wanted."""
+        self._thread.start()
+        return self._next()
+
+    def exchange(self, experience: Experience) -> Report:
+        """Train on these rollouts."""
+        self._to_trainer.put(experience)
+        return self._next()
+
+    def _next(self) -> Report:
+        news = self._to_driver.get()
+        if isinstance(news, BaseException):
+            raise news
+        return news
+
+    # -- in the trainer's thread ------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            if self._build.threads:
+                torch.set_num_threads(self._build.threads)
+            trainer = self._trainer()
+            resumed = None
+            if self._first_step:
+                updates = self._first_step * self._build.updates
+                resumed = str(self._build.checkpoints / f"checkpoint-{updates}")
+            trainer.train(resume_from_checkpoint=resumed)
+            self._report(trainer.model, self._build.steps)
+        except BaseException as error:
+            self._to_driver.put(error)
+
+    def _trainer(self) -> _Trainer:
+        build, method = self._build, self._build.method
+        model = load_trainable(
+            build.model_folder, build.adapter_folder, method, build.longest_tokens
+        )
+        settings = GRPOConfig(
+            output_dir=str(build.checkpoints),
+            max_steps=build.steps * build.updates,
+            per_device_train_batch_size=build.micro_batch,
+            gradient_accumulation_steps=build.mini_batch // build.micro_batch,
+            steps_per_generation=build.completions // build.micro_batch,
+            num_generations=method.group_size,
+            num_iterations=method.iterations,
+            max_completion_length=build.max_tokens,
+            learning_rate=method.learning_rate,
+            lr_scheduler_type="constant_with_warmup"
+            if method.schedule == "constant"
+            else method.schedule,
+            warmup_steps=round(method.warmup_frac * build.steps * build.updates),
+            max_grad_norm=method.max_grad_norm,
+            beta=method.kl_coefficient,
+            epsilon=method.clip,
+            epsilon_high=method.clip_high,
+            loss_type=method.loss,
+            scale_rewards=method.scale_advantages,
+            temperature=method.temperature,
+            gradient_checkpointing=method.gradient_checkpointing,
+            bf16=False,
+            use_cpu=not torch.cuda.is_available(),
+            shuffle_dataset=False,
+            seed=build.seed,
+            logging_steps=1,
+            save_strategy="no",
+            save_total_limit=2,
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        trainer = _Trainer(
+            model=model,
+            args=settings,
+            reward_funcs=[_score],
+            # Rounds come from the job, in its order; TRL only counts them.
+            train_dataset=Dataset.from_dict(
+                {"prompt": [str(row) for row in range(build.steps * build.batch_size)]}
+            ),
+            processing_class=AutoTokenizer.from_pretrained(build.model_folder),
+            callbacks=[_Watch(self)],
+            rollout_func=self._roll_out,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.build = build
+        if method.parameters == "singular_values":
+            # After TRL has set its reference aside, which is a copy of plain factors.
+            train_singular_values(trainer.model)
+        return trainer
+
+    def _roll_out(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+        self._report(trainer.model, self._step)
+        experience = self._to_trainer.get()
+        self._trained_from_s = time.monotonic()
+        self._step += 1
+        return {
+            "prompt_ids": experience.prompt_ids,
+            "completion_ids": experience.completion_ids,
+            # Used for corrections of TRL's own vLLM mode only.
+            "logprobs": None,
+            "score": experience.scores,
+        }
+
+    def _report(self, model: Any, step: int) -> None:
+        weights = {
+            name: (_array(lora_A.weight), _array(lora_B.weight))
+            for name, lora_A, lora_B in adapter_modules(model)
+        }
+        metrics = {
+            told: float(np.mean([one[name] for one in self._logs if name in one]))
+            for name, told in _LOGGED.items()
+            if any(name in one for one in self._logs)
+        }
+        train_s = time.monotonic() - self._trained_from_s if self._logs else 0.0
+        self._to_driver.put(Report(step, weights, metrics, train_s, self._is_saved, _peak_bytes()))
+        self._logs, self._is_saved = [], False
+
+    def note(self, logs: dict[str, float]) -> None:
+        """Take in what TRL logs after an update."""
+        self._logs.append(logs)
+
+    def wants_save(self, updates: int) -> bool:
+        """Whether a round that is due to be kept ends with this update."""
+        step, rest = divmod(updates, self._build.updates)
+        return rest == 0 and (step % self._build.save_every == 0 or step == self._build.steps)
+
+    def saved(self) -> None:
+        """A checkpoint of this round is on the disk."""
+        self._is_saved = True
+
+
+class _Trainer(GRPOTrainer):
+    """With optimisers by our names, and checkpoints of what is trained and nothing else."""
+
+    build: TrainerBuild
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        method = self.build.method
+        self.optimizer = make_optimizer(
+            method.optimizer,
+            [one for one in self.model.parameters() if one.requires_grad],
+            learning_rate=method.learning_rate,
+            weight_decay=method.weight_decay,
+        )
+        return self.optimizer
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        trained = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
+        }
+        save_file(trained, folder / _TRAINABLE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        saved = load_file(Path(resume_from_checkpoint) / _TRAINABLE)
+        with torch.no_grad():
+            for name, value in self.model.named_parameters():
+                if value.requires_grad:
+                    value.copy_(saved[name])
+
+
+class _Watch(TrainerCallback):
+    def __init__(self, run: TrlRun) -> None:
+        self._run = run
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        control.should_save = self._run.wants_save(state.global_step)
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self._run.note(dict(logs))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._run.saved()
+
+
+def _score(prompts: Any, completions: Any, score: list[float | None], **_: Any) -> Any:
+    """The job's own reward, computed beside the rollouts; None is a missing score."""
+    return score
+
+
+def _array(weight: torch.Tensor) -> np.ndarray:
+    return weight.detach().float().cpu().numpy().copy()
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
