@@ -51,6 +51,20 @@ class LadderEvent(_EventModel):
     seconds: float
 
 
+class WarmStartEvent(_EventModel):
+    """The adapter that the method starts from is there."""
+
+    type: Literal["warm_start"] = "warm_start"
+    kind: str
+    """sft, rejection_sampling or adapter."""
+    seconds: float
+    """Of making it; 0 where it was given."""
+    tokens: int
+    """Prompt and generated tokens of its sampling."""
+    samples: int
+    """Completions of its sampling."""
+
+
 class GateEvent(_EventModel):
     """The engines held against plain transformers before the search; the worst over all engines.
 
@@ -209,6 +223,9 @@ class ResultEvent(_EventModel):
     stop_reason: str
     seconds: float
     tokens: int
+    host_peak_bytes: int | None = None
+    """Most memory that the job's processes, engines and trainer had together on this machine; what
+    they share counts once. None where the system does not tell, or engines ran elsewhere."""
     adapter: str
     """Folder of the exported PEFT adapter on the server."""
     samples: list[CompletionSample]
@@ -226,6 +243,7 @@ class ErrorEvent(_EventModel):
 
 Event = Annotated[
     StageEvent
+    | WarmStartEvent
     | LadderEvent
     | GateEvent
     | GenerationEvent

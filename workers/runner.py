@@ -10,7 +10,7 @@ from pathlib import Path
 from essa.coordinator.loop import Coordinator
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import SpecError
-from essa.events import ResultEvent, WarningEvent
+from essa.events import ResultEvent, WarmStartEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
@@ -32,6 +32,7 @@ from workers.export.source import ADAPTER_FOLDER, RESULT_FILE
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
 from workers.job_context import JobContext, JobRun
+from workers.memory import MemoryWatch
 from workers.models.store import ModelStore
 from workers.placement import Node
 from workers.pool import EnginePool
@@ -92,7 +93,7 @@ def run_alignment_job(
     served = serving_engine(spec)
     serving = plan if served == spec.engine else context.plan(served)
     write_provenance(context, plan, serving)
-    with ray_cluster() as nodes, closing(reward):
+    with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
         result = with_serving_scores(context, found, serving, nodes)
@@ -102,6 +103,7 @@ def run_alignment_job(
             "adapter": str(adapter),
             "seconds": time.monotonic() - job.started_s,
             "reward_costs": costs,
+            "host_peak_bytes": memory.peak_bytes if len(nodes) == 1 else None,
         }
     )
     (run_dir / RESULT_FILE).write_text(result.model_dump_json(indent=2) + "\n")
@@ -176,6 +178,7 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
     if path.exists():
         return AdapterBasis.load(path), finished_warm_start(spec.warm_start, _warm_start_dir(job))
     job.stage("warm_start", spec.warm_start.type)
+    began_s = time.monotonic()
     warm = make_warm_start(
         spec.warm_start,
         model_folder=context.base.folder,
@@ -186,6 +189,14 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
         seed=spec.seed,
         say=lambda text: job.stage("warm_start", text),
         should_stop=job.control.is_cancelled,
+    )
+    job.sink.emit(
+        WarmStartEvent(
+            kind=spec.warm_start.type,
+            seconds=time.monotonic() - began_s,
+            tokens=warm.tokens,
+            samples=warm.samples,
+        )
     )
     # Gradients move whole factors; what engines then hold is of the kind `product`.
     target, alpha = (

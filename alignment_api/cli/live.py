@@ -113,8 +113,8 @@ class LiveView:
                 number(event.mean),
                 number(event.worst),
                 shown + ("*" if validation is not None and validation.is_best else ""),
-                f"{event.sigma:.3g}",
-                number(event.reliability, 2),
+                "" if event.sigma is None else f"{event.sigma:.3g}",
+                "" if event.sigma is None else number(event.reliability, 2),
                 f"{event.tokens_per_s:.0f}",
                 duration(event.elapsed_s),
             )

@@ -16,6 +16,7 @@ from essa.events import (
     ResultEvent,
     StageEvent,
     ValidationEvent,
+    WarmStartEvent,
     WarningEvent,
 )
 
@@ -68,6 +69,12 @@ def _(event: GateEvent) -> str:
 
 
 @event_line.register
+def _(event: WarmStartEvent) -> str:
+    made = f"made in {duration(event.seconds)}" if event.samples or event.seconds > 1 else "read"
+    return f"warm start ({event.kind}) {made}"
+
+
+@event_line.register
 def _(event: LadderEvent) -> str:
     tried = ", ".join(
         f"{rung.sigma:g}: {number(rung.reliability, 2)}/{number(rung.mean_fitness)}"
@@ -84,10 +91,16 @@ def _(event: GenerationEvent) -> str:
     missing = f"  missing {event.missing_scores}" if event.missing_scores else ""
     return (
         f"generation {event.generation}  best {number(event.best)}  mean {number(event.mean)}  "
-        f"worst {number(event.worst)}  sigma {event.sigma:.3g}  "
-        f"reliability {number(event.reliability, 2)}  {event.tokens_per_s:.0f} tok/s  "
+        f"worst {number(event.worst)}  {_movement(event)}  {event.tokens_per_s:.0f} tok/s  "
         f"{duration(event.elapsed_s)}  ETA {duration(event.eta_s)}{missing}"
     )
+
+
+def _movement(event: GenerationEvent) -> str:
+    """What tells whether a search moves, or a training."""
+    if event.sigma is None:
+        return f"grad norm {number(event.training.get('grad_norm'))}  train {event.train_s:.1f} s"
+    return f"sigma {event.sigma:.3g}  reliability {number(event.reliability, 2)}"
 
 
 @event_line.register

@@ -69,6 +69,8 @@ def _message(event: JobEvent) -> str:
             return f"validation after generation {data['generation']}: {_shown(data['score'])}"
         case "ladder":
             return f"step size {data['chosen_sigma']:g} ({data['rule']})"
+        case "warm_start":
+            return f"the warm start is there ({data['kind']})"
         case "gate":
             return "the engines agree with the reference"
         case "result":

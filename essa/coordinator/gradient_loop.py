@@ -117,7 +117,7 @@ class GradientCoordinator:
         began_s = self._clock.now_s()
         number = state.generation + 1
         rollouts = self._roll_out(news, number)
-        news = self._trainer.step(rollouts)
+        before, news = news.vector, self._trainer.step(rollouts)
         trained_s = self._clock.now_s()
         state.generation = number
         is_due = examiner.is_due(number)
@@ -132,6 +132,7 @@ class GradientCoordinator:
                 state,
                 rollouts,
                 news,
+                step_norm=float(np.linalg.norm(news.vector - before)),
                 generation_s=trained_s - began_s,
                 device_s=examiner.device_s,
                 eta_s=eta_s(self._spec.budget, state, self._clock.now_s() - began_s),
