@@ -72,13 +72,15 @@ def reference_items(
     *,
     engines: int,
     capacity: int,
+    candidate: int = BASE,
 ) -> tuple[list[list[AnswerKey]], list[WorkItem]]:
-    """Items in which the base scores given answers, and the answers of every item.
+    """Items in which one candidate, the base, scores given answers; and the answers of each.
 
     Args:
         answers: prompt and token ids of each.
         prompt_ids: token ids of every prompt.
         capacity: sequences an engine takes together; no item is larger.
+        candidate: who scores.
     """
     share = math.ceil(len(answers) / (engines * ITEMS_PER_ENGINE))
     size = max(1, min(capacity, max(share, MIN_ROWS)))
@@ -86,7 +88,7 @@ def reference_items(
     items = [
         WorkItem(
             key=key,
-            candidates=(BASE,) * len(part),
+            candidates=(candidate,) * len(part),
             prompts=tuple(prompt_ids[prompt] for prompt, _ in part),
             parameters=SamplingParameters(max_tokens=1),
             answers=tuple(token_ids for _, token_ids in part),

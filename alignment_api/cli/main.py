@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_keys(commands)
     _add_quantize(commands)
+    _add_drift(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
     _add_doctor(commands)
@@ -195,6 +196,24 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--sequence-length", type=int, metavar="L", help="tokens of a text (default 512)"
     )
     parser.add_argument("--force", action="store_true", help="replace a model that is there")
+    _add_home(parser)
+
+
+def _add_drift(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Measure what aligned models have changed and forgotten, on a task they never saw."
+    parser = _add(commands, "drift", "drift", summary)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or NAME=FOLDER"
+    )
+    parser.add_argument(
+        "--task",
+        type=Path,
+        required=True,
+        metavar="JOB.yaml",
+        help="a job whose test set, prompt, reward and rollouts are the other task",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_overrides(parser)
     _add_home(parser)
 
 
