@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alignment_api.cli.plan_flags import PLAN_FLAGS
 from essa.errors import EssaError, SpecError
 
 _COMMANDS = "alignment_api.cli.commands."
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_drift(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
+    _add_plan(commands)
     _add_doctor(commands)
     return parser
 
@@ -255,6 +257,16 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out", type=Path, required=True, metavar="FOLDER", help="of the runs; can be continued"
     )
     _add_home(thresholds)
+
+
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Predict time, memory and scaling of a search, beside GRPO; nothing is run."
+    parser = _add(commands, "plan", "plan", summary)
+    for group, flags in PLAN_FLAGS.items():
+        section = parser.add_argument_group(group)
+        for name, options in flags.items():
+            section.add_argument(name, **options)
+    _add_home(parser)
 
 
 def _add_job_file(parser: argparse.ArgumentParser) -> None:

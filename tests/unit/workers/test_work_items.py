@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from essa.plan.blocks import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks
 from workers.engines.base import BASE, SamplingParameters
-from workers.work_items import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, work_items
+from workers.work_items import work_items
 
 GREEDY = SamplingParameters(max_tokens=4)
 
