@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from essa.plan.blocks import QUEUE_FACTOR, plan_blocks
+from essa.plan.blocks import plan_blocks, queue_limit
 from essa.plan.engine_speed import EngineSpeed
 from essa.plan.simulated_engine import SimulatedEngine
 from essa.types import FloatArray
@@ -142,6 +142,7 @@ class _Pool:
         self._rows = np.zeros(engines)
         """Sequences each has; infinite while it starts again."""
         self._waiting = deque((key, 0) for key in range(len(items)))
+        self._unfinished = sum(map(len, items))
         self._events: list[tuple[float, int, int]] = []
         self._starting: list[tuple[float, int]] = []
         self._found = Generation()
@@ -170,13 +171,18 @@ class _Pool:
         return self._found
 
     def _dispatch(self, now_s: float) -> None:
-        limit = self._fleet.capacity * QUEUE_FACTOR
         changed: dict[int, None] = {}
         while self._waiting:
             index = int(self._rows.argmin())
             key, losses = self._waiting[0]
             rows = len(self._items[key])
             has = self._rows[index]
+            limit = queue_limit(
+                self._fleet.capacity,
+                int(np.isfinite(self._rows).sum()),
+                unfinished=self._unfinished,
+                item=rows,
+            )
             if np.isinf(has) or (has and has + rows > limit):
                 break
             self._waiting.popleft()
@@ -210,6 +216,7 @@ class _Pool:
         worker.engine.land()
         del worker.flights[worker.landing]
         self._rows[index] -= len(self._items[worker.landing])
+        self._unfinished -= len(self._items[worker.landing])
         if not worker.flights:
             self._rest(worker, now_s)
         self._look_ahead(index)
@@ -222,6 +229,7 @@ class _Pool:
             self._waiting.append((blamed, losses + 1))
         else:
             self._found.missing += 1
+            self._unfinished -= len(self._items[blamed])
         self._rest(worker, now_s)
         self._found.restarts += 1
         back_s = now_s + self._fleet.restart_s
