@@ -67,7 +67,7 @@ def test_a_block_leaves_room_for_others_in_an_engines_batch():
 
 
 def test_the_last_work_is_dealt_out_evenly_and_a_queue_is_short_before():
-    # 576 sequences in items of 24 for two engines of 192: half each, though a queue of 240 is usual.
+    # 576 sequences for two engines of 192: half each, though a queue of 240 is usual.
     assert 288 <= queue_limit(192, 2, unfinished=576, item=24) < 288 + 24
     assert queue_limit(192, 2, unfinished=5760, item=24) == 240
     assert queue_limit(192, 2, unfinished=48, item=24) == 240
