@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from sqlalchemy.engine import RowMapping
 
@@ -18,10 +18,26 @@ from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import stored_spec
 from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
-from essa.spec import AdapterWarmStart, AlignmentJobSpec
+from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
+from essa.spec.grpo import GrpoMethod, OptimizerName
 
 PROMPT_TOKENS = 128
 """Assumed of a prompt; most of a sequence's memory is its answer."""
+
+_TRAINED_ON = {
+    "fp32": Precision.FP32,
+    "bf16": Precision.BF16,
+    "int8": Precision.INT8,
+    "nf4": Precision.INT4,
+}
+_STATE_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
+    "adamw_8bit": 2.0,
+    "paged_adamw_8bit": 2.0,
+    "lion": 4.0,
+    "lion_8bit": 1.0,
+    "sgd": 0.0,
+}
+"""Of an optimiser's state, per number that is trained; APOLLO's is at most this."""
 
 _CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -58,8 +74,7 @@ def forecast(
         events: of these jobs.
     """
     warnings: list[str] = []
-    search, rollout = spec.search, spec.rollout
-    sequences = search.population * spec.batch_size * rollout.samples_per_prompt
+    sequences = _sequences(spec)
     estimate = Estimate(sequences=sequences, **_times(spec, sequences, earlier, events))
     config = base_config(spec.model.path, cache_dir)
     adapter = _adapter(spec)
@@ -71,18 +86,43 @@ def forecast(
     if config is None or adapter is None:
         return Forecast(None, estimate, warnings)
     try:
-        dimension = search_dimension(
-            config,
-            rank=adapter.rank,
-            alpha=search.alpha,
-            target=search.target,
-            target_modules=adapter.modules,
-        )
+        dimension = _dimension(spec, config, adapter)
         memory = _memory(spec, config, adapter, dimension, sequences)
+        trainer = _trainer_memory(spec, config, adapter)
     except EssaError as error:
         return Forecast(None, estimate, [*warnings, error.message])
-    known = {"memory": memory, "memory_bytes": sum(memory.values())}
+    if trainer:
+        warnings.append(
+            "beside the engines, a process that trains needs the memory of the base, adapter, "
+            f"optimiser and logits, {sum(trainer.values()) / 1e9:.2f} GB; its activations are not "
+            "reckoned: lower method.micro_batch where they do not fit"
+        )
+    known = {
+        "memory": memory,
+        "memory_bytes": sum(memory.values()),
+        "trainer_memory": trainer,
+    }
     return Forecast(dimension, estimate.model_copy(update=known), warnings)
+
+
+def _sequences(spec: AlignmentJobSpec) -> int:
+    """Completions of one generation."""
+    if isinstance(spec.method, GrpoMethod):
+        return spec.batch_size * spec.method.group_size
+    return spec.search.population * spec.batch_size * spec.rollout.samples_per_prompt
+
+
+def _dimension(spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape) -> int:
+    """Numbers that are searched or trained."""
+    alpha, target = spec.search.alpha, spec.search.target
+    if isinstance(spec.method, GrpoMethod):
+        # Gradients on singular values take all of both factors.
+        alpha, target = 1.0, "weights" if spec.method.parameters == "lora" else "factors"
+    if target == "weights":
+        return model_size(config).adapter_parameters(adapter.rank, adapter.modules)
+    return search_dimension(
+        config, rank=adapter.rank, alpha=alpha, target=target, target_modules=adapter.modules
+    )
 
 
 def _memory(
@@ -95,11 +135,38 @@ def _memory(
     """Bytes of one engine by what they are for."""
     size = model_size(config)
     together = min(sequences, _together(spec))
+    # Engines of a method that moves all weights hold one adapter at a time.
+    population = 0 if spec.moves_weights else dimension * (spec.search.population + 1)
     parts = {
         "base": size.weight_bytes(spec.engine.precision),
-        "adapter": size.adapter_bytes(adapter.rank, adapter.modules),
-        "population": 4.0 * dimension * (spec.search.population + 1),
+        "adapter": 2.0 * size.adapter_parameters(adapter.rank, adapter.modules),
+        "population": 4.0 * population,
         "kv_cache": size.cache_bytes(together * (PROMPT_TOKENS + spec.rollout.max_tokens)),
+    }
+    return {name: int(value) for name, value in parts.items()}
+
+
+def _trainer_memory(
+    spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape
+) -> dict[str, int]:
+    """Bytes of the process that trains, without activations; empty for a search."""
+    method = spec.method
+    if not isinstance(method, GrpoMethod):
+        return {}
+    size = model_size(config)
+    weights = size.adapter_parameters(adapter.rank, adapter.modules)
+    trained = _dimension(spec, config, adapter)
+    together = min(method.micro_batch, method.mini_batch or _sequences(spec))
+    vocabulary = (config.get("text_config") or config)["vocab_size"]
+    # A reference for the KL divergence is one more adapter.
+    copies = 2 if method.kl_coefficient else 1
+    parts = {
+        "base": size.weight_bytes(_TRAINED_ON[method.precision]),
+        "adapter": 4.0 * weights * copies,
+        "gradient": 4.0 * trained,
+        "optimizer": _STATE_BYTES[method.optimizer] * trained,
+        # The logits of all answer tokens, and their gradient.
+        "logits": 2 * 4.0 * together * spec.rollout.max_tokens * vocabulary,
     }
     return {name: int(value) for name, value in parts.items()}
 
@@ -157,13 +224,17 @@ def _times(
         other = stored_spec(row)
         if (other.model, other.engine) != (spec.model, spec.engine):
             continue
+        if isinstance(spec.method, GrpoMethod) and other.method != spec.method:
+            continue
         last = events.newest([row["id"]], ["generation"]).get((row["id"], "generation"))
         speed = finite(last.data.get("tokens_per_s")) if last else None
         if last is None or not speed:
             continue
-        made = other.search.population * other.batch_size * other.rollout.samples_per_prompt
+        made = _sequences(other)
         tokens = min(last.data["generated_tokens"] / made, spec.rollout.max_tokens)
-        generation_s = sequences * tokens / speed
+        # Passes of a like training take time by the completion.
+        train_s = (last.data.get("train_s") or 0.0) * sequences / made
+        generation_s = sequences * tokens / speed + train_s
         total_s = generation_s * spec.budget.generations
         if spec.budget.wall_s is not None:
             total_s = min(total_s, spec.budget.wall_s)

@@ -40,8 +40,8 @@ class ModelSize(NamedTuple):
         inside = self.layers * sum(layer.parameters for layer in self.linear.values())
         return (inside * bits + self.other_parameters * max(bits, 16.0)) / 8
 
-    def adapter_bytes(self, rank: int, modules: Sequence[str]) -> float:
-        """Of the bases of an adapter's factors, in 16 bits.
+    def adapter_parameters(self, rank: int, modules: Sequence[str]) -> int:
+        """Weights of an adapter's factors.
 
         Raises:
             SpecError: a module is no linear layer of such a decoder.
@@ -54,7 +54,7 @@ class ModelSize(NamedTuple):
                 field="warm_start.lora.target_modules",
             )
         widths = sum(self.linear[name].inputs + self.linear[name].outputs for name in set(modules))
-        return 2.0 * self.layers * rank * widths
+        return self.layers * rank * widths
 
     def cache_bytes(self, tokens: int) -> float:
         """Of the keys and values of so many tokens, in 16 bits."""
