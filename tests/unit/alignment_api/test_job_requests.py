@@ -347,7 +347,7 @@ def test_a_method_that_is_not_offered_is_refused(kind: str) -> None:
                 "grpo", {"reward": {"type": "sentiment"}, "engine": {"kind": "vllm", "workers": 0}}
             ),
             "method.grpo.engine.workers",
-            "above 0",
+            "1 or more",
         ),
         (
             request("evolution", {"reward": {"type": "sentiment"}, "learning_rate": 1e-4}),
