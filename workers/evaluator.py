@@ -123,7 +123,8 @@ class PoolEvaluator(Evaluator):
                 + describe_failures(sheet.failures)
             )
         scores = sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
-        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores)
+        components = {name: values[0] for name, values in sheet.sample_components.items()}
+        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores, components)
 
     def _roll_out(
         self,

@@ -16,7 +16,7 @@ from essa.events import WarningEvent
 from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, TrainerNews
 from essa.spec import AlignmentJobSpec
 from essa.testing import ANSWER_TOKENS, FakeClock, QuadraticEvaluator, RecordingSink
-from essa.types import Completion, FloatArray, PopulationScores, Row
+from essa.types import Completion, FloatArray, PopulationScores, Row, WorkSpan
 from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION, OPTIMUM, Spoil
 
 SPREAD = 0.1
@@ -82,7 +82,10 @@ class QuadraticSampler(GroupSampler):
         return GroupRollouts(
             rows,
             rewards_P_G,
-            [[Completion("", (seed, int(n)), "stop") for n in group] for group in places],
+            [
+                [Completion(f"answer {n}", (seed, int(n)), "stop") for n in group]
+                for group in places
+            ],
             PopulationScores(
                 rewards_N_P=means,
                 components={"doubled": 2 * means},
@@ -93,7 +96,9 @@ class QuadraticSampler(GroupSampler):
                 reward_s=0.5,
                 failures={"spoilt on purpose": missing} if missing else {},
                 samples=pairs,
+                spans=(WorkSpan(1, 0.25, 1.0, (0,), ANSWER_TOKENS * pairs),),
             ),
+            {"doubled": 2 * rewards_P_G},
         )
 
 

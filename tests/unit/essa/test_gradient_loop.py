@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from essa.data import draw_batch
 from essa.errors import CheckpointIncompatibleError, JobCancelledError
 from essa.events import GenerationEvent, StageEvent, ValidationEvent
+from essa.records.recorder import RunRecorder
+from essa.records.rollouts import rollout_files
+from essa.records.timeline import read_timeline
+from essa.records.vectors import kept_generations
 from tests.unit.essa.coordinator_bench import DATA, OPTIMUM, only
 from tests.unit.essa.gradient_bench import (
     TRAIN_S,
@@ -156,6 +161,29 @@ def test_a_target_met_by_the_warm_start_ends_it_before_the_first_step(bench):
     assert outcome.result.generations == 0
     assert bench.trainer.rollouts == []
     np.testing.assert_array_equal(outcome.vector, 0)
+
+
+def test_records_hold_every_completion_of_a_group_and_who_made_it(bench, tmp_path):
+    spec = grpo_job(budget={"generations": 2}, evaluation={"rollouts": "all"})
+    with RunRecorder(tmp_path, spec.evaluation) as recorder:
+        bench.run(spec, recorder=recorder)
+    kept = {file.path.name: file.path for file in rollout_files(tmp_path)}
+    assert {"train-000001.parquet", "validation-000000.parquet", "test.parquet"} < kept.keys()
+    rows = pq.read_table(kept["train-000002.parquet"]).to_pylist()
+    given = bench.trainer.rollouts[1]
+    assert len(rows) == given.rewards_P_G.size
+    for number, row in enumerate(rows):
+        sample, prompt = divmod(number, 12)
+        assert row["candidate"] == sample
+        assert row["completion"] == given.completions[prompt][sample].text
+        assert row["score"] == given.rewards_P_G[prompt, sample]
+        assert row["components"] == {"doubled": 2 * row["score"]}
+    works = {(one.kind, one.generation): one.spans for one in read_timeline(tmp_path)}
+    (span,) = works["train", 2]
+    # The first step: a validation and 12 prompts of half a second each, and the training.
+    assert span.started_s == pytest.approx(0.5 + 6 + TRAIN_S + 0.25)
+    # All weights of an adapter would be too much to keep.
+    assert kept_generations(tmp_path) == []
 
 
 def test_missing_scores_reach_the_trainer_as_missing_and_are_told(bench):
