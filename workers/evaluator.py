@@ -101,7 +101,7 @@ class PoolEvaluator(Evaluator):
         """Sample several answers a prompt and score every one.
 
         Args:
-            is_base: from the base; otherwise from the codec's candidate of zeros.
+            is_base: from the base; otherwise from the one candidate that the codec has.
             seed: of the sampling; None takes the evaluator's own.
         Raises:
             EvaluationError: not one answer could be scored.

@@ -125,6 +125,7 @@ class TrlRun:
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
+        exact = [(one, one.data) for one in model.parameters() if one.requires_grad]
         trainer = _Trainer(
             model=model,
             args=settings,
@@ -137,6 +138,9 @@ class TrlRun:
             callbacks=[_Watch(self)],
             rollout_func=self._roll_out,
         )
+        # TRL rounds an adapter over a quantised base to bfloat16, which swallows small updates.
+        for parameter, values in exact:
+            parameter.data = values
         trainer.remove_callback(PrinterCallback)
         trainer.build = build
         if method.parameters == "singular_values":

@@ -1,6 +1,6 @@
 // Tab: what the updates of a gradient method did, step by step, and where the time went.
 
-import { duration, number } from "../charts/format.js";
+import { duration, percent } from "../charts/format.js";
 import { el } from "../dom.js";
 import { lineChart } from "./components.js";
 
@@ -73,7 +73,7 @@ function describeSeconds(history, parts) {
   const sums = parts.map(({ column }) => history.column(column).reduce((sum, value) => sum + (value ?? 0), 0));
   const all = sums.reduce((sum, value) => sum + value, 0);
   if (!all) return "No step has finished yet.";
-  const shares = parts.map(({ label }, n) => `${label} ${number((100 * sums[n]) / all)} %`);
+  const shares = parts.map(({ label }, n) => `${label} ${percent(sums[n] / all)}`);
   return `${duration(all)} so far: ${shares.join(", ")}.`;
 }
 

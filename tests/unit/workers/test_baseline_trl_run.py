@@ -102,7 +102,7 @@ def test_a_step_has_as_many_updates_as_its_batches_and_passes(build):
     settings = build(steps=1, mini_batch=4, micro_batch=2, iterations=3)
     train(settings, [experience(0, share_of(LOWER))])
     assert settings.updates == 6
-    assert [one.name for one in settings.checkpoints.iterdir()] == ["checkpoint-6"]
+    assert [one.name for one in settings.checkpoints.glob("checkpoint-*")] == ["checkpoint-6"]
 
 
 def test_a_completion_without_a_score_moves_nothing(build):
