@@ -473,7 +473,7 @@ def test_reading_records_loads_no_engine(recorded):
         "run_dir = Path(sys.argv[1])\n"
         "page = find_rollouts(run_dir, RolloutFilter(text='answer'), -1, 5)\n"
         f"read_spectrum(run_dir / '{BASIS_FILE}')\n"
-        "heavy = {'torch', 'ray', 'vllm', 'transformers', 'peft', 'pandas'}\n"
+        "heavy = {'torch', 'ray', 'vllm', 'transformers', 'peft'}\n"
         "import json; print(json.dumps([len(page.data), sorted(heavy & set(sys.modules))]))"
     )
     command = [sys.executable, "-c", code, str(recorded.run_dir)]
