@@ -40,29 +40,38 @@ def run_here(
     """
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
-        control = _InterruptControl(view)
         run = ForwardedRun(_run_id(run_dir), spec, run_dir)
         sink = forwarding_sink(_ShownAndKept(view, file), run)
-        earlier = signal.signal(signal.SIGINT, control.on_interrupt)
         status = "failed"
         try:
-            result = composition.run_job(
-                spec,
-                run_dir=run_dir,
-                cache_dir=settings.cache_dir,
-                sink=sink,
-                control=control,
-                resolve_file=uploaded_files(settings),
-                reward_policy=settings.reward_policy,
-            )
+            with interruptible(view) as control:
+                result = composition.run_job(
+                    spec,
+                    run_dir=run_dir,
+                    cache_dir=settings.cache_dir,
+                    sink=sink,
+                    control=control,
+                    resolve_file=uploaded_files(settings),
+                    reward_policy=settings.reward_policy,
+                )
             status = "succeeded"
             return result
         except JobCancelledError:
             status = "paused"
             raise
         finally:
-            signal.signal(signal.SIGINT, earlier)
             sink.close(status, _FORWARDING_WAIT_S)
+
+
+@contextmanager
+def interruptible(view: LiveView) -> Iterator[RunControl]:
+    """Ctrl-C cancels what runs under this control; the second ends the process."""
+    control = _InterruptControl(view)
+    earlier = signal.signal(signal.SIGINT, control.on_interrupt)
+    try:
+        yield control
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 def _run_id(run_dir: Path) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.fine_tuning.model_size import model_size
+from alignment_api.base_config import base_config
 from alignment_api.fine_tuning.schemas import Estimate
 from alignment_api.finite import finite
 from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import stored_spec
 from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
+from essa.plan.memory import essa_memory
+from essa.plan.shape import read_shape
 from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
 from essa.spec.grpo import GrpoMethod, OptimizerName
 
@@ -39,9 +39,7 @@ _STATE_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
 }
 """Of an optimiser's state, per number that is trained; APOLLO's is at most this."""
 
-_CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
 class AdapterShape(NamedTuple):
@@ -119,7 +117,7 @@ def _dimension(spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterS
         # Gradients on singular values take all of both factors.
         alpha, target = 1.0, "weights" if spec.method.parameters == "lora" else "factors"
     if target == "weights":
-        return model_size(config).adapter_parameters(adapter.rank, adapter.modules)
+        return read_shape(config).lora_parameters(adapter.rank, adapter.modules)
     return search_dimension(
         config, rank=adapter.rank, alpha=alpha, target=target, target_modules=adapter.modules
     )
@@ -133,16 +131,19 @@ def _memory(
     sequences: int,
 ) -> dict[str, int]:
     """Bytes of one engine by what they are for."""
-    size = model_size(config)
     together = min(sequences, _together(spec))
-    # Engines of a method that moves all weights hold one adapter at a time.
-    population = 0 if spec.moves_weights else dimension * (spec.search.population + 1)
-    parts = {
-        "base": size.weight_bytes(spec.engine.precision),
-        "adapter": 2.0 * size.adapter_parameters(adapter.rank, adapter.modules),
-        "population": 4.0 * population,
-        "kv_cache": size.cache_bytes(together * (PROMPT_TOKENS + spec.rollout.max_tokens)),
-    }
+    parts = essa_memory(
+        read_shape(config),
+        precision=spec.engine.precision,
+        rank=adapter.rank,
+        modules=adapter.modules,
+        dimension=dimension,
+        population=spec.search.population,
+        cached_tokens=together * (PROMPT_TOKENS + spec.rollout.max_tokens),
+    )
+    if spec.moves_weights:
+        # These engines hold one adapter at a time.
+        parts["population"] = 0.0
     return {name: int(value) for name, value in parts.items()}
 
 
@@ -153,46 +154,21 @@ def _trainer_memory(
     method = spec.method
     if not isinstance(method, GrpoMethod):
         return {}
-    size = model_size(config)
-    weights = size.adapter_parameters(adapter.rank, adapter.modules)
+    shape = read_shape(config)
+    weights = shape.lora_parameters(adapter.rank, adapter.modules)
     trained = _dimension(spec, config, adapter)
     together = min(method.micro_batch, method.mini_batch or _sequences(spec))
-    vocabulary = (config.get("text_config") or config)["vocab_size"]
     # A reference for the KL divergence is one more adapter.
     copies = 2 if method.kl_coefficient else 1
     parts = {
-        "base": size.weight_bytes(_TRAINED_ON[method.precision]),
+        "base": shape.weight_bytes(_TRAINED_ON[method.precision]),
         "adapter": 4.0 * weights * copies,
         "gradient": 4.0 * trained,
         "optimizer": _STATE_BYTES[method.optimizer] * trained,
         # The logits of all answer tokens, and their gradient.
-        "logits": 2 * 4.0 * together * spec.rollout.max_tokens * vocabulary,
+        "logits": 2 * 4.0 * together * spec.rollout.max_tokens * shape.vocabulary,
     }
     return {name: int(value) for name, value in parts.items()}
-
-
-def base_config(path: str, cache_dir: Path) -> dict[str, Any] | None:
-    """The configuration of a base model, if it lies on this machine."""
-    for place in _config_places(path, cache_dir):
-        try:
-            found = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
-
-
-def _config_places(path: str, cache_dir: Path) -> list[Path]:
-    places = [Path(path).expanduser() / _CONFIG]
-    name = path.removeprefix("package:").rstrip("/")
-    if _PLAIN_NAME.fullmatch(name):
-        # A base that was prepared lies in a folder of the cache that begins with its name.
-        short = name.rpartition("/")[2]
-        places += sorted(cache_dir.glob(f"models/{short}-bf16-*/{_CONFIG}"))
-        hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
-        places += sorted(hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/{_CONFIG}"))
-    return places
 
 
 def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
