@@ -5,19 +5,20 @@ import { el } from "../dom.js";
 import { lineChart } from "./components.js";
 
 const SYNC = "training";
+const SHARE = (min, max) => [0, Math.max(0.05, (max ?? 0) * 1.1)];
 
 const CHARTS = [
   { title: "Loss", lines: ["training loss"], note: "Of the policy, averaged over the updates of a step. It is near 0 by construction; its sign says little." },
   { title: "Gradient norm", lines: ["training grad_norm"], note: "Before clipping. Zero where no group had answers of different scores." },
   { title: "Entropy", lines: ["training entropy"], note: "Of the next token, in nats. Where it falls to 0, answers of a group are all alike." },
   { title: "KL divergence", lines: ["training kl"], note: "From the warm start, in nats a token." },
-  { title: "Clipped ratios", lines: ["training clip_ratio"], note: "Share of tokens whose probability ratio was clipped; 0 with one update a step." },
-  { title: "Groups without signal", lines: ["training groups_without_signal_frac"], note: "Share of prompts whose answers all have one score, and teach nothing." },
-  { title: "Unfinished answers", lines: ["training unfinished_frac"], note: "Share of answers cut off at rollout.max_tokens." },
+  { title: "Clipped ratios", lines: ["training clip_ratio"], note: "Share of tokens whose probability ratio was clipped; 0 with one update a step.", range: SHARE },
+  { title: "Groups without signal", lines: ["training groups_without_signal_frac"], note: "Share of prompts whose answers all have one score, and teach nothing.", range: SHARE },
+  { title: "Unfinished answers", lines: ["training unfinished_frac"], note: "Share of answers cut off at rollout.max_tokens.", range: SHARE },
   { title: "Answer length", lines: ["training mean_length"], note: "Mean tokens of an answer." },
-  { title: "Learning rate", lines: ["training learning_rate"], note: "At the end of the step." },
+  { title: "Learning rate", lines: ["training learning_rate"], note: "Averaged over the updates of a step." },
   { title: "Step norm", lines: ["step_norm"], note: "How far the adapter's weights moved in the step." },
-  { title: "Distance from start", lines: ["distance"], note: "Of the adapter's weights from the warm start; 1 is the size of a factor's weights." },
+  { title: "Distance from start", lines: ["distance"], note: "Of the adapter from the warm start; every weight counts in units of its factor's root mean square there." },
 ];
 
 /** See `CHART_TABS`. */
@@ -26,10 +27,10 @@ export function trainingTab({ history }) {
   const seconds = secondsChart(history);
   const charts = new Map();
   const update = () => {
-    for (const { title, lines, note } of CHARTS) {
+    for (const { title, lines, note, range } of CHARTS) {
       // A job without a KL coefficient has no divergence, and so on: no empty frames.
       if (!charts.has(title) && lines.some((name) => history.column(name).some((value) => value !== null))) {
-        charts.set(title, lineChart({ title, note, history, sync: SYNC, lines: lines.map((column) => ({ label: words(column), column, series: CHARTS.findIndex((one) => one.title === title) })) }));
+        charts.set(title, lineChart({ title, note, range, history, sync: SYNC, lines: lines.map((column) => ({ label: words(column), column, series: CHARTS.findIndex((one) => one.title === title) })) }));
         replaceOrdered(grid, charts);
       }
     }

@@ -394,7 +394,8 @@ def test_answers_are_sampled_from_the_base_or_from_the_adapter():
         assert found.scores.samples == 3 * len(ROWS)
     parameters = [item.parameters for item in pool.items]
     assert {one.temperature for one in parameters} == {0.7}
-    assert {one.seed for one in parameters} <= {5, 5 + 3 * 8}
+    # An item begins at a prompt, and so do its seeds.
+    assert min(one.seed for one in parameters) == 5
 
 
 def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(codec):
