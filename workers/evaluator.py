@@ -102,7 +102,7 @@ class PoolEvaluator(Evaluator):
         """Sample several answers a prompt and score every one.
 
         Args:
-            is_base: from the base; otherwise from the codec's candidate of zeros.
+            is_base: from the base; otherwise from the one candidate that the codec has.
             seed: of the sampling; None takes the evaluator's own.
         Raises:
             EvaluationError: not one answer could be scored.
@@ -124,7 +124,8 @@ class PoolEvaluator(Evaluator):
                 + describe_failures(sheet.failures)
             )
         scores = sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
-        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores)
+        components = {name: values[0] for name, values in sheet.sample_components.items()}
+        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores, components)
 
     def _roll_out(
         self,

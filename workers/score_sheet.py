@@ -24,7 +24,7 @@ class ScoreSheet:
     Args:
         rows: the batch.
         components: names of the reward's components.
-        samples: keep every sample's reward, for this many per prompt; 0 keeps means only.
+        samples: keep every sample's scores, for this many per prompt; 0 keeps means only.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class ScoreSheet:
         self.means = np.full(shape, np.nan)
         self.rewards = np.full((*shape, samples), np.nan)
         self.components = {name: np.full(shape, np.nan) for name in components}
+        self.sample_components = {name: np.full((*shape, samples), np.nan) for name in components}
         self.answers: list[list[list[Completion]]] = [[[] for _ in rows] for _ in range(candidates)]
         self.reference: dict[AnswerKey, tuple[float, ...]] = {}
         """Log-probabilities of answers under the base, where they were asked for."""
@@ -106,6 +107,8 @@ class ScoreSheet:
                 column[row, prompt] = _known_mean([result.components[name] for result in own])
             if own and self.rewards.shape[2]:
                 self.rewards[row, prompt] = values
+                for name, all_samples in self.sample_components.items():
+                    all_samples[row, prompt] = [result.components[name] for result in own]
 
     def result(self, rollout_s: float, reward_s: float) -> PopulationScores:
         """The scores as the coordinator sees them."""

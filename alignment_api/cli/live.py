@@ -101,7 +101,9 @@ class LiveView:
 
     def _generation_table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name in ("gen", "best", "mean", "worst", "validation", "sigma", "reliab.", "tok/s"):
+        is_search = self._generations[-1].sigma is not None
+        moves = ("sigma", "reliab.") if is_search else ("grad norm", "train s")
+        for name in ("gen", "best", "mean", "worst", "validation", *moves, "tok/s"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for event in self._generations:
@@ -113,12 +115,17 @@ class LiveView:
                 number(event.mean),
                 number(event.worst),
                 shown + ("*" if validation is not None and validation.is_best else ""),
-                "" if event.sigma is None else f"{event.sigma:.3g}",
-                "" if event.sigma is None else number(event.reliability, 2),
+                *_movement(event),
                 f"{event.tokens_per_s:.0f}",
                 duration(event.elapsed_s),
             )
         return table
+
+
+def _movement(event: GenerationEvent) -> tuple[str, str]:
+    if event.sigma is None:
+        return number(event.training.get("grad_norm")), f"{event.train_s:.1f}"
+    return f"{event.sigma:.3g}", number(event.reliability, 2)
 
 
 def _ladder_table(event: LadderEvent) -> Table:

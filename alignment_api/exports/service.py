@@ -15,6 +15,7 @@ from alignment_api.listing import ends
 from alignment_api.records.access import RecordedJob
 from alignment_api.settings import Settings
 from essa.errors import JobConflictError
+from essa.records.vectors import NOT_KEPT
 from essa.spec.export import ExportFormat, ExportSpec
 
 
@@ -111,6 +112,8 @@ class ExportService:
 def _check_state(job: RecordedJob, spec: ExportSpec) -> None:
     if spec.checkpoint is None:
         _require_success(job)
+    elif job.spec.moves_weights:
+        raise JobConflictError(f"checkpoint is {spec.checkpoint}: {NOT_KEPT}")
     elif spec.format is not ExportFormat.ADAPTER and not JobStatus(job.status).is_terminal:
         raise JobConflictError(
             f"job {job.id} is {job.status}; until it has ended, a generation can be exported as "
@@ -120,7 +123,7 @@ def _check_state(job: RecordedJob, spec: ExportSpec) -> None:
 
 def _require_success(job: RecordedJob) -> None:
     if job.status != JobStatus.SUCCEEDED:
+        other = "" if job.spec.moves_weights else "; a generation can be exported by `checkpoint`"
         raise JobConflictError(
-            f"job {job.id} is {job.status}; only a succeeded job has an adapter to "
-            "export; a generation can be exported by `checkpoint`"
+            f"job {job.id} is {job.status}; only a succeeded job has an adapter to export{other}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from sqlalchemy.engine import RowMapping
 
@@ -18,10 +18,26 @@ from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
 from essa.plan.memory import essa_memory
 from essa.plan.shape import read_shape
-from essa.spec import AdapterWarmStart, AlignmentJobSpec
+from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
+from essa.spec.grpo import GrpoMethod, OptimizerName
 
 PROMPT_TOKENS = 128
 """Assumed of a prompt; most of a sequence's memory is its answer."""
+
+_TRAINED_ON = {
+    "fp32": Precision.FP32,
+    "bf16": Precision.BF16,
+    "int8": Precision.INT8,
+    "nf4": Precision.INT4,
+}
+_STATE_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
+    "adamw_8bit": 2.0,
+    "paged_adamw_8bit": 2.0,
+    "lion": 4.0,
+    "lion_8bit": 1.0,
+    "sgd": 0.0,
+}
+"""Of an optimiser's state, per number that is trained; APOLLO's is at most this."""
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -56,8 +72,7 @@ def forecast(
         events: of these jobs.
     """
     warnings: list[str] = []
-    search, rollout = spec.search, spec.rollout
-    sequences = search.population * spec.batch_size * rollout.samples_per_prompt
+    sequences = _sequences(spec)
     estimate = Estimate(sequences=sequences, **_times(spec, sequences, earlier, events))
     config = base_config(spec.model.path, cache_dir)
     adapter = _adapter(spec)
@@ -69,18 +84,43 @@ def forecast(
     if config is None or adapter is None:
         return Forecast(None, estimate, warnings)
     try:
-        dimension = search_dimension(
-            config,
-            rank=adapter.rank,
-            alpha=search.alpha,
-            target=search.target,
-            target_modules=adapter.modules,
-        )
+        dimension = _dimension(spec, config, adapter)
         memory = _memory(spec, config, adapter, dimension, sequences)
+        trainer = _trainer_memory(spec, config, adapter)
     except EssaError as error:
         return Forecast(None, estimate, [*warnings, error.message])
-    known = {"memory": memory, "memory_bytes": sum(memory.values())}
+    if trainer:
+        warnings.append(
+            "beside the engines, a process that trains needs the memory of the base, adapter, "
+            f"optimiser and logits, {sum(trainer.values()) / 1e9:.2f} GB; its activations are not "
+            "reckoned: lower method.micro_batch where they do not fit"
+        )
+    known = {
+        "memory": memory,
+        "memory_bytes": sum(memory.values()),
+        "trainer_memory": trainer,
+    }
     return Forecast(dimension, estimate.model_copy(update=known), warnings)
+
+
+def _sequences(spec: AlignmentJobSpec) -> int:
+    """Completions of one generation."""
+    if isinstance(spec.method, GrpoMethod):
+        return spec.batch_size * spec.method.group_size
+    return spec.search.population * spec.batch_size * spec.rollout.samples_per_prompt
+
+
+def _dimension(spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape) -> int:
+    """Numbers that are searched or trained."""
+    alpha, target = spec.search.alpha, spec.search.target
+    if isinstance(spec.method, GrpoMethod):
+        # Gradients on singular values take all of both factors.
+        alpha, target = 1.0, "weights" if spec.method.parameters == "lora" else "factors"
+    if target == "weights":
+        return read_shape(config).lora_parameters(adapter.rank, adapter.modules)
+    return search_dimension(
+        config, rank=adapter.rank, alpha=alpha, target=target, target_modules=adapter.modules
+    )
 
 
 def _memory(
@@ -101,6 +141,33 @@ def _memory(
         population=spec.search.population,
         cached_tokens=together * (PROMPT_TOKENS + spec.rollout.max_tokens),
     )
+    if spec.moves_weights:
+        # These engines hold one adapter at a time.
+        parts["population"] = 0.0
+    return {name: int(value) for name, value in parts.items()}
+
+
+def _trainer_memory(
+    spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape
+) -> dict[str, int]:
+    """Bytes of the process that trains, without activations; empty for a search."""
+    method = spec.method
+    if not isinstance(method, GrpoMethod):
+        return {}
+    shape = read_shape(config)
+    weights = shape.lora_parameters(adapter.rank, adapter.modules)
+    trained = _dimension(spec, config, adapter)
+    together = min(method.micro_batch, method.mini_batch or _sequences(spec))
+    # A reference for the KL divergence is one more adapter.
+    copies = 2 if method.kl_coefficient else 1
+    parts = {
+        "base": shape.weight_bytes(_TRAINED_ON[method.precision]),
+        "adapter": 4.0 * weights * copies,
+        "gradient": 4.0 * trained,
+        "optimizer": _STATE_BYTES[method.optimizer] * trained,
+        # The logits of all answer tokens, and their gradient.
+        "logits": 2 * 4.0 * together * spec.rollout.max_tokens * shape.vocabulary,
+    }
     return {name: int(value) for name, value in parts.items()}
 
 
@@ -133,13 +200,17 @@ def _times(
         other = stored_spec(row)
         if (other.model, other.engine) != (spec.model, spec.engine):
             continue
+        if isinstance(spec.method, GrpoMethod) and other.method != spec.method:
+            continue
         last = events.newest([row["id"]], ["generation"]).get((row["id"], "generation"))
         speed = finite(last.data.get("tokens_per_s")) if last else None
         if last is None or not speed:
             continue
-        made = other.search.population * other.batch_size * other.rollout.samples_per_prompt
+        made = _sequences(other)
         tokens = min(last.data["generated_tokens"] / made, spec.rollout.max_tokens)
-        generation_s = sequences * tokens / speed
+        # Passes of a like training take time by the completion.
+        train_s = (last.data.get("train_s") or 0.0) * sequences / made
+        generation_s = sequences * tokens / speed + train_s
         total_s = generation_s * spec.budget.generations
         if spec.budget.wall_s is not None:
             total_s = min(total_s, spec.budget.wall_s)

@@ -81,7 +81,10 @@ def list_checkpoints(
     after: After = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> CheckpointList:
-    """One checkpoint for each generation that was validated, newest first."""
+    """One checkpoint for each generation that was validated, newest first.
+
+    A job that moves all weights of its adapter keeps none but the result.
+    """
     return service.checkpoints(job_id, caller.project_id, limit, after)
 
 

@@ -13,7 +13,7 @@ from alignment_api.fine_tuning.schemas import (
 )
 from alignment_api.finite import finite
 from alignment_api.jobs.events import EventBatch, EventRepository
-from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.repository import JobRepository, stored_spec
 from alignment_api.jobs.schemas import JobEvent, JobStatus
 from alignment_api.listing import ends
 from alignment_api.store import Store
@@ -54,8 +54,13 @@ class JobEventService:
     def checkpoints(
         self, job_id: str, project_id: str, limit: int, after: str | None
     ) -> CheckpointList:
-        """One checkpoint for each generation that was validated, newest first."""
+        """One checkpoint for each generation that was validated, newest first.
+
+        None where all weights of an adapter move: those of single generations are not kept.
+        """
         row = self._jobs.get(job_id, project_id)
+        if stored_spec(row).moves_weights:
+            return CheckpointList(data=[], has_more=False)
         fitness = {
             event.data["generation"]: event.data["mean"]
             for event in self._events.of_type(job_id, "generation")

@@ -145,6 +145,8 @@ class Estimate(_Answer):
     """Of one engine: base, adapter, population and KV cache."""
     memory: dict[str, int] = {}
     """The same by what it is for."""
+    trainer_memory: dict[str, int] = {}
+    """Of the process that trains by gradients, by what it is for; activations are not in it."""
     sequences: int
     """Completions of one generation."""
     generation_s: float | None = None
@@ -160,7 +162,7 @@ class Validation(_Answer):
     is_valid: Literal[True] = True
     spec: dict[str, Any]
     dimension: int | None
-    """Numbers that would be searched."""
+    """Numbers that would be searched, or trained."""
     slots: int
     estimate: Estimate
     warnings: list[str]

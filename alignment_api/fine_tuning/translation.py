@@ -16,17 +16,26 @@ from alignment_api.fine_tuning.requests import (
 from alignment_api.graders.translation import GraderEndpoint, as_reward
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedMethod, EvolutionMethod
 from essa.spec.file import problem_error, validate_job
+from essa.spec.grpo import GrpoMethod
 from essa.spec.problem import Problem
 
-METHODS = ("evolution", "constrained_evolution", "reinforcement")
+METHODS = ("evolution", "constrained_evolution", "grpo", "reinforcement")
 
 _FILES = {"train": "training_file", "validation": "validation_file", "test": "test_file"}
 _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
 """Settings of `data` that a method's object holds."""
 _NOT_IN_METHOD = ("schema_version", "model", "data", "method", "integrations", "seed")
-_METHOD_FIELDS = tuple(name for name in ConstrainedMethod.model_fields if name != "type")
+_METHOD_FIELDS = {
+    kind: tuple(name for name in model.model_fields if name != "type")
+    for kind, model in (
+        ("evolution", EvolutionMethod),
+        ("constrained_evolution", ConstrainedMethod),
+        ("grpo", GrpoMethod),
+    )
+}
+"""Settings of the specification's `method` that the object of a method holds."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def _from_openai(request: OpenAiRequest, endpoint: GraderEndpoint | None) -> Job
     if request.hyperparameters:
         raise SpecError(
             "hyperparameters is not empty, and nothing here reads it; settings of a job stand in "
-            "method.evolution",
+            f"method.{request.method.type}",
             field="hyperparameters",
         )
     kind, given = _method(request)
@@ -108,19 +117,20 @@ def _method(request: OpenAiRequest) -> tuple[str, dict[str, Any] | Reinforcement
 
 def _raw_spec(request: OpenAiRequest, kind: str, content: dict[str, Any]) -> dict[str, Any]:
     """The specification as plain data, not yet validated."""
-    is_constrained = kind == "constrained_evolution"
+    # A reinforcement request is a search by default settings.
+    method: dict[str, Any] = {"type": kind if kind in _METHOD_FIELDS else "evolution"}
+    own = _METHOD_FIELDS[method["type"]]
     known = [name for name in AlignmentJobSpec.model_fields if name not in _NOT_IN_METHOD]
-    known += [*_OF_DATA, *(_METHOD_FIELDS if is_constrained else ())]
+    known += [*_OF_DATA, *own]
     unknown = [name for name in content if name not in known]
     if unknown:
         fix = f"no such setting; method.{kind} takes {', '.join(sorted(known))}"
         raise problem_error([Problem(f"method.{kind}.{name}", None, fix) for name in unknown])
     files = {name: getattr(request, field) for name, field in _FILES.items()}
     data = {name: {"file_id": file_id} for name, file_id in files.items() if file_id is not None}
-    method = {"type": "constrained_evolution" if is_constrained else "evolution"}
     raw: dict[str, Any] = {"name": request.suffix or AlignmentJobSpec.model_fields["name"].default}
     for name, value in content.items():
-        part = data if name in _OF_DATA else method if name in _METHOD_FIELDS else raw
+        part = data if name in _OF_DATA else method if name in own else raw
         part[name] = value
     raw |= {"model": {"path": request.model}, "data": data, "method": method}
     if request.integrations:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from alignment_api.records.schemas import Rollout, RolloutPage
@@ -132,6 +131,9 @@ def _count(file: RolloutFile, condition: pc.Expression) -> int:
 
 def _scan(path: Path, ask: Any, condition: pc.Expression | None, columns: list[str] | None) -> Any:
     """Ask a scanner of one file; None where the file has gone."""
+    # Here: where pandas is installed, as the extra `baseline` does, it comes along, 50 MB of it.
+    import pyarrow.dataset as ds
+
     try:
         # The search next door needs the cores more.
         scanner = ds.dataset(path, format="parquet").scanner(

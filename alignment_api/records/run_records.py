@@ -11,7 +11,7 @@ from essa.errors import JobConflictError
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import PARTS, read_spectrum
 from essa.records.timeline import read_timeline
-from essa.records.vectors import kept_generations, read_vector
+from essa.records.vectors import NOT_KEPT, kept_generations, read_vector
 from essa.types import FloatArray
 
 _DIGITS = 5
@@ -27,6 +27,8 @@ def singular_values(job: RecordedJob, generation: int | None) -> SingularValues:
         JobConflictError: the job has no vectors, or not yet.
         RecordNotFoundError: none of this generation.
     """
+    if job.spec.moves_weights:
+        raise JobConflictError(f"job {job.id} has no singular values of generations: {NOT_KEPT}")
     generations = kept_generations(job.run_dir)
     basis = job.run_dir / BASIS_FILE
     if not generations or not basis.exists():

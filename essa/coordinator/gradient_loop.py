@@ -16,6 +16,7 @@ from essa.coordinator.loop import Outcome
 from essa.coordinator.method import make_objective
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.coordinator.stopping import eta_s
+from essa.coordinator.watched_evaluator import shifted
 from essa.data import JobData, draw_batch
 from essa.ports import (
     Clock,
@@ -143,6 +144,7 @@ class GradientCoordinator:
     def _roll_out(self, news: TrainerNews, number: int) -> GroupRollouts:
         spec, method, state = self._spec, self._method, self._state
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
+        began_s = self._examiner.elapsed_s
         rollouts = self._sampler.sample(
             news.vector,
             batch,
@@ -153,7 +155,8 @@ class GradientCoordinator:
         )
         state.tokens += rollouts.scores.tokens
         state.samples += rollouts.scores.samples
-        self._recorder.rollouts("train", number, batch, rollouts.scores)
+        self._recorder.rollouts("train", number, batch, rollouts.by_sample())
+        self._recorder.work("train", number, shifted(rollouts.scores.spans, began_s))
         self._examiner.tell_failures(rollouts.scores)
         self._examiner.tell_once("records_not_written", self._recorder.failure())
         return rollouts

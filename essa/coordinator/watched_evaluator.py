@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from essa.coordinator.state import RunState
 from essa.ports import Evaluator, Recorder
-from essa.types import EvaluationKind, FloatArray, PopulationScores, Row
+from essa.types import EvaluationKind, FloatArray, PopulationScores, Row, WorkSpan
 
 
 class WatchedEvaluator(Evaluator):
@@ -50,12 +50,13 @@ class WatchedEvaluator(Evaluator):
         scores = self._evaluator.evaluate(vectors_N_D, rows, with_base=with_base, label=label)
         self._state.tokens += scores.tokens
         self._state.samples += scores.samples
-        self._recorder.work(
-            self._kind,
-            self._generation,
-            tuple(
-                span._replace(started_s=began_s + span.started_s, ended_s=began_s + span.ended_s)
-                for span in scores.spans
-            ),
-        )
+        self._recorder.work(self._kind, self._generation, shifted(scores.spans, began_s))
         return scores
+
+
+def shifted(spans: Iterable[WorkSpan], began_s: float) -> tuple[WorkSpan, ...]:
+    """Spans of an evaluation that began so long after the job, in seconds since the job's start."""
+    return tuple(
+        span._replace(started_s=began_s + span.started_s, ended_s=began_s + span.ended_s)
+        for span in spans
+    )

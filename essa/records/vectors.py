@@ -12,6 +12,10 @@ from essa.parametrize.storage import write_file
 from essa.types import FloatArray
 
 FOLDER = "vectors"
+NOT_KEPT = (
+    "the method of the job moves all weights of the adapter, and those of single generations are "
+    "not kept; the adapter that validation picked is there once the job has succeeded"
+)
 _SUFFIX = ".npy"
 
 

@@ -12,3 +12,16 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+class SettingError(ValueError):
+    """A setting that does not go with others, told where it stands.
+
+    For validators of a whole specification: what pydantic knows of their errors is no place.
+    """
+
+    def __init__(self, field: str, value: object, fix: str) -> None:
+        super().__init__(f"{field} is {value!r}, which {fix}")
+        self.field = field
+        self.value = value
+        self.fix = fix

@@ -61,8 +61,9 @@ class GrpoMethod(SpecModel):
     """Completions per forward and backward pass: memory against speed."""
     learning_rate: Positive = 2e-4
     optimizer: OptimizerName = "adamw"
-    """8-bit ones are bitsandbytes'; lion, adamp, exadam and apollo (full rank of the gradient, or
-    `apollo_mini`, rank 1) are pytorch-optimizer's."""
+    """8-bit ones are bitsandbytes'; lion, adamp and exadam pytorch-optimizer's. `apollo` has a step
+    size for every channel of a factor, `apollo_mini` one for a factor, from gradients projected to
+    rank 1."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     max_grad_norm: Positive = 1.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"

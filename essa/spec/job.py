@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from essa.spec.base import SpecModel
+from essa.spec.base import SettingError, SpecModel
 from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
@@ -120,15 +120,18 @@ class AlignmentJobSpec(SpecModel):
             return self
         batch = models_in(self.reward, BatchMetric)
         for part in batch:
-            raise ValueError(
-                f"method.type is grpo, which needs a score for every completion, but the reward "
-                f"has {part.type}, a metric of the whole batch; score completions one by one, or "
-                "use method.type evolution"
+            raise SettingError(
+                "reward",
+                part.type,
+                "is a metric of the whole batch, and method.type grpo needs a score for every "
+                "completion; score completions one by one, or use method.type evolution",
             )
         if isinstance(self.reward, CompositeReward) and self.reward.normalize == "running":
-            raise ValueError(
-                "reward.normalize is running, which is for populations; with method.type grpo "
-                "set it to none: advantages are normalised within their group"
+            raise SettingError(
+                "reward.normalize",
+                "running",
+                "is for populations; with method.type grpo set it to none: advantages are "
+                "normalised within their group",
             )
         return self
 
@@ -144,9 +147,11 @@ class AlignmentJobSpec(SpecModel):
             ("micro_batch", micro, mini, "method.mini_batch"),
         ):
             if whole % size:
-                raise ValueError(
-                    f"method.{name} is {size}, which does not divide the {whole} completions of "
-                    f"{of}; set it to {math.gcd(size, whole)}"
+                raise SettingError(
+                    f"method.{name}",
+                    size,
+                    f"does not divide the {whole} completions of {of}; set it to "
+                    f"{math.gcd(size, whole)}",
                 )
         return self
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from essa.spec.base import SettingError
 from essa.spec.remedy import remedy
 
 _REQUEST_PARTS = ("body.", "query.", "path.", "header.")
@@ -50,8 +51,10 @@ def problems_of(errors: Sequence[Mapping[str, Any]], raw: Any) -> list[Problem]:
     for error in errors:
         if _is_echo(error):
             continue
-        field = _written_path(error, raw)
-        problem = Problem(field, _shown_value(error), remedy(error))
+        problem = _told_by_setting(error) or Problem(
+            _written_path(error, raw), _shown_value(error), remedy(error)
+        )
+        field = problem.field
         earlier = found.get(field)
         if earlier is None:
             found[field] = problem
@@ -59,6 +62,13 @@ def problems_of(errors: Sequence[Mapping[str, Any]], raw: Any) -> list[Problem]:
             # Branches of a plain union, such as `auto` or a number, fail one by one.
             found[field] = replace(earlier, fix=f"{earlier.fix}, or {problem.fix}")
     return list(found.values())
+
+
+def _told_by_setting(error: Mapping[str, Any]) -> Problem | None:
+    cause = (error.get("ctx") or {}).get("error")
+    if not isinstance(cause, SettingError):
+        return None
+    return Problem(cause.field, cause.value, cause.fix)
 
 
 def _is_echo(error: Mapping[str, Any]) -> bool:

@@ -44,8 +44,8 @@ def declared(*extras: str) -> list[Requirement]:
 @pytest.mark.parametrize(
     ("profile", "extras"),
     [
-        ("cpu", ("engines", "rewards", "plots", "dev")),
-        ("gpu", ("engines", "gpu", "rewards", "plots", "dev")),
+        ("cpu", ("engines", "baseline", "rewards", "plots", "dev")),
+        ("gpu", ("engines", "baseline", "gpu", "rewards", "plots", "dev")),
     ],
 )
 def test_every_declared_dependency_is_pinned_within_its_range(profile, extras) -> None:
@@ -88,5 +88,5 @@ def test_make_installs_the_lock(target, profile, tmp_path) -> None:
 def test_notices_name_every_declared_dependency() -> None:
     notices = (ROOT / "THIRD_PARTY_NOTICES.md").read_text().lower()
     words = set(re.findall(r"[a-z0-9][a-z0-9._-]*", notices))
-    for requirement in declared("engines", "gpu", "dev"):
+    for requirement in declared("engines", "baseline", "gpu", "dev"):
         assert requirement.name.lower() in words, f"no notice for {requirement.name}"

@@ -149,9 +149,8 @@ def test_many_sendings_at_once_make_one_job(
     store.close()
 
 
-def test_a_dry_run_tells_what_the_job_would_be_and_queues_nothing(
-    client: TestClient, home: Path
-) -> None:
+def save_config(home: Path) -> Path:
+    """A folder with what the service reads of a base."""
     model = home / "model"
     model.mkdir(parents=True)
     sizes = {
@@ -163,6 +162,13 @@ def test_a_dry_run_tells_what_the_job_would_be_and_queues_nothing(
         "vocab_size": 1000,
     }
     (model / "config.json").write_text(json.dumps(sizes))
+    return model
+
+
+def test_a_dry_run_tells_what_the_job_would_be_and_queues_nothing(
+    client: TestClient, home: Path
+) -> None:
+    model = save_config(home)
     body = job_spec(home, model={"path": str(model)})
     answer = client.post(JOBS, json=body, params={"validate_only": "true"})
     assert answer.status_code == 200, answer.text
@@ -175,6 +181,46 @@ def test_a_dry_run_tells_what_the_job_would_be_and_queues_nothing(
     assert found["spec"]["search"]["population"] == 16
     assert found["warnings"] == []
     assert count(client) == 0
+
+
+ADAPTER_WEIGHTS = 3 * 8 * (64 + 64 + 64 + 32 + 64 + 32 + 64 + 64)
+"""Layers x rank x widths of q, k, v and o."""
+
+
+@pytest.mark.parametrize(
+    ("method", "dimension", "state_bytes"),
+    [
+        ({}, ADAPTER_WEIGHTS, 8),
+        ({"optimizer": "lion_8bit"}, ADAPTER_WEIGHTS, 1),
+        ({"parameters": "singular_values"}, 3 * 4 * 2 * 8, 8),
+    ],
+)
+def test_a_dry_run_of_a_training_tells_the_trainers_memory_and_what_is_not_in_it(
+    client: TestClient,
+    home: Path,
+    method: dict[str, Any],
+    dimension: int,
+    state_bytes: int,
+) -> None:
+    method = {"type": "grpo", "group_size": 4, "kl_coefficient": 0.1, **method}
+    body = job_spec(home, model={"path": str(save_config(home))}, method=method)
+    found = client.post(JOBS, json=body, params={"validate_only": "true"}).json()
+    assert found["dimension"] == dimension
+    estimate = found["estimate"]
+    assert estimate["sequences"] == 32 * 4
+    assert estimate["memory"]["population"] == 0
+    trainer = estimate["trainer_memory"]
+    # The adapter that is trained, and the one that the divergence is from.
+    assert trainer["adapter"] == 2 * 4 * ADAPTER_WEIGHTS
+    assert trainer["gradient"] == 4 * dimension
+    assert trainer["optimizer"] == state_bytes * dimension
+    assert trainer["logits"] == 2 * 4 * 16 * body_tokens(found) * 1000
+    (warning,) = found["warnings"]
+    assert "activations are not reckoned" in warning
+
+
+def body_tokens(validation: dict[str, Any]) -> int:
+    return validation["spec"]["rollout"]["max_tokens"]
 
 
 def test_a_dry_run_says_what_it_cannot_know(client: TestClient, body: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.coordinator.loop import Coordinator
 from essa.data import JobData
+from essa.events import ValidationEvent
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
@@ -32,6 +33,7 @@ from essa.records.vectors import read_vector
 from essa.spec import AlignmentJobSpec
 from essa.testing import FakeClock, QuadraticEvaluator
 from essa.types import PopulationScores, Row
+from tests.integration.api_finished_jobs import add_finished_job, base_folder
 
 GENERATIONS, POPULATION, PROMPTS = 4, 6, 5
 VALIDATION, TEST = 7, 8
@@ -334,6 +336,35 @@ def test_singular_values_that_are_not_there_are_refused_with_the_reason(recorded
 # -- timeline, metrics, compare -------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": {"type": "grpo"}}, {"search": {"type": "snes", "target": "weights"}}],
+    ids=["grpo", "weights"],
+)
+def test_a_job_that_moves_all_weights_says_that_none_of_single_generations_are_kept(
+    tmp_path, changes
+):
+    settings = Settings(home=tmp_path, auth="off")
+    store = Store(settings.store_url)
+    project = KeyRepository(store).ensure_project()
+    base = base_folder(tmp_path)
+    job_id = add_finished_job(store, settings, base, project_id=project, **changes)
+    validated = ValidationEvent(generation=1, score=0.5, ci95=(0.4, 0.6), is_best=True)
+    EventRepository(store).append(job_id, validated)
+    store.close()
+    with TestClient(create_app(settings)) as client:
+        path = f"/v1/fine_tuning/jobs/{job_id}"
+        assert client.get(f"{path}/checkpoints").json()["data"] == []
+        asked = [
+            client.get(f"{path}/singular_values"),
+            client.get(f"{path}/export", params={"checkpoint": 1}),
+            client.post(f"{path}/exports", json={"format": "merged", "checkpoint": 1}),
+        ]
+    for answer in asked:
+        assert answer.status_code == 409, answer.text
+        assert "moves all weights" in answer.json()["error"]["message"]
+
+
 def test_the_timeline_has_every_item_once_and_can_be_followed(recorded):
     whole = recorded.get(f"jobs/{recorded.job}/timeline")
     assert whole["engines"] == [0, 1]
@@ -442,7 +473,7 @@ def test_reading_records_loads_no_engine(recorded):
         "run_dir = Path(sys.argv[1])\n"
         "page = find_rollouts(run_dir, RolloutFilter(text='answer'), -1, 5)\n"
         f"read_spectrum(run_dir / '{BASIS_FILE}')\n"
-        "heavy = {'torch', 'ray', 'vllm', 'transformers', 'peft', 'pandas'}\n"
+        "heavy = {'torch', 'ray', 'vllm', 'transformers', 'peft'}\n"
         "import json; print(json.dumps([len(page.data), sorted(heavy & set(sys.modules))]))"
     )
     command = [sys.executable, "-c", code, str(recorded.run_dir)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,23 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from essa.errors import JobCancelledError
+import pyarrow.parquet as pq
+
+from essa.errors import JobCancelledError, JobConflictError
 from essa.events import Event, GenerationEvent, ResultEvent, ValidationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.ports import RunControl
+from essa.records.timeline import read_timeline
 from essa.spec import AlignmentJobSpec
+from essa.spec.export import ExportSpec
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
+from workers import runner
+from workers.cluster import ray_cluster
+from workers.export.card import model_card
+from workers.export.source import RunSource
+from workers.placement import Node
 from workers.runner import run_alignment_job
 
 pytestmark = pytest.mark.engine
@@ -49,6 +60,18 @@ def grpo_job(folder: Path, model: Path, adapter: Path, **method: object) -> Alig
     spec["budget"] = {"generations": STEPS}
     spec["rollout"] = {"max_tokens": 6}
     return AlignmentJobSpec.model_validate(spec)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Node]]:
+    """One local cluster for all runs: to start one takes longer than a run."""
+    with ray_cluster() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def one_cluster(nodes, monkeypatch):
+    monkeypatch.setattr(runner, "ray_cluster", lambda: nullcontext(nodes))
 
 
 def run(
@@ -101,6 +124,21 @@ def test_a_job_trains_and_exports_what_validation_picked_and_resumes_where_it_wa
     trained = read_adapter(whole / "run" / "adapter")
     start = read_adapter(adapter)
     assert [one.name for one in trained.modules] == [one.name for one in start.modules]
+    run_dir = whole / "run"
+    rows = pq.read_table(run_dir / "rollouts" / "train-000001.parquet").to_pylist()
+    assert len(rows) == 4 * 8
+    assert {one["candidate"] for one in rows} == set(range(8))
+    scores = {None if one["score"] is None else float(one["score"]) for one in rows}
+    assert scores <= {0.0, 1.0}
+    works = [(one.kind, one.generation) for one in read_timeline(run_dir)]
+    assert [one for one in works if one[0] == "train"] == [("train", n) for n in range(1, 5)]
+    card = model_card(RunSource(run_dir), ExportSpec())
+    assert "GRPO, as TRL's GRPOTrainer does it (adamw, 8 completions a prompt)" in card
+    assert "trained all weights of the adapter" in card
+    assert "Rollouts ran on fp32, gradients went through fp32" in card
+    assert "evolution" not in card.split("## Specification")[0]
+    with pytest.raises(JobConflictError, match="moves all weights"):
+        model_card(RunSource(run_dir), ExportSpec(checkpoint=2))
 
     first = RecordingSink()
     with pytest.raises(JobCancelledError):

@@ -54,7 +54,7 @@ class TrainerBuild:
 class Experience:
     """One round of rollouts; G completions in a row belong to one prompt.
 
-    Scores are None where missing.
+    Scores are None where missing; a completion may be empty, and is where its rollout failed.
     """
 
     prompt_ids: list[list[int]]

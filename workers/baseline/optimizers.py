@@ -1,4 +1,4 @@
-"""Optimisers by name, from torch, bitsandbytes and pytorch-optimizer."""
+"""Optimisers by name, from torch, bitsandbytes, pytorch-optimizer, and APOLLO of our own."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _PLACES: dict[str, tuple[str, str, str]] = {
     "lion": ("pytorch_optimizer", "Lion", "pytorch-optimizer"),
     "adamp": ("pytorch_optimizer", "AdamP", "pytorch-optimizer"),
     "exadam": ("pytorch_optimizer", "EXAdam", "pytorch-optimizer"),
-    "apollo": ("pytorch_optimizer", "APOLLO", "pytorch-optimizer"),
-    "apollo_mini": ("pytorch_optimizer", "APOLLO", "pytorch-optimizer"),
+    "apollo": ("workers.baseline.apollo", "Apollo", "torch"),
+    "apollo_mini": ("workers.baseline.apollo", "Apollo", "torch"),
 }
-# Rank 1 and its scale, as in the paper of APOLLO (arXiv:2412.05270).
-_APOLLO_MINI = {"rank": 1, "scale": 128.0, "update_proj_gap": 200, "projection_type": "std"}
+_SETTINGS: dict[str, dict[str, Any]] = {"apollo_mini": {"rank": 1, "is_tensor_wise": True}}
 
 
 def make_optimizer(
@@ -47,16 +46,6 @@ def make_optimizer(
             f"method.optimizer is {name}, which needs {package}; install the extra `baseline`",
             field="method.optimizer",
         ) from error
-    group: dict[str, Any] = {"params": list(parameters)}
-    if name == "apollo_mini":
-        group |= _APOLLO_MINI
-        _let_checkpoints_hold_projectors()
-    return kind([group], lr=learning_rate, weight_decay=weight_decay)
-
-
-def _let_checkpoints_hold_projectors() -> None:
-    """A projector is part of the optimiser's state, and torch reads only classes it is told of."""
-    import torch
-    from pytorch_optimizer.optimizer.utils.galore import GaLoreProjector
-
-    torch.serialization.add_safe_globals([GaLoreProjector])
+    return kind(
+        list(parameters), lr=learning_rate, weight_decay=weight_decay, **_SETTINGS.get(name, {})
+    )

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError
 
@@ -54,10 +55,12 @@ class RemoteTrainer(GradientTrainer):
             rollouts.rows, rollouts.completions, rollouts.rewards_P_G, strict=True
         ):
             prompt = self._encode(row.prompt)
-            for completion, score in zip(answers, scores, strict=True):
+            for place, score in enumerate(scores):
+                # A prompt whose rollout failed has no answers.
+                answer = answers[place].token_ids if place < len(answers) else ()
                 experience.prompt_ids.append(prompt)
-                experience.completion_ids.append(list(completion.token_ids))
-                experience.scores.append(None if score != score else float(score))
+                experience.completion_ids.append(list(answer))
+                experience.scores.append(float(score) if np.isfinite(score) else None)
         return self._news(self._actor.step.remote(experience))
 
     def close(self) -> None:

@@ -119,11 +119,13 @@ class TrlRun:
             seed=build.seed,
             logging_steps=1,
             save_strategy="no",
-            save_total_limit=2,
+            # The job's own checkpoint falls back to the one before, and that needs ours.
+            save_total_limit=3,
             report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
+        exact = [(one, one.data) for one in model.parameters() if one.requires_grad]
         trainer = _Trainer(
             model=model,
             args=settings,
@@ -136,6 +138,9 @@ class TrlRun:
             callbacks=[_Watch(self)],
             rollout_func=self._roll_out,
         )
+        # TRL rounds an adapter over a quantised base to bfloat16, which swallows small updates.
+        for parameter, values in exact:
+            parameter.data = values
         trainer.remove_callback(PrinterCallback)
         trainer.build = build
         if method.parameters == "singular_values":
@@ -148,9 +153,23 @@ class TrlRun:
         experience = self._to_trainer.get()
         self._trained_from_s = time.monotonic()
         self._step += 1
+        # TRL wants a token at least of every completion; this one is masked.
+        filled = [
+            completion or prompt[-1:]
+            for prompt, completion in zip(
+                experience.prompt_ids, experience.completion_ids, strict=True
+            )
+        ]
         return {
             "prompt_ids": experience.prompt_ids,
-            "completion_ids": experience.completion_ids,
+            "completion_ids": filled,
+            # Without a score there is nothing to learn, and no token may count in an average.
+            "env_mask": [
+                [int(bool(completion) and score is not None)] * len(tokens)
+                for tokens, completion, score in zip(
+                    filled, experience.completion_ids, experience.scores, strict=True
+                )
+            ],
             # Used for corrections of TRL's own vLLM mode only.
             "logprobs": None,
             "score": experience.scores,

@@ -14,8 +14,9 @@ from essa.parametrize.adapter import CONFIG_FILE
 from essa.parametrize.adapter_config import largest_rank
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
-from essa.spec import Precision
+from essa.spec import AlignmentJobSpec, Precision
 from essa.spec.export import ExportFormat, ExportSpec
+from essa.spec.grpo import GrpoMethod
 from workers.export.card_tables import (
     cell,
     constraint_table,
@@ -38,6 +39,17 @@ _NO_INT8_ON_CPU = (
     "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base: take the INT4 base or the "
     "merged model there."
 )
+_SEARCHED = {
+    "factors": "the singular values of the adapter's A and B",
+    "product": "the singular values of the adapter's B A",
+    "weights": "all weights of the adapter",
+}
+_TRAINED = {
+    "lora": "all weights of the adapter",
+    "singular_values": "the singular values of the adapter's A and B, whose singular vectors stay",
+}
+_SEARCH_TAGS = ("evolution-strategies",)
+_METHOD_TAGS = {"grpo": ("grpo", "trl")}
 _RELATIONS = {
     ExportFormat.ADAPTER: "adapter",
     ExportFormat.MERGED: "finetune",
@@ -83,7 +95,7 @@ def _front_matter(provenance: Provenance, spec: ExportSpec) -> dict[str, Any]:
         "base_model_relation": _RELATIONS[spec.format],
         "library_name": "transformers" if is_merged else "peft",
         "pipeline_tag": "text-generation",
-        "tags": ["essa", "evolution-strategies", "lora"],
+        "tags": ["essa", *_METHOD_TAGS.get(provenance.job.method.type, _SEARCH_TAGS), "lora"],
     }
     if base.licence:
         front["license"] = base.licence
@@ -94,11 +106,19 @@ def _front_matter(provenance: Provenance, spec: ExportSpec) -> dict[str, Any]:
 
 def _summary(provenance: Provenance, spec: ExportSpec) -> str:
     kind = _KINDS[spec.format].format(base=cell(provenance.base.name), precision=spec.precision)
-    target = "A and B" if provenance.job.search.target == "factors" else "B A"
+    return f"{kind}. Made by ESSA Service {_made_how(provenance.job)}"
+
+
+def _made_how(job: AlignmentJobSpec) -> str:
+    if isinstance(job.method, GrpoMethod):
+        return (
+            "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
+            f"({job.method.optimizer}, {job.method.group_size} completions a prompt), trained "
+            f"{_TRAINED[job.method.parameters]}."
+        )
     return (
-        f"{kind}. Made by ESSA Service without gradients after a short warm start: an evolution "
-        f"strategy ({provenance.job.search.type}, {provenance.job.method.type}) searched the "
-        f"singular values of the adapter's {target}."
+        "without gradients after a short warm start: an evolution strategy "
+        f"({job.search.type}, {job.method.type}) searched {_SEARCHED[job.search.target]}."
     )
 
 
@@ -182,9 +202,16 @@ def _base(provenance: Provenance) -> str:
     revision = f", revision {cell(base.revision)}" if base.revision else ""
     return (
         f"{cell(base.name)}{revision}, SHA-256 of weights, configuration and tokenizer "
-        f"`{base.digest}`. The search ran on {provenance.searched.precision}; the adapter is meant "
+        f"`{base.digest}`. {_ran_on(provenance)}; the adapter is meant "
         f"for {provenance.served.precision}.\n\n{_licence(base)}"
     )
+
+
+def _ran_on(provenance: Provenance) -> str:
+    method, precision = provenance.job.method, provenance.searched.precision
+    if isinstance(method, GrpoMethod):
+        return f"Rollouts ran on {precision}, gradients went through {method.precision}"
+    return f"The search ran on {precision}"
 
 
 def _licence(base: BaseRecord) -> str:

@@ -13,7 +13,7 @@ from essa.events import ResultEvent
 from essa.parametrize.adapter import CONFIG_FILE, LoraAdapter, read_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.records.vectors import kept_generations, read_vector
+from essa.records.vectors import NOT_KEPT, kept_generations, read_vector
 from workers.export.provenance import FILE, Provenance, read_provenance
 
 RESULT_FILE = "result.json"
@@ -68,8 +68,8 @@ class RunSource:
         folder = self.run_dir / ADAPTER_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             raise JobConflictError(
-                f"{self.run_dir} has no adapter: the run has not ended well, or its adapter is "
-                "gone; a generation can be exported by its number"
+                f"{self.run_dir} has no adapter: the run has not ended well, or its adapter is gone"
+                + ("" if self._moves_weights else "; a generation can be exported by its number")
             )
         return folder
 
@@ -96,6 +96,8 @@ class RunSource:
         if checkpoint is None:
             _ = self.adapter_folder
             return
+        if self._moves_weights:
+            raise JobConflictError(f"checkpoint is {checkpoint}: {NOT_KEPT}")
         generations = kept_generations(self.run_dir)
         if not generations or not (self.run_dir / BASIS_FILE).is_file():
             raise JobConflictError(
@@ -107,3 +109,10 @@ class RunSource:
                 f"{generations[0]} to {generations[-1]}",
                 field="checkpoint",
             )
+
+    @property
+    def _moves_weights(self) -> bool:
+        try:
+            return self.provenance.job.moves_weights
+        except JobConflictError:  # not so far that it has written what it is
+            return False

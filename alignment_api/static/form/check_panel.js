@@ -81,10 +81,12 @@ function problemItem({ field, text }, form) {
 
 function forecast({ dimension, slots, estimate, warnings }) {
   const guess = estimate ?? {};
+  const trainer = Object.values(guess.trainer_memory ?? {});
   const rows = [
-    ["Numbers searched", dimension === null || dimension === undefined ? "not known yet" : dimension.toLocaleString("en")],
+    [trainer.length ? "Numbers trained" : "Numbers searched", dimension === null || dimension === undefined ? "not known yet" : dimension.toLocaleString("en")],
     ["Completions a generation", compact(guess.sequences)],
     ["Memory of an engine", bytes(guess.memory_bytes)],
+    trainer.length && ["Memory of the trainer, without activations", bytes(trainer.reduce((sum, one) => sum + one, 0))],
     ["Engine slots", slots],
     ["A generation takes", guess.generation_s ? duration(guess.generation_s) : "not known yet"],
     ["The search takes", guess.total_s ? duration(guess.total_s) : "not known yet"],

@@ -11,8 +11,19 @@ import { go, setQuery } from "../router.js";
  */
 export const CHART_TABS = [
   { name: "fitness", title: "Fitness", open: openFitness },
-  { name: "search", title: "Search", open: async (given) => (await import("./search_state.js")).searchTab(given) },
-  { name: "values", title: "Singular values", open: openSingularValues },
+  {
+    name: "search",
+    title: "Search",
+    open: async (given) => (await import("./search_state.js")).searchTab(given),
+    isShown: (job) => !isTraining(job),
+  },
+  {
+    name: "training",
+    title: "Training",
+    open: async (given) => (await import("./training.js")).trainingTab(given),
+    isShown: isTraining,
+  },
+  { name: "values", title: "Singular values", open: openSingularValues, isShown: (job) => !movesWeights(job) },
   {
     name: "constraints",
     title: "Constraints",
@@ -23,13 +34,24 @@ export const CHART_TABS = [
   { name: "workers", title: "Workers", open: openTimeline },
 ];
 
-async function openFitness({ jobId, history }) {
+function isTraining(job) {
+  return job.method.type === "grpo";
+}
+
+/** Whether all weights of the adapter move: those of single generations are not kept. */
+function movesWeights(job) {
+  return isTraining(job) || job.essa.spec.search?.target === "weights";
+}
+
+async function openFitness({ jobId, job, history }) {
   const { fitnessTab } = await import("./fitness.js");
   const onPick = (generation, candidate) => {
-    const query = new URLSearchParams({ set: "train", generation, ...(candidate === null ? {} : { candidate }) });
+    // A point of a training is a prompt; its answers are many.
+    const isCandidate = candidate !== null && !isTraining(job);
+    const query = new URLSearchParams({ set: "train", generation, ...(isCandidate && { candidate }) });
     go(`/jobs/${encodeURIComponent(jobId)}/completions?${query}`);
   };
-  return fitnessTab({ history, onPick });
+  return fitnessTab({ history, onPick, point: isTraining(job) ? "prompt" : "candidate" });
 }
 
 async function openSingularValues({ jobId, history, signal }) {

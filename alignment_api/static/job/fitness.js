@@ -19,28 +19,31 @@ const LINES = [
 ];
 const SYNC = "fitness";
 
-/** `onPick(generation, candidate)` is called for a click or Enter on a generation. */
-export function fitnessTab({ history, onPick }) {
+/**
+ * `onPick(generation, candidate)` is called for a click or Enter on a generation. `point` is what has
+ * a fitness: a candidate, or in a training a prompt, by the mean over its answers.
+ */
+export function fitnessTab({ history, onPick, point = "candidate" }) {
   const frame = chartFrame({
     title: "Fitness per generation",
-    note: "Every candidate a point. Drag to zoom, double-click for all; click a generation to read its completions. Keys: arrows, + − 0, Enter.",
+    note: `${point === "candidate" ? "Every candidate a point" : "Every prompt a point, the mean of its answers"}. Drag to zoom, double-click for all; click a generation to read its completions. Keys: arrows, + − 0, Enter.`,
   });
   const state = { parted: partings(history), pick: null };
   const plot = new Plot(frame.host, options(frame, history, state, onPick));
   frame.legend.setItems([
     { label: "generation" },
-    { label: "candidate", colour: "candidate", shape: "dot" },
+    { label: point, colour: "candidate", shape: "dot" },
     ...LINES.map((line) => ({
       ...line,
       onToggle: (isShown) => line.columns.forEach((column) => plot.toggle(column, isShown)),
     })),
   ]);
-  frame.setTable(["generation", ...COLUMNS, "candidates"], () => tableRows(history));
+  frame.setTable(["generation", ...COLUMNS, `${point}s`], () => tableRows(history));
   const below = componentCharts(history, SYNC);
   const update = () => {
     state.parted = partings(history);
     plot.setData([history.column("generation"), ...COLUMNS.map((name) => history.column(name))]);
-    frame.setSummary(summary(history, state.parted.text));
+    frame.setSummary(summary(history, state.parted.text, point));
     below.update();
   };
   update();
@@ -119,11 +122,11 @@ function spoken(history, row) {
   return `Generation ${at("generation")}: mean ${at("mean")}, best ${at("best")}, worst ${at("worst")}, validation ${at("validation")}.`;
 }
 
-function summary(history, parting) {
+function summary(history, parting, point) {
   const { last, bestValidation: best } = history;
   if (!last) return "No generation has finished yet.";
   const parts = [
-    `Generation ${last.generation}: mean ${number(last.mean)}, best ${number(last.best)}, ${history.points.count.toLocaleString("en")} candidates so far.`,
+    `Generation ${last.generation}: mean ${number(last.mean)}, best ${number(last.best)}, ${history.points.count.toLocaleString("en")} ${point}s so far.`,
     best && `Best validation ${interval(best.score, best.ci95)} at generation ${best.generation}.`,
     parting,
   ];

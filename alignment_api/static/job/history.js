@@ -5,8 +5,8 @@ import { PointCloud } from "../charts/points.js";
 
 const FIELDS = [
   "best", "mean", "worst", "sigma", "axis_ratio", "step_norm", "distance", "reliability",
-  "feasible_frac", "tokens_per_s", "generated_tokens", "rollout_s", "reward_s", "coordinator_s",
-  "elapsed_s",
+  "feasible_frac", "tokens_per_s", "generated_tokens", "rollout_s", "reward_s", "train_s",
+  "coordinator_s", "elapsed_s",
 ];
 
 /** Columns over generations; row n of every column belongs to `column("generation")[n]`. */
@@ -77,6 +77,9 @@ export class History {
     this.column("q75")[row] = q75;
     for (const [name, value] of Object.entries(event.components ?? {})) {
       this.column(`component ${name}`)[row] = finite(value);
+    }
+    for (const [name, value] of Object.entries(event.training ?? {})) {
+      this.column(`training ${name}`)[row] = finite(value);
     }
     this.#addConstraints("", row, event.constraints);
     this.points.add(generation, fitness);

@@ -31,6 +31,7 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunControl
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
+from essa.spec.grpo import GrpoMethod
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
 GENERATIONS, PAUSE_AFTER, EVERY = 24, 20, 4
@@ -57,6 +58,8 @@ def run_job(
     """Report a whole job."""
     if spec.name == "silent":
         return _when_told(run_dir, spec)
+    if isinstance(spec.method, GrpoMethod):
+        return _train(spec, run_dir, sink)
     rng = np.random.default_rng(spec.seed)
     codec = SingularValueCodec(AdapterBasis.decompose(_adapter(rng), "factors", 1.0))
     codec.basis.save(run_dir / BASIS_FILE)
@@ -73,6 +76,53 @@ def run_job(
     result = _result(spec)
     sink.emit(result)
     return result
+
+
+def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEvent:
+    """A job by gradients: no bases, no ladder, no vectors; its points are prompts."""
+    rng = np.random.default_rng(spec.seed)
+    with RunRecorder(run_dir, spec.evaluation) as recorder:
+        for step in range(GENERATIONS + 1):
+            if step:
+                scores = _scores(rng, spec.method.group_size, PROMPTS, step, spec)
+                recorder.rollouts("train", step, _rows(PROMPTS), scores)
+                recorder.work("train", step, _spans(step, spec.method.group_size))
+                sink.emit(_training_event(step, scores, spec))
+            if step % EVERY == 0:
+                found = _scores(rng, 1, 6, step, spec)
+                recorder.rollouts("validation", step, _rows(6), found)
+                sink.emit(_validation(step, spec))
+        recorder.rollouts("test", None, _rows(5), _scores(rng, 3, 5, GENERATIONS, spec))
+    result = _result(spec)
+    sink.emit(result)
+    return result
+
+
+def _training_event(step: int, scores: PopulationScores, spec: AlignmentJobSpec) -> GenerationEvent:
+    """What the loop of a training would say of these scores, one row for each answer of a group."""
+    groups = scores.rewards_N_P.mean(axis=0)
+    kl = {"kl": 0.002 * step} if spec.method.kl_coefficient else {}
+    return generation_event(step, scores, spec).model_copy(
+        update={
+            "fitness": groups.tolist(),
+            "best": float(groups.max()),
+            "worst": float(groups.min()),
+            "sigma": None,
+            "axis_ratio": None,
+            "reliability": None,
+            "constraints": [],
+            "train_s": 6.0,
+            "training": {
+                "loss": 0.01 * math.sin(step),
+                "grad_norm": 0.4 + 0.1 * math.cos(step),
+                "learning_rate": 2e-4,
+                "entropy": 2.0 * math.exp(-step / 20),
+                "clip_ratio": 0.0,
+                "groups_without_signal_frac": step / 100,
+                **kl,
+            },
+        }
+    )
 
 
 def _when_told(run_dir: Path, spec: AlignmentJobSpec) -> ResultEvent:
@@ -157,7 +207,7 @@ def _validation(generation: int, spec: AlignmentJobSpec) -> ValidationEvent:
 
 
 def _constraints(generation: int, spec: AlignmentJobSpec) -> list[ConstraintStatus]:
-    if spec.method.type == "evolution":
+    if spec.method.type != "constrained_evolution":
         return []
     length = 0.2 + generation / 40
     return [

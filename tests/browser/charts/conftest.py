@@ -41,6 +41,12 @@ def plain(service: Service) -> str:
     return finished(service, name="plain", seed=1)
 
 
+@pytest.fixture(scope="session")
+def trained(service: Service) -> str:
+    method = {"type": "grpo", "group_size": 8, "kl_coefficient": 0.01}
+    return finished(service, name="trained", method=method)
+
+
 @pytest.fixture
 def live(service: Service) -> Iterator[str]:
     """A job that stands still after some generations until its run folder has a file `go`."""

@@ -107,6 +107,26 @@ def test_constrained_evolution_holds_the_methods_own_settings_too() -> None:
     assert method.constraints[0].component == "short"
 
 
+def test_grpo_holds_the_methods_own_settings_too() -> None:
+    content = {
+        "reward": {"type": "sentiment"},
+        "preset": "paper",
+        "group_size": 4,
+        "optimizer": "lion",
+        "temperature": 0.9,
+        "rollout": {"max_tokens": 9},
+        "batch_size": 16,
+    }
+    found = read(request("grpo", content))
+    method = found.spec.method
+    assert (method.type, method.group_size, method.optimizer) == ("grpo", 4, "lion")
+    assert (method.learning_rate, method.mini_batch) == (1e-5, 64)
+    assert (found.spec.batch_size, found.spec.rollout.max_tokens) == (16, 9)
+    # The temperature of the method is that of training rollouts only.
+    assert (method.temperature, found.spec.rollout.temperature) == (0.9, 0)
+    assert found.kept["method"] == {"type": "grpo", "grpo": content}
+
+
 def test_reinforcement_is_a_grader_and_defaults() -> None:
     spec = read(graded(CHECK, batch_size=6, eval_interval=3, n_epochs="auto")).spec
     assert (spec.method.type, spec.search.type) == ("evolution", "sep_cma_es")
@@ -249,7 +269,7 @@ def test_a_model_that_grades_needs_an_endpoint() -> None:
         read(graded(SCORE), endpoint=None)
 
 
-@pytest.mark.parametrize("kind", ["grpo", "supervised", "dpo", "magic"])
+@pytest.mark.parametrize("kind", ["supervised", "dpo", "magic"])
 def test_a_method_that_is_not_offered_is_refused(kind: str) -> None:
     body = request(kind, {}) if kind != "magic" else request("evolution", {})
     body["method"]["type"] = kind
@@ -296,6 +316,53 @@ def test_a_method_that_is_not_offered_is_refused(kind: str) -> None:
             ),
             "hyperparameters",
             "method.evolution",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}}, hyperparameters={"n_epochs": 2}),
+            "hyperparameters",
+            "method.grpo",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}, "learning_rate": 0}),
+            "method.grpo.learning_rate",
+            "above 0",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}, "group_size": 1}),
+            "method.grpo.group_size",
+            "2 or more",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}, "optimizer": "sophia"}),
+            "method.grpo.optimizer",
+            "'adamw'",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}, "objective": "tone"}),
+            "method.grpo.objective",
+            "learning_rate",
+        ),
+        (
+            request(
+                "grpo", {"reward": {"type": "sentiment"}, "engine": {"kind": "vllm", "workers": 0}}
+            ),
+            "method.grpo.engine.workers",
+            "1 or more",
+        ),
+        (
+            request("evolution", {"reward": {"type": "sentiment"}, "learning_rate": 1e-4}),
+            "method.evolution.learning_rate",
+            "no such setting",
+        ),
+        (
+            request("grpo", {"reward": {"type": "sentiment"}, "mini_batch": 7}),
+            "method.grpo.mini_batch",
+            "7",
+        ),
+        (
+            request("grpo", {"reward": {"type": "corpus_bleu"}}),
+            "method.grpo.reward",
+            "corpus_bleu",
         ),
         (
             {"model": "m", "training_file": FILE, "method": {"type": "evolution"}},

@@ -32,6 +32,11 @@ GENERATION = GenerationEvent(
     distance=2, reliability=0.71, missing_scores=1, generated_tokens=900, tokens_per_s=612.4,
     rollout_s=1, reward_s=0, coordinator_s=0, elapsed_s=42, eta_s=83,
 )  # fmt: skip
+STEP = GENERATION.model_copy(
+    update={
+        "sigma": None, "reliability": None, "train_s": 12.34, "training": {"grad_norm": 0.4567},
+    }
+)  # fmt: skip
 LADDER = LadderEvent(
     rungs=[
         LadderRung(sigma=sigma, reliability=r, mean_fitness=0.2, best_fitness=0.4, fitness_std=0.1)
@@ -223,3 +228,16 @@ def test_event_streams_are_parsed_by_the_standards_rules() -> None:
         Message("7", "stage", "a\nb"),
         Message("", "message", "c"),
     ]
+
+
+def test_a_step_of_a_training_shows_its_gradient_and_not_a_search():
+    line = event_line(STEP)
+    assert "grad norm 0.457  train 12.3 s" in line
+    assert "sigma" not in line
+    console = console_of(is_terminal=True)
+    with LiveView(console) as view:
+        view.on_event(STEP)
+    text = text_of(console)
+    assert "grad norm" in text
+    assert "12.3" in text
+    assert "reliab." not in text

@@ -18,6 +18,7 @@ from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.sample import Need, Sample
 from reward.spec import CompositeReward
+from workers.baseline.weight_evaluator import Ones
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
 from workers.pool import ItemResult, WorkItem
@@ -375,3 +376,55 @@ def test_an_error_in_a_reward_ends_the_evaluation(codec, vectors):
 
     with pytest.raises(RuntimeError, match="a defect"):
         make_evaluator(LocalPool(), codec, Broken(None)).evaluate(vectors, ROWS)
+
+
+def test_answers_are_sampled_from_the_base_or_from_the_adapter():
+    pool = LocalPool()
+    evaluator = make_evaluator(pool, Ones(7))
+    base = evaluator.sample(ROWS, samples=3, temperature=0.7, label="", seed=5)
+    assert pool.populations == []
+    adapter = evaluator.sample(ROWS, samples=3, temperature=0.7, label="", is_base=False, seed=5)
+    (held,) = pool.populations
+    np.testing.assert_array_equal(held, np.ones((1, 7)))
+    for found, score in ((base, BASE_SCORE), (adapter, float(held.sum()))):
+        wanted = score + np.arange(3) + BONUS[:, None]
+        np.testing.assert_allclose(found.rewards_P_G, wanted, atol=1e-3)
+        np.testing.assert_allclose(found.scores.rewards_N_P, [wanted.mean(axis=1)], atol=1e-3)
+        assert [len(answers) for answers in found.completions] == [3] * len(ROWS)
+        assert found.scores.samples == 3 * len(ROWS)
+    parameters = [item.parameters for item in pool.items]
+    assert {one.temperature for one in parameters} == {0.7}
+    # An item begins at a prompt, and so do its seeds.
+    assert min(one.seed for one in parameters) == 5
+
+
+def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(codec):
+    reward = build_reward(
+        CompositeReward.model_validate(
+            {
+                "type": "composite",
+                "components": [
+                    {"name": "long", "reward": {"type": "length", "unit": "characters", "max": 9}},
+                    {"name": "two", "reward": {"type": "regex", "pattern": "^2"}},
+                ],
+            }
+        )
+    )
+    pool = LocalPool(capacity=1)
+    pool.fails = lambda item: "broken" if len(item.prompts[0]) == 2 else None
+    found = make_evaluator(pool, None, reward).sample(
+        ROWS, samples=2, temperature=1.0, label="", seed=1
+    )
+    assert found.completions[1] == []
+    assert np.isnan(found.rewards_P_G[1]).all()
+    whole = found.by_sample()
+    assert whole.rewards_N_P.shape == (2, len(ROWS))
+    assert whole.completions[1][1] == ""
+    assert whole.completions[1][0] == found.completions[0][1].text
+    kept = [n for n in range(len(ROWS)) if n != 1]
+    total = sum(whole.components.values())
+    np.testing.assert_allclose(whole.rewards_N_P[:, kept], total[:, kept])
+    for name, values in whole.components.items():
+        np.testing.assert_allclose(
+            values.mean(axis=0)[kept], found.scores.components[name][0, kept]
+        )
