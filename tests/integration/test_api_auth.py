@@ -118,6 +118,23 @@ def test_projects_do_not_see_each_others_jobs_and_files(
     assert file["id"] in refused.text
 
 
+@pytest.mark.parametrize("seconds", ["Infinity", "1e308", "0", "NaN"])
+def test_an_expiry_that_is_no_time_is_refused(
+    service: TestClient, admin: dict, seconds: str
+) -> None:
+    body = f'{{"name": "k", "expires_in_s": {seconds}}}'
+    headers = admin | {"Content-Type": "application/json"}
+    answer = service.post("/v1/organization/keys", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_in_s")
+    assert service.get("/v1/organization/keys", headers=admin).status_code == 200
+
+
+def test_a_project_cannot_be_named_like_the_id_of_another(service: TestClient, admin: dict) -> None:
+    body = {"name": "proj_default"}
+    answer = service.post("/v1/organization/projects", json=body, headers=admin)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+
+
 def test_a_revoked_key_ends_at_once(service: TestClient, admin: dict) -> None:
     key_id, headers = make_key(service, admin)
     assert service.get("/v1/organization/me", headers=headers).json()["key"]["id"] == key_id
