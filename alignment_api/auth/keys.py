@@ -74,7 +74,9 @@ class KeyRepository:
                 field="name",
             )
         # The default project has the same id everywhere, so that a store can be copied.
-        project_id = "proj_default" if name == DEFAULT_PROJECT else f"{_ID_PREFIX}{secrets.token_hex(8)}"
+        project_id = (
+            "proj_default" if name == DEFAULT_PROJECT else f"{_ID_PREFIX}{secrets.token_hex(8)}"
+        )
         values = {"id": project_id, "name": name, "created_at": time.time()}
         try:
             with self._store.change() as connection:
