@@ -84,6 +84,37 @@ def test_a_wrong_key_is_refused_and_not_shown_whole(service: TestClient, admin: 
     assert service.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/files", JOBS])
+@pytest.mark.parametrize("key", [None, "essa-wrong"])
+def test_the_body_of_a_stranger_is_not_read(
+    service: TestClient, path: str, key: str | None
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("the body was read")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    kind = b"multipart/form-data; boundary=x" if path == "/v1/files" else b"application/json"
+    headers = [(b"transfer-encoding", b"chunked"), (b"content-type", kind)]
+    if key is not None:
+        headers.append((b"authorization", f"Bearer {key}".encode()))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "client": ("10.0.0.1", 1),
+        "app": service.app,
+    }
+    service.portal.call(service.app, scope, receive, send)
+    assert sent[0]["status"] == 401
+
+
 def test_a_read_key_reads_and_does_nothing_else(
     service: TestClient, admin: dict, tmp_path: Path
 ) -> None:
