@@ -16,7 +16,7 @@ from alignment_api.auth import endpoints as auth_endpoints
 from alignment_api.auth.access import open_access
 from alignment_api.auth.audit import AuditRepository, AuditTrail
 from alignment_api.auth.keys import KeyRepository
-from alignment_api.body_limit import BodyLimit
+from alignment_api.body_limit import BodyLimit, KeyFirst
 from alignment_api.devices import find_devices
 from alignment_api.error_handlers import install_error_handlers
 from alignment_api.exports import endpoints as export_endpoints
@@ -70,8 +70,9 @@ def create_app(
     app.state.closing = threading.Event()
     app.state.on_first_key = on_first_key
     install_error_handlers(app)
+    app.add_middleware(KeyFirst)
     app.add_middleware(AuditTrail)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, settings=settings)
     observe_requests(app, settings)
     # Before the jobs: their ids are looked for under the same path.
     app.include_router(schema_endpoint.router)

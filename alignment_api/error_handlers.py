@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of `app` with the envelope."""
-    app.add_exception_handler(EssaError, _known_error)
+    app.add_exception_handler(EssaError, known_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unknown_error)
@@ -33,7 +33,8 @@ def envelope(status: int, message: str, code: str | None, param: str | None = No
     return JSONResponse(body.model_dump(), status_code=status)
 
 
-async def _known_error(request: Request, error: Exception) -> JSONResponse:
+async def known_error(request: Request, error: Exception) -> JSONResponse:
+    """The answer for an error of ours."""
     if not isinstance(error, EssaError):
         return await _unknown_error(request, error)
     status = status_of(error)

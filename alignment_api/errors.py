@@ -205,7 +205,11 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorEnvelope, "description": "The key may not do this."},
     404: {"model": ErrorEnvelope, "description": "No such object."},
     409: {"model": ErrorEnvelope, "description": "The object's state does not allow this."},
-    413: {"model": ErrorEnvelope, "description": "The body is larger than ESSA_MAX_UPLOAD_BYTES."},
+    413: {
+        "model": ErrorEnvelope,
+        "description": "The body is larger than ESSA_MAX_BODY_BYTES, or a "
+        "file than ESSA_MAX_UPLOAD_BYTES.",
+    },
     429: {"model": ErrorEnvelope, "description": "Too many requests; see Retry-After."},
     503: {"model": ErrorEnvelope, "description": "The store, the queue or a model does not work."},
 }

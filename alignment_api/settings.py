@@ -50,7 +50,9 @@ class Settings(BaseModel):
     request_burst: int = Field(default=300, ge=1)
     """Requests that one key may send at once after a pause."""
     max_upload_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Largest request body."""
+    """Largest file that can be uploaded, as the body of its request."""
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    """Largest body of every other request."""
     cancel_grace_s: float = Field(default=30.0, ge=0)
     """A cancelled job that is still there after this time is killed."""
     shutdown_grace_s: float = Field(default=15.0, ge=0)

@@ -67,11 +67,18 @@ class AccessControl:
             InvalidKeyError: no key, or none that is valid.
             RateLimitError: too many requests with this key, or too many wrong keys from an address.
         """
-        caller = self._everybody or self._identified(authorization, address)
+        caller = self.identified(authorization, address)
         self._count(caller.key_id or address)
         return caller
 
-    def _identified(self, authorization: str, address: str) -> Caller:
+    def identified(self, authorization: str, address: str) -> Caller:
+        """The same without counting the request of a valid key.
+
+        Raises:
+            InvalidKeyError, RateLimitError: as `caller` does for a wrong key.
+        """
+        if self._everybody is not None:
+            return self._everybody
         scheme, _, secret = authorization.partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret:

@@ -11,13 +11,15 @@ from sqlalchemy.engine import RowMapping
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alignment_api.errors import StoreError
+from alignment_api.errors import StoreError, UnstorableError
 from alignment_api.inference.requests import ASKING_ROUTES
 from alignment_api.store import Store
 from alignment_api.store.tables import audit
+from alignment_api.store.text import storable
 
 logger = logging.getLogger(__name__)
 
+_ADDRESS_CHARS = audit.c.address.type.length
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -80,12 +82,13 @@ def _record(request: Request, status: int) -> None:
         "project_id": caller.project_id if caller else None,
         "key_id": caller.key_id if caller else None,
         "request_id": request.state.request_id,
-        "action": f"{request.method} {request.url.path}",
+        # Both are a client's words, behind a proxy the address too; an entry must not fail on them.
+        "action": storable(f"{request.method} {request.url.path}"),
         "status": status,
-        "address": request.client.host if request.client else None,
+        "address": storable(request.client.host)[:_ADDRESS_CHARS] if request.client else None,
     }
     try:
         request.app.state.audit.add(**entry)
-    except StoreError:
+    except (StoreError, UnstorableError):
         # The answer has gone out; the log keeps what the store could not.
         logger.exception("not audited: %s", entry)

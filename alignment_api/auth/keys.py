@@ -23,6 +23,7 @@ from essa.errors import SpecError
 
 PREFIX = "essa-"
 DEFAULT_PROJECT = "default"
+_ID_PREFIX = "proj_"
 
 
 class Scope(StrEnum):
@@ -64,9 +65,18 @@ class KeyRepository:
 
         Raises:
             DuplicateError: there is one of this name.
+            SpecError: the name looks like the id of a project.
         """
+        if name.startswith(_ID_PREFIX):
+            raise SpecError(
+                f"the project's name is {name!r}; names that begin with {_ID_PREFIX} are ids, by "
+                "which projects are found too",
+                field="name",
+            )
         # The default project has the same id everywhere, so that a store can be copied.
-        project_id = "proj_default" if name == DEFAULT_PROJECT else f"proj_{secrets.token_hex(8)}"
+        project_id = (
+            "proj_default" if name == DEFAULT_PROJECT else f"{_ID_PREFIX}{secrets.token_hex(8)}"
+        )
         values = {"id": project_id, "name": name, "created_at": time.time()}
         try:
             with self._store.change() as connection:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from alignment_api.auth.keys import DEFAULT_PROJECT, Scope
 
 _Name = Field(min_length=1, max_length=80)
+# Infinity too is above it: a time that is none could not be shown, and with it no key at all.
+_LONGEST_S = 100 * 365 * 86_400
 
 
 class _Model(BaseModel):
@@ -46,7 +48,8 @@ class KeyRequest(_Model):
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.SUBMIT], min_length=1)
     project: str = DEFAULT_PROJECT
     """Name or id of its project."""
-    expires_in_s: float | None = Field(default=None, gt=0)
+    expires_in_s: float | None = Field(default=None, gt=0, le=_LONGEST_S)
+    """A hundred years at most; left out, the key does not expire."""
 
 
 class ApiKey(_Model):

@@ -13,9 +13,10 @@ from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
 from alignment_api.files.service import FileService
 
 JSONL = "application/jsonl"
+UPLOAD_ROUTE = "/v1/files"
 
 router = APIRouter(
-    prefix="/v1/files", tags=["files"], responses=responses(400, 401, 403, 413, 429, 503)
+    prefix=UPLOAD_ROUTE, tags=["files"], responses=responses(400, 401, 403, 413, 429, 503)
 )
 
 

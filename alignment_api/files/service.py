@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from alignment_api.files.repository import FileRepository
-from alignment_api.files.rows import read_rows
+from alignment_api.files.rows import count_rows
 from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
 from alignment_api.listing import ends
 from essa.errors import DataError
@@ -38,7 +38,7 @@ class FileService:
         partial = self._folder / f".{file_id}.part"
         try:
             size, digest = _copy(stream, partial)
-            rows = len(read_rows(partial, name=filename))
+            rows = count_rows(partial, name=filename)
             os.replace(partial, self._place(file_id))
         finally:
             partial.unlink(missing_ok=True)
@@ -51,7 +51,11 @@ class FileService:
             sha256=digest,
             created_at=int(time.time()),
         )
-        self._repository.add(file, project_id)
+        try:
+            self._repository.add(file, project_id)
+        except BaseException:
+            self._place(file_id).unlink(missing_ok=True)
+            raise
         return file
 
     def get(self, file_id: str, project_id: str) -> DataFile:

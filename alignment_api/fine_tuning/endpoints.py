@@ -41,7 +41,8 @@ async def _identity(
 ) -> RequestIdentity:
     content = request.url.path.encode() + b"\n" + await request.body()
     retries = x_stainless_retry_count or ""
-    is_retry = retries.isascii() and retries.isdigit() and int(retries) > 0
+    # Not as a number: Python reads none of thousands of digits.
+    is_retry = retries.isascii() and retries.isdigit() and retries.strip("0") != ""
     return RequestIdentity(hashlib.sha256(content).hexdigest(), idempotency_key, is_retry)
 
 

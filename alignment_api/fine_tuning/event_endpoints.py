@@ -65,7 +65,7 @@ def list_events(
         )
     service.status(job_id, caller.project_id)
     state = request.app.state
-    first = 0 if last_event_id is None else _event_number(last_event_id)
+    first = 0 if last_event_id is None else service.place(job_id, _event_number(last_event_id))
     return StreamingResponse(
         stream_events(state.hub, job_id, first, state.settings.heartbeat_s, state.closing),
         media_type=EVENT_STREAM,

@@ -38,6 +38,14 @@ class JobEventService:
         """
         return JobStatus(self._jobs.get(job_id, project_id)["status"])
 
+    def place(self, job_id: str, number: int) -> int:
+        """Where a stream goes on after an event; one that there never was is taken for the newest.
+
+        A number from the future would be where the feed begins that all viewers share.
+        """
+        newest = self._events.before(job_id, None, 1).events
+        return min(number, newest[0].id if newest else 0)
+
     def page(
         self, job_id: str, project_id: str, limit: int, after: str | None, *, is_newest_first: bool
     ) -> FineTuningEventList:

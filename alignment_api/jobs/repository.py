@@ -13,6 +13,7 @@ from alignment_api.jobs.insertion import add_job, append_event
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
 from alignment_api.store.tables import jobs
+from alignment_api.store.text import storable
 from essa.errors import JobConflictError, JobNotFoundError
 from essa.events import ErrorEvent, ResultEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
@@ -240,6 +241,8 @@ class JobRepository:
 
     def fail(self, job_id: str, code: str, message: str, param: str | None = None) -> bool:
         """End a running job as failed and add its error event. False if it was not running."""
+        # The end of a log may hold anything, and a job that cannot fail would be started for ever.
+        message = storable(message)
         with self._store.change() as connection:
             is_ended = _end(
                 connection,

@@ -84,6 +84,37 @@ def test_a_wrong_key_is_refused_and_not_shown_whole(service: TestClient, admin: 
     assert service.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/files", JOBS])
+@pytest.mark.parametrize("key", [None, "essa-wrong"])
+def test_the_body_of_a_stranger_is_not_read(
+    service: TestClient, path: str, key: str | None
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("the body was read")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    kind = b"multipart/form-data; boundary=x" if path == "/v1/files" else b"application/json"
+    headers = [(b"transfer-encoding", b"chunked"), (b"content-type", kind)]
+    if key is not None:
+        headers.append((b"authorization", f"Bearer {key}".encode()))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "client": ("10.0.0.1", 1),
+        "app": service.app,
+    }
+    service.portal.call(service.app, scope, receive, send)
+    assert sent[0]["status"] == 401
+
+
 def test_a_read_key_reads_and_does_nothing_else(
     service: TestClient, admin: dict, tmp_path: Path
 ) -> None:
@@ -116,6 +147,23 @@ def test_projects_do_not_see_each_others_jobs_and_files(
     refused = service.post(JOBS, json=stolen, headers=theirs)
     assert refused.status_code in (400, 404)
     assert file["id"] in refused.text
+
+
+@pytest.mark.parametrize("seconds", ["Infinity", "1e308", "0", "NaN"])
+def test_an_expiry_that_is_no_time_is_refused(
+    service: TestClient, admin: dict, seconds: str
+) -> None:
+    body = f'{{"name": "k", "expires_in_s": {seconds}}}'
+    headers = admin | {"Content-Type": "application/json"}
+    answer = service.post("/v1/organization/keys", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_in_s")
+    assert service.get("/v1/organization/keys", headers=admin).status_code == 200
+
+
+def test_a_project_cannot_be_named_like_the_id_of_another(service: TestClient, admin: dict) -> None:
+    body = {"name": "proj_default"}
+    answer = service.post("/v1/organization/projects", json=body, headers=admin)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
 
 
 def test_a_revoked_key_ends_at_once(service: TestClient, admin: dict) -> None:

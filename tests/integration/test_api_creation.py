@@ -101,6 +101,17 @@ def test_a_retry_whose_first_attempt_never_came_makes_the_job(
     assert count(client) == 1
 
 
+@pytest.mark.parametrize("count", ["0", "00", "many", "1" * 5000])
+def test_a_count_of_retries_may_be_anything(
+    client: TestClient, body: dict[str, Any], count: str
+) -> None:
+    headers = {"x-stainless-retry-count": count}
+    first, second = (client.post(JOBS, json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 200)
+    is_retry = len(count) > 4
+    assert (first.json()["id"] == second.json()["id"]) == is_retry
+
+
 def test_a_retry_long_after_the_first_attempt_is_a_new_request(home: Path) -> None:
     settings = Settings(home=home, auth="off", job_command=SCRIPTED_JOB, retry_window_s=0)
     with TestClient(create_app(settings)) as client:

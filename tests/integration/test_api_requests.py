@@ -25,7 +25,12 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(home: Path) -> Iterator[TestClient]:
     settings = Settings(
-        home=home, auth="off", job_command=SCRIPTED_JOB, max_upload_bytes=4000, poll_s=0.05
+        home=home,
+        auth="off",
+        job_command=SCRIPTED_JOB,
+        max_upload_bytes=4000,
+        max_body_bytes=3000,
+        poll_s=0.05,
     )
     with TestClient(create_app(settings), raise_server_exceptions=False) as started:
         yield started
@@ -188,7 +193,8 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, home: Path) -> Non
     content = json.dumps({"prompt": "x" * 5000}).encode()
     upload = client.post("/v1/files", files={"file": ("mine.jsonl", content)})
     assert "ESSA_MAX_UPLOAD_BYTES = 4000" in error_of(upload, 413)["message"]
-    error_of(client.post("/v1/fine_tuning/jobs", json=job_spec(home, name="x" * 5000)), 413)
+    large = client.post("/v1/fine_tuning/jobs", json=job_spec(home, name="x" * 3500))
+    assert "ESSA_MAX_BODY_BYTES = 3000" in error_of(large, 413)["message"]
 
 
 def test_the_page_names_no_other_server(client: TestClient) -> None:

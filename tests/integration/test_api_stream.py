@@ -67,6 +67,21 @@ def test_a_malformed_last_event_id_is_refused(service: Service, finished: str) -
     assert answer.json()["error"]["param"] == "last-event-id"
 
 
+def test_a_viewer_from_the_future_does_not_blind_the_others(service: Service) -> None:
+    job_id = service.submit(name="slow")
+    service.wait_for(job_id, "running")
+    path = f"/v1/fine_tuning/jobs/{job_id}/events"
+    ahead = STREAM | {"Last-Event-ID": "1000000"}
+    with service.client.stream("GET", path, headers=ahead) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith(":"))
+        service.allow(job_id, 1, 2, 3, 4)
+        service.wait_for(job_id, "succeeded")
+        # Whoever comes second shares the feed that the first one began.
+        assert [message.event for message in read_stream(service, job_id)] == [*TYPES, "end"]
+        assert [message.event for message in read_messages(lines)][-2:] == ["result", "end"]
+
+
 def test_a_stream_of_an_unknown_job_is_not_found(service: Service) -> None:
     answer = service.client.get("/v1/fine_tuning/jobs/job-0/events", headers=STREAM)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")

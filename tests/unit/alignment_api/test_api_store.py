@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from starlette.requests import Request
 
+from alignment_api.auth.audit import AuditRepository, _record
 from alignment_api.auth.keys import KeyRepository
 from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
@@ -503,3 +506,26 @@ def test_an_unknown_job_is_not_found(store: Store, repository: Jobs) -> None:
     ):
         with pytest.raises(JobNotFoundError, match="ftjob-0"):
             call()
+
+
+def test_a_job_fails_whatever_its_log_ends_with(repository: Jobs) -> None:
+    job_id = repository.queue()
+    repository.claim()
+    assert repository.fail(job_id, "job_process_ended", "NUL \0 and half a pair \ud800")
+    assert repository.get(job_id)["error_message"] == "NUL \ufffd and half a pair \ufffd"
+
+
+def test_a_request_is_audited_whatever_it_is_called(store: Store) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/files/a\0b",
+        "headers": [],
+        "client": ("9" * 500, 1),
+        "state": {"request_id": "req_1"},
+        "app": SimpleNamespace(state=SimpleNamespace(audit=AuditRepository(store))),
+    }
+    _record(Request(scope), 404)
+    (entry,) = AuditRepository(store).page(1, None)
+    assert entry["action"] == "POST /v1/files/a\ufffdb"
+    assert entry["address"] == "9" * 64
