@@ -13,7 +13,7 @@ from alignment_api.devices import Devices
 from alignment_api.files.service import FileService
 from alignment_api.fine_tuning.estimate import forecast
 from alignment_api.fine_tuning.job_object import JobObjects
-from alignment_api.fine_tuning.overlay import overlay
+from essa.spec.overlay import overlay
 from alignment_api.fine_tuning.requests import (
     CloneRequest,
     OpenAiRequest,

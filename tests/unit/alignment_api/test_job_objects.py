@@ -8,7 +8,7 @@ import pytest
 
 from alignment_api.fine_tuning import identifiers
 from alignment_api.fine_tuning.job_object import thinned
-from alignment_api.fine_tuning.overlay import overlay
+from essa.spec.overlay import overlay
 from essa.errors import SpecError
 
 
