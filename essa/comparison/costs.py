@@ -1,4 +1,4 @@
-"""What whole runs cost: time by what it was spent on, tokens, memory; and what their events show."""
+"""What whole runs cost: time by its use, tokens, memory; and what else their events show."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def costs_over_seeds(found: Sequence[RunCost]) -> list[ArmCost]:
 def _cost(run: RunHistory, reference_peak: float | None) -> RunCost:
     steps = run.generations
     total = {axis: getattr(run.total, axis) for axis in AXES}
-    parts = {
-        part: sum(getattr(step, part) for step in steps) if steps else None for part in PARTS
-    }
+    parts = {part: sum(getattr(step, part) for step in steps) if steps else None for part in PARTS}
     spent_s = sum(value for value in parts.values() if value is not None)
     is_known = bool(steps) and total["wall_s"] is not None
     peak = _peak(run)

@@ -50,20 +50,19 @@ def scores_on_test(runs: Sequence[RunHistory]) -> list[ModelScore]:
     for arm in arms:
         ended = [run for run in runs if run.arm == arm and run.result is not None]
         for model in MODELS:
-            found += _model(arm, model, None, {r.seed: r.result.test for r in ended}, model)
+            found += _model(arm, model, None, {r.seed: r.result.test for r in ended})
         served = {r.seed: r.result.serving for r in ended if r.result.serving is not None}
         for where in dict.fromkeys(str(one.precision) for one in served.values()):
             tests = {seed: one.test for seed, one in served.items() if one.precision == where}
             for model in MODELS:
-                found += _model(arm, model, where, tests, model)
+                found += _model(arm, model, where, tests)
     return found
 
 
-
 def _model(
-    arm: str, model: str, where: str | None, tests: dict[int, dict[str, ScoreSummary]], key: str
+    arm: str, model: str, where: str | None, tests: dict[int, dict[str, ScoreSummary]]
 ) -> list[ModelScore]:
-    scores = {seed: test[key] for seed, test in tests.items() if key in test}
+    scores = {seed: test[model] for seed, test in tests.items() if model in test}
     if not scores:
         return []
     names = dict.fromkeys(name for one in scores.values() for name in one.components)

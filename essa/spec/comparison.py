@@ -154,9 +154,7 @@ def _arm_job(
     return _validated(whole | {"name": name, "seed": seed}, f"arms.{arm}")
 
 
-def _validated(
-    raw: dict[str, Any], place: str
-) -> tuple[AlignmentJobSpec | None, list[Problem]]:
+def _validated(raw: dict[str, Any], place: str) -> tuple[AlignmentJobSpec | None, list[Problem]]:
     try:
         return validate_job(raw), []
     except SpecError as error:
