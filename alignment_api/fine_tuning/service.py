@@ -13,7 +13,6 @@ from alignment_api.devices import Devices
 from alignment_api.files.service import FileService
 from alignment_api.fine_tuning.estimate import forecast
 from alignment_api.fine_tuning.job_object import JobObjects
-from essa.spec.overlay import overlay
 from alignment_api.fine_tuning.requests import (
     CloneRequest,
     OpenAiRequest,
@@ -31,6 +30,7 @@ from alignment_api.listing import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec.file import problem_error, validate_job
+from essa.spec.overlay import overlay
 
 _LOOKED_THROUGH = 20
 """Earlier jobs whose speed may serve an estimate."""

@@ -46,7 +46,8 @@ def all_tables(summary: Summary) -> list[Table]:
 def target_table(summary: Summary) -> Table:
     """Time to target, over seeds."""
     rows = []
-    for arm in summary.arms_reached:
+    has_target = any(arm.asked for arm in summary.arms_reached)
+    for arm in summary.arms_reached if has_target else ():
         cells = [_cost(arm.spent[axis], arm.ratio[axis], axis) for axis in AXES]
         if arm.asked and not arm.reached:
             is_final = all(one.is_final for one in summary.reached if one.arm == arm.arm)

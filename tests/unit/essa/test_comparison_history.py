@@ -14,7 +14,7 @@ from essa.comparison.scores import scores_on_test
 from essa.comparison.spread import ratio_spread
 from essa.comparison.target import over_seeds, time_to_target
 from essa.events import ConstraintStatus, ScoreSummary, ServingScores, StageEvent
-from tests.unit.essa.comparison_runs import (
+from tests.comparison_runs import (
     GIB,
     generation,
     given_run,
