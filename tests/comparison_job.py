@@ -1,5 +1,7 @@
 """A process that runs one job of a comparison by a script; everything around it is the real one.
 
+It serves `essa compare` and the service.
+
 It makes no engine: it writes down its warm start and two validations. Where the run's folder has a
 file `break`, it reports its warm start and dies the first time.
 """
@@ -15,7 +17,7 @@ from typing import Any
 
 from comparison_runs import generation, result, validation
 
-from alignment_api.run_process import main
+from alignment_api import job_process, run_process
 from essa.errors import EngineStartError
 from essa.events import ResultEvent, WarmStartEvent
 from essa.ports import EventSink
@@ -66,4 +68,5 @@ def _die_if_told(spec: AlignmentJobSpec, run_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(run_job=run_job))
+    process = job_process if "--job-id" in sys.argv else run_process
+    sys.exit(process.main(run_job=run_job))
