@@ -38,12 +38,14 @@ def body(folder: Path, **changes: Any) -> dict[str, Any]:
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    home = tmp_path_factory.mktemp("home")
-    url = None
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").new_database()
-    with running_service(home, job_command=SCRIPT, database_url=url, engine_slots=2) as started:
-        yield started
+    home, url = tmp_path_factory.mktemp("home"), None
+    with pytest.MonkeyPatch.context() as environment:
+        if request.param == "postgresql":
+            url = request.getfixturevalue("postgres").new_database()
+            # Job processes read the address from the environment.
+            environment.setenv("ESSA_DATABASE_URL", url)
+        with running_service(home, job_command=SCRIPT, database_url=url, engine_slots=2) as started:
+            yield started
 
 
 def create(service: Service, status: int = 200, **changes: Any) -> dict[str, Any]:
@@ -229,6 +231,7 @@ def test_a_project_sees_its_own_comparisons_only_and_scopes_count(tmp_path):
         assert client.get(f"{PATH}/{own}", headers=reader).status_code == 200
         assert client.post(PATH, json=body(tmp_path), headers=reader).status_code == 403
         assert client.post(f"{PATH}/{own}/cancel", headers=reader).status_code == 403
+        client.post("/v1/organization/projects", json={"name": "other"}, headers=admin)
         foreign = made(scopes=["read", "submit"], project="other")
         for path in (f"{PATH}/{own}", f"{PATH}/{own}/report"):
             answer = client.get(path, headers=foreign)
