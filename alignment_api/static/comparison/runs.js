@@ -7,7 +7,8 @@ import { statusBadge } from "../job_actions.js";
 export function runTable({ arms, seeds, runs }) {
   const find = (arm, seed) => runs.find((run) => run.arm === arm && run.seed === seed);
   const cell = ({ job_id: id, arm, seed, status }) => [
-    el("a", { href: `#/jobs/${encodeURIComponent(id)}`, "aria-label": `Job of ${arm}, seed ${seed}` }, `…${id.slice(-6)}`),
+    // The label begins with what is seen, so that speech input finds it.
+    el("a", { href: `#/jobs/${encodeURIComponent(id)}`, "aria-label": `…${id.slice(-6)}, job of ${arm}, seed ${seed}` }, `…${id.slice(-6)}`),
     " ",
     statusBadge({ status, essa: {} }),
   ];
