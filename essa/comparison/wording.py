@@ -61,9 +61,8 @@ def amount(axis: str) -> Callable[[float | None], str]:
 
 
 def over_seeds(found: Spread | None, written: Callable[[float | None], str]) -> str:
-    """Mean and range; of one seed, its value."""
+    """Mean and range; the value alone where all seeds have the same."""
     if found is None:
         return ""
-    if found.count == 1:
-        return written(found.mean)
-    return f"{written(found.mean)} ({written(found.low)} to {written(found.high)})"
+    low, high = written(found.low), written(found.high)
+    return written(found.mean) if low == high else f"{written(found.mean)} ({low} to {high})"
