@@ -5,8 +5,9 @@ The import stands inside the function, so the API process never loads torch, ray
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from essa.events import ResultEvent
 from essa.ports import EventSink, RunControl
@@ -49,6 +50,43 @@ def run_job(
         control=control,
         resolve_file=resolve_file,
         reward_policy=reward_policy,
+    )
+
+
+def measure_drift(
+    runs: Mapping[str, Path],
+    task: AlignmentJobSpec,
+    *,
+    cache_dir: Path,
+    sink: EventSink,
+    control: RunControl,
+    resolve_file: Callable[[str], Path],
+    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+) -> dict[str, dict[str, Any]]:
+    """How far the adapters of runs have moved from their base, and how they do on another task.
+
+    Args:
+        runs: folders of finished runs by name; they share base and warm start.
+        task: a job whose test set, prompt, reward and rollouts are that task.
+    Returns:
+        By name (`base`, `warm_start`, then the runs) what `workers.drift.Drift` says.
+    Raises:
+        JobCancelledError: the user cancelled.
+        EssaError: it cannot be measured.
+    """
+    from workers.drift import as_plain
+    from workers.drift import measure_drift as measure
+
+    return as_plain(
+        measure(
+            runs,
+            task,
+            cache_dir=cache_dir,
+            sink=sink,
+            control=control,
+            resolve_file=resolve_file,
+            reward_policy=reward_policy,
+        )
     )
 
 

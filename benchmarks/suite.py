@@ -67,6 +67,7 @@ PARTS = (
         ("--turns", "1", "--precisions", "int8"),
     ),
     Part("Batch invariance", "batch_invariance.py", quick=("--precisions", "int8")),
+    Part("The plan", "plan_scaling.py", quick=("--generations", "1")),
     Part("The gate", "gate_table.py", quick=("--ranks", "8")),
 )  # fmt: skip
 

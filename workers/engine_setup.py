@@ -10,7 +10,6 @@ from essa.errors import SpecError
 from essa.parametrize.adapter import read_adapter
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, QuantizationSpec, VllmEngineSpec
-from essa.spec.grpo import GrpoMethod
 from essa.spec.search import SearchSpec
 from workers.engines.build import EngineBuild
 from workers.models.store import ModelStore, PreparedModel
@@ -77,14 +76,13 @@ def start_pool(
     placements = plan_placement(plan.spec, nodes)
     _check_invariance(job, placements)
     rank, modules = _adapter_shape(job)
-    is_searched = not isinstance(job.method, GrpoMethod)
     build = EngineBuild(
         spec=plan.spec,
         model_path=str(plan.model_folder),
-        max_population=_most_candidates(job.search) if is_searched else GATE_CANDIDATES,
+        max_population=GATE_CANDIDATES if job.moves_weights else _most_candidates(job.search),
         rank=rank,
         target_modules=modules,
-        has_core=is_searched and job.search.target == "factors",
+        has_core=not job.moves_weights and job.search.target == "factors",
         seed=job.seed,
     )
     say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")

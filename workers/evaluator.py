@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from essa.errors import EvaluationError
+from essa.plan.blocks import plan_blocks
 from essa.ports import Evaluator, GroupRollouts
 from essa.spec.engine import RolloutSpec
 from essa.types import FloatArray, PopulationScores, Row, describe_failures
@@ -21,7 +22,7 @@ from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
 from workers.score_sheet import ScoreSheet
 from workers.scoring import Scoring
-from workers.work_items import plan_blocks, reference_items, work_items
+from workers.work_items import reference_items, work_items
 
 Progress = Callable[[str, int, int], None]
 """(what, work items done, work items in all)."""

@@ -28,6 +28,7 @@ from essa.errors import (
     WorkerLostError,
 )
 from essa.parametrize.engine_basis import EngineBasis
+from essa.plan.blocks import queue_limit
 from essa.types import Completion
 from workers.actor import CONCURRENT_CALLS, EngineActor
 from workers.engines.base import EngineHealth, SamplingParameters
@@ -35,9 +36,6 @@ from workers.engines.build import EngineBuild, process_environment
 from workers.placement import Placement
 
 POLL_S = 0.5
-QUEUE_FACTOR = 1.25
-"""Sequences handed to an engine, as a multiple of what it decodes together: the next item is there
-when a sequence ends."""
 START_TIMEOUT_S = 1800.0
 """Longest start of an engine; a 72B checkpoint from a network disk takes a while."""
 
@@ -321,12 +319,14 @@ class EnginePool:
     # -- dispatch ---------------------------------------------------------------------------
 
     def _dispatch(self, work: _Work) -> None:
-        limit = self.capacity * QUEUE_FACTOR
         ready = [worker for worker in self._workers if not worker.starting]
+        unfinished = sum(item.sequences for item, _ in work.waiting)
+        unfinished += sum(flight.item.sequences for flight in work.flying.values())
         while work.waiting and ready:
             worker = min(ready, key=lambda one: one.rows)
             item, attempt = work.waiting[0]
             rows = item.sequences
+            limit = queue_limit(self.capacity, len(ready), unfinished=unfinished, item=rows)
             if worker.rows and worker.rows + rows > limit:
                 return
             work.waiting.popleft()

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from essa.coordinator.loop import Coordinator
+from essa.coordinator.loop import Coordinator, Outcome
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarmStartEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import EventSink, RunControl
+from essa.parametrize.weights import WeightCodec
+from essa.ports import Evaluator, EventSink, RunControl
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec, DatasetSpec
 from essa.spec.grpo import GrpoMethod
@@ -23,7 +24,7 @@ from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
 from workers.baseline.remote_trainer import require_trl
-from workers.baseline.stage import train_by_gradients
+from workers.baseline.stage import train_by_gradients, weight_evaluator
 from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
@@ -123,23 +124,41 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
         if isinstance(spec.method, GrpoMethod):
             weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
             return Found(weights, outcome)
-        job.stage("search", f"searching {codec.dimension} singular values")
-        with RunRecorder(job.run_dir, spec.evaluation) as recorder:
-            outcome = Coordinator(
-                spec,
-                context.data,
-                context.evaluator(pool, codec),
-                job.sink,
-                dimension=codec.dimension,
-                basis_digest=basis.digest,
-                checkpoint=checkpoint,
-                spent_s=time.monotonic() - job.started_s,
-                spent_tokens=warm.tokens,
-                spent_samples=warm.samples,
-                recorder=recorder,
-                devices=pool.devices,
-            ).run()
-    return Found(codec, outcome)
+        if spec.moves_weights:
+            weights = WeightCodec(read_adapter(warm.folder))
+            evaluator: Evaluator = weight_evaluator(context, pool, weights)
+            return Found(weights, _searched(context, pool, weights, evaluator, warm))
+        evaluator = context.evaluator(pool, codec)
+        return Found(codec, _searched(context, pool, codec, evaluator, warm))
+
+
+def _searched(
+    context: JobContext,
+    pool: EnginePool,
+    codec: SingularValueCodec | WeightCodec,
+    evaluator: Evaluator,
+    warm: WarmStartResult,
+) -> Outcome:
+    job, spec = context.job, context.job.spec
+    what = "weights" if spec.moves_weights else "singular values"
+    job.stage("search", f"searching {codec.dimension} {what}")
+    with RunRecorder(
+        job.run_dir, spec.evaluation, keeps_vectors=not spec.moves_weights
+    ) as recorder:
+        return Coordinator(
+            spec,
+            context.data,
+            evaluator,
+            job.sink,
+            dimension=codec.dimension,
+            basis_digest=codec.digest,
+            checkpoint=job.run_dir / CHECKPOINT_FILE,
+            spent_s=time.monotonic() - job.started_s,
+            spent_tokens=warm.tokens,
+            spent_samples=warm.samples,
+            recorder=recorder,
+            devices=pool.devices,
+        ).run()
 
 
 def _check_engines(
@@ -198,11 +217,9 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
             samples=warm.samples,
         )
     )
-    # Gradients move whole factors; what engines then hold is of the kind `product`.
+    # Where whole factors move, what engines hold is of the kind `product`.
     target, alpha = (
-        ("product", 1.0)
-        if isinstance(spec.method, GrpoMethod)
-        else (spec.search.target, spec.search.alpha)
+        ("product", 1.0) if spec.moves_weights else (spec.search.target, spec.search.alpha)
     )
     basis = AdapterBasis.decompose(read_adapter(warm.folder), target, alpha)
     basis.save(path)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from essa.plan.blocks import Block
 from essa.types import Completion, PopulationScores, Row, WorkSpan
 from reward.base import RewardResult
 from reward.sample import Sample
 from workers.pool import ItemResult
-from workers.work_items import AnswerKey, Block
+from workers.work_items import AnswerKey
 
 _MAX_MESSAGES = 20
 

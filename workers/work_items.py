@@ -1,49 +1,17 @@
-"""Cut a population's rollouts into work items. Pure."""
+"""Work items of a population's blocks, and of answers that the base scores. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from essa.plan.blocks import ITEMS_PER_ENGINE, MIN_ROWS, Block
 from workers.engines.base import BASE, SamplingParameters
 from workers.pool import WorkItem
 
-ITEMS_PER_ENGINE = 8
-"""Fewer leave an engine idle at the end; more cost calls."""
-MIN_ROWS = 8
-
 AnswerKey = tuple[int, tuple[int, ...]]
 """Prompt of the batch and token ids of an answer to it."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows [start, stop) of the batch for one candidate; `row` is its row of the result."""
-
-    row: int
-    candidate: int
-    start: int
-    stop: int
-
-
-def plan_blocks(
-    candidates: Sequence[int], prompts: int, *, engines: int, capacity: int
-) -> list[Block]:
-    """One candidate and some of its prompts per block, enough blocks to keep every engine busy.
-
-    Args:
-        candidates: engine ids in the order of the result's rows.
-        prompts: size of the batch.
-        capacity: sequences an engine decodes together; no block is larger.
-    """
-    rows = math.ceil(len(candidates) * prompts / (engines * ITEMS_PER_ENGINE))
-    size = max(1, min(prompts, capacity, max(rows, MIN_ROWS)))
-    return [
-        Block(row, candidate, start, min(start + size, prompts))
-        for row, candidate in enumerate(candidates)
-        for start in range(0, prompts, size)
-    ]
 
 
 def work_items(
@@ -72,13 +40,15 @@ def reference_items(
     *,
     engines: int,
     capacity: int,
+    candidate: int = BASE,
 ) -> tuple[list[list[AnswerKey]], list[WorkItem]]:
-    """Items in which the base scores given answers, and the answers of every item.
+    """Items in which one candidate, the base, scores given answers; and the answers of each.
 
     Args:
         answers: prompt and token ids of each.
         prompt_ids: token ids of every prompt.
         capacity: sequences an engine takes together; no item is larger.
+        candidate: who scores.
     """
     share = math.ceil(len(answers) / (engines * ITEMS_PER_ENGINE))
     size = max(1, min(capacity, max(share, MIN_ROWS)))
@@ -86,7 +56,7 @@ def reference_items(
     items = [
         WorkItem(
             key=key,
-            candidates=(BASE,) * len(part),
+            candidates=(candidate,) * len(part),
             prompts=tuple(prompt_ids[prompt] for prompt, _ in part),
             parameters=SamplingParameters(max_tokens=1),
             answers=tuple(token_ids for _, token_ids in part),

@@ -52,28 +52,26 @@ def run_here(
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     _drop_half_a_line(run_dir / EVENTS_FILE)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
-        control = _InterruptControl(view)
         run = ForwardedRun(_run_id(run_dir), spec, run_dir)
         sink = forwarding_sink(_ShownAndKept(view, file), run)
-        earlier = signal.signal(signal.SIGINT, control.on_interrupt)
         status = "failed"
         try:
-            result = run_job(
-                spec,
-                run_dir=run_dir,
-                cache_dir=settings.cache_dir,
-                sink=sink,
-                control=control,
-                resolve_file=uploaded_files(settings),
-                reward_policy=settings.reward_policy,
-            )
+            with interruptible(view) as control:
+                result = run_job(
+                    spec,
+                    run_dir=run_dir,
+                    cache_dir=settings.cache_dir,
+                    sink=sink,
+                    control=control,
+                    resolve_file=uploaded_files(settings),
+                    reward_policy=settings.reward_policy,
+                )
             status = "succeeded"
             return result
         except JobCancelledError:
             status = "paused"
             raise
         finally:
-            signal.signal(signal.SIGINT, earlier)
             sink.close(status, _FORWARDING_WAIT_S)
 
 
@@ -84,6 +82,17 @@ def _drop_half_a_line(path: Path) -> None:
         whole = content.rpartition(b"\n")
         if whole[2]:
             os.truncate(path, len(content) - len(whole[2]))
+
+
+@contextmanager
+def interruptible(view: LiveView) -> Iterator[RunControl]:
+    """Ctrl-C cancels what runs under this control; the second ends the process."""
+    control = _InterruptControl(view)
+    earlier = signal.signal(signal.SIGINT, control.on_interrupt)
+    try:
+        yield control
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 def _run_id(run_dir: Path) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from alignment_api.cli.plan_flags import PLAN_FLAGS
 from essa.errors import EssaError, SpecError
 
 _COMMANDS = "alignment_api.cli.commands."
@@ -52,9 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_keys(commands)
     _add_quantize(commands)
+    _add_drift(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
     _add_compare(commands)
+    _add_plan(commands)
     _add_doctor(commands)
     return parser
 
@@ -199,6 +202,24 @@ def _add_quantize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_home(parser)
 
 
+def _add_drift(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Measure what aligned models have changed and forgotten, on a task they never saw."
+    parser = _add(commands, "drift", "drift", summary)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or NAME=FOLDER"
+    )
+    parser.add_argument(
+        "--task",
+        type=Path,
+        required=True,
+        metavar="JOB.yaml",
+        help="a job whose test set, prompt, reward and rollouts are the other task",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_overrides(parser)
+    _add_home(parser)
+
+
 def _add_proxy_points(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "Find thresholds for a constrained job by training on each component alone."
     parser = _add(commands, "proxy-points", "proxy_points", summary)
@@ -257,6 +278,16 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FOLDER",
         help="of the runs; one that is there is continued (default: a new one in the home)",
     )
+    _add_home(parser)
+
+
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Predict time, memory and scaling of a search, beside GRPO; nothing is run."
+    parser = _add(commands, "plan", "plan", summary)
+    for group, flags in PLAN_FLAGS.items():
+        section = parser.add_argument_group(group)
+        for name, options in flags.items():
+            section.add_argument(name, **options)
     _add_home(parser)
 
 

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.fine_tuning.model_size import model_size
+from alignment_api.base_config import base_config
 from alignment_api.fine_tuning.schemas import Estimate
 from alignment_api.finite import finite
 from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import stored_spec
 from essa.errors import EssaError
 from essa.parametrize.dimension import search_dimension
+from essa.plan.memory import essa_memory
+from essa.plan.shape import read_shape
 from essa.spec import AdapterWarmStart, AlignmentJobSpec
 
 PROMPT_TOKENS = 128
 """Assumed of a prompt; most of a sequence's memory is its answer."""
 
-_CONFIG = "config.json"
 _ADAPTER_CONFIG = "adapter_config.json"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
 class AdapterShape(NamedTuple):
@@ -93,39 +91,17 @@ def _memory(
     sequences: int,
 ) -> dict[str, int]:
     """Bytes of one engine by what they are for."""
-    size = model_size(config)
     together = min(sequences, _together(spec))
-    parts = {
-        "base": size.weight_bytes(spec.engine.precision),
-        "adapter": size.adapter_bytes(adapter.rank, adapter.modules),
-        "population": 4.0 * dimension * (spec.search.population + 1),
-        "kv_cache": size.cache_bytes(together * (PROMPT_TOKENS + spec.rollout.max_tokens)),
-    }
+    parts = essa_memory(
+        read_shape(config),
+        precision=spec.engine.precision,
+        rank=adapter.rank,
+        modules=adapter.modules,
+        dimension=dimension,
+        population=spec.search.population,
+        cached_tokens=together * (PROMPT_TOKENS + spec.rollout.max_tokens),
+    )
     return {name: int(value) for name, value in parts.items()}
-
-
-def base_config(path: str, cache_dir: Path) -> dict[str, Any] | None:
-    """The configuration of a base model, if it lies on this machine."""
-    for place in _config_places(path, cache_dir):
-        try:
-            found = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
-
-
-def _config_places(path: str, cache_dir: Path) -> list[Path]:
-    places = [Path(path).expanduser() / _CONFIG]
-    name = path.removeprefix("package:").rstrip("/")
-    if _PLAIN_NAME.fullmatch(name):
-        # A base that was prepared lies in a folder of the cache that begins with its name.
-        short = name.rpartition("/")[2]
-        places += sorted(cache_dir.glob(f"models/{short}-bf16-*/{_CONFIG}"))
-        hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
-        places += sorted(hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/{_CONFIG}"))
-    return places
 
 
 def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:

@@ -29,8 +29,9 @@ from essa.types import FloatArray, Row
 DEFAULT_SIGMAS = {
     "factors": (0.1, 0.3, 1.0, 3.0, 6.0, 12.0, 24.0),
     "product": (0.1, 0.3, 1.0, 4.0, 10.0, 20.0, 40.0),
+    "weights": (0.03, 0.1, 0.3, 1.0, 3.0),
 }
-"""Ladders per search target, in units of each factor's mean singular value."""
+"""Ladders per search target, in its units."""
 
 MAX_DROP = 1.0
 """How far a rung's mean fitness may lie under the best rung's, in standard deviations of its own

@@ -47,6 +47,11 @@ class SingularValueCodec:
         self._units = np.concatenate(units)
 
     @property
+    def digest(self) -> str:
+        """Identity of the bases."""
+        return self.basis.digest
+
+    @property
     def dimension(self) -> int:
         """Length of a search vector, D."""
         return len(self._columns)

@@ -31,10 +31,12 @@ class RunRecorder(Recorder):
     Args:
         run_dir: the run's folder.
         spec: says which completions are kept.
+        keeps_vectors: False where a vector has as many numbers as the adapter.
     """
 
-    def __init__(self, run_dir: Path, spec: EvaluationSpec) -> None:
+    def __init__(self, run_dir: Path, spec: EvaluationSpec, *, keeps_vectors: bool = True) -> None:
         self._run_dir = run_dir
+        self._keeps_vectors = keeps_vectors
         self._keeps = spec.rollouts
         self._max_rows = None if spec.rollouts == "all" else spec.rollouts_kept
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(_MOST_WAITING)
@@ -61,7 +63,8 @@ class RunRecorder(Recorder):
 
     def vector(self, generation: int, vector: FloatArray) -> None:
         """See `Recorder.vector`."""
-        self._do(partial(write_vector, self._run_dir, generation, vector.copy()))
+        if self._keeps_vectors:
+            self._do(partial(write_vector, self._run_dir, generation, vector.copy()))
 
     def rollouts(
         self,

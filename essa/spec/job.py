@@ -85,6 +85,11 @@ class AlignmentJobSpec(SpecModel):
             return Precision.BF16 if searched in (Precision.INT8, Precision.INT4) else searched
         return chosen
 
+    @property
+    def moves_weights(self) -> bool:
+        """Whether a vector holds all weights of the adapter, not singular values."""
+        return isinstance(self.method, GrpoMethod) or self.search.target == "weights"
+
     @model_validator(mode="after")
     def _method_names_components(self) -> AlignmentJobSpec:
         if not isinstance(self.method, ConstrainedMethod):

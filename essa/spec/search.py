@@ -33,12 +33,15 @@ class LadderSpec(SpecModel):
 class _SearchModel(SpecModel):
     population: int = Field(default=16, ge=2)
     """Candidates per generation (lambda)."""
-    target: Literal["factors", "product"] = "factors"
-    """`factors`: singular values of A and of B, the paper's choice. `product`: of B @ A."""
+    target: Literal["factors", "product", "weights"] = "factors"
+    """`factors`: singular values of A and of B, the paper's choice. `product`: of B @ A.
+    `weights`: every weight of A and B, a control that shows what the small space is worth;
+    candidates are then evaluated one after the other, and `alpha` is not read."""
     alpha: float = Field(default=1.0, gt=0, le=1)
     """Search the top floor(alpha * rank) singular values of each factor."""
     sigma_init: Literal["auto"] | Sigma = "auto"
-    """Initial step size, in units of each factor's mean singular value. `auto` probes a ladder."""
+    """Initial step size, in units of each factor's mean singular value, or with target `weights`
+    of its root mean square weight. `auto` probes a ladder."""
     ladder: LadderSpec = LadderSpec()
 
 

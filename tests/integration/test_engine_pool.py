@@ -21,6 +21,7 @@ import ray
 from essa.errors import JobCancelledError, WorkerLostError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
+from essa.plan.blocks import plan_blocks
 from essa.spec import Precision, TransformersEngineSpec
 from workers.cluster import ray_cluster
 from workers.engines.base import BASE, SamplingParameters
@@ -28,7 +29,7 @@ from workers.engines.build import EngineBuild
 from workers.engines.transformers_engine import TransformersEngine
 from workers.placement import Node, plan_placement
 from workers.pool import EnginePool, ItemResult, WorkItem
-from workers.work_items import plan_blocks, work_items
+from workers.work_items import work_items
 
 pytestmark = pytest.mark.engine
 

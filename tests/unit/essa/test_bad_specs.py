@@ -251,7 +251,9 @@ BAD_JOBS = [
     Bad(search("openai_es", weight_decay=1), "search.weight_decay", "set it below 1"),
     Bad(search("snes", sigma_init="big"), "search.sigma_init", "to 'auto', or give a number"),
     Bad(search("snes", sigma_init=INF), "search.sigma_init", "'auto', or give a finite number"),
-    Bad(search("snes", target="sum"), "search.target", "set it to 'factors' or 'product'"),
+    Bad(
+        search("snes", target="sum"), "search.target", "set it to 'factors', 'product' or 'weights'"
+    ),
     Bad(search("random", alpha=0), "search.alpha", "set it above 0"),
     Bad(search("random", learning_rate=1), "search.learning_rate", "move it to where it belongs"),
     Bad(ladder(candidates=2), "search.ladder.candidates", "set it to 4 or more"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from essa.plan.blocks import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, queue_limit
 from workers.engines.base import BASE, SamplingParameters
-from workers.work_items import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, work_items
+from workers.work_items import work_items
 
 GREEDY = SamplingParameters(max_tokens=4)
 
@@ -55,3 +56,18 @@ def test_all_candidates_meet_the_same_randomness_and_no_two_prompts_do():
     assert seeds[0] == seeds[1]
     used = {first + sample for first in seeds[0].values() for sample in range(3)}
     assert used == set(range(100, 100 + 20 * 3))
+
+
+def test_a_block_leaves_room_for_others_in_an_engines_batch():
+    blocks = plan_blocks(range(4), 100, engines=1, capacity=64)
+    sizes = [block.stop - block.start for block in blocks]
+    assert max(sizes) <= 64 / 4
+    assert max(sizes) - min(sizes) <= max(sizes) / 2
+    assert sum(sizes) == 400
+
+
+def test_the_last_work_is_dealt_out_evenly_and_a_queue_is_short_before():
+    # 576 sequences for two engines of 192: half each, though a queue of 240 is usual.
+    assert 288 <= queue_limit(192, 2, unfinished=576, item=24) < 288 + 24
+    assert queue_limit(192, 2, unfinished=5760, item=24) == 240
+    assert queue_limit(192, 2, unfinished=48, item=24) == 240

@@ -1,0 +1,105 @@
+"""`essa drift`: how far aligned models have moved, and what they do on a task they never saw."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from alignment_api import composition
+from alignment_api.cli.in_process import interruptible, output_to
+from alignment_api.cli.live import LiveView
+from alignment_api.cli.offline import uploaded_files
+from alignment_api.cli.text import number
+from alignment_api.ownership import check_package_owners
+from alignment_api.settings import Settings
+from essa.errors import SpecError
+from essa.ports import EventSink
+from essa.spec.file import load_job_file
+
+LOG = "drift.log"
+_COLUMNS = {
+    "score": "score",
+    "score_ci95": "95 %",
+    "kl_nats": "KL from base, nats/token",
+    "entropy_nats": "entropy, nats/token",
+    "mean_tokens": "tokens",
+    "unfinished_frac": "unfinished",
+    "change": "change of B A",
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, then print a table, or JSON."""
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    check_package_owners()
+    runs = _named(arguments.runs)
+    task = load_job_file(arguments.task, arguments.overrides)
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with output_to(settings.home / LOG) as screen:
+        console = Console(file=screen)
+        live = LiveView(Console(file=screen, quiet=arguments.json), "drift")
+        with live as view, interruptible(view) as control:
+            found = composition.measure_drift(
+                runs,
+                task,
+                cache_dir=settings.cache_dir,
+                sink=_Shown(view),
+                control=control,
+                resolve_file=uploaded_files(settings),
+                reward_policy=settings.reward_policy,
+            )
+        if arguments.json:
+            screen.write(json.dumps(found) + "\n")
+        else:
+            console.print(_table(found))
+    return 0
+
+
+def _named(given: Sequence[str]) -> dict[str, Path]:
+    """Names and folders of the runs, as NAME=FOLDER or a folder whose last part is its name."""
+    runs: dict[str, Path] = {}
+    for text in given:
+        name, is_named, folder = text.partition("=")
+        path = Path(folder if is_named else text).expanduser()
+        name = name if is_named else path.resolve().name
+        if name in (*runs, "base", "warm_start"):
+            raise SpecError(
+                f"{name!r} names two models; write RUN as NAME=FOLDER with another name",
+                field="RUN",
+            )
+        if not path.is_dir():
+            raise SpecError(f"there is no folder {path}; give the folder of a run", field="RUN")
+        runs[name] = path
+    return runs
+
+
+def _table(found: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    for title in _COLUMNS.values():
+        table.add_column(title, justify="right")
+    for name, one in found.items():
+        table.add_row(name, *(_shown(one[column]) for column in _COLUMNS))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"{number(value[0])} to {number(value[1])}"
+    return "" if value is None else number(value)
+
+
+class _Shown(EventSink):
+    def __init__(self, view: LiveView) -> None:
+        self._view = view
+
+    def emit(self, event: Any) -> None:
+        self._view.on_event(event)

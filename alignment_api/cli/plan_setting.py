@@ -1,0 +1,224 @@
+"""From the flags of `essa plan` to what is planned, with an error that names the flag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alignment_api.base_config import base_config
+from alignment_api.settings import Settings
+from essa.errors import SpecError
+from essa.plan import paper
+from essa.plan.device import DEVICES, GIB, Device
+from essa.plan.forecast import Setting, overhead_s
+from essa.plan.latency import Link
+from essa.plan.made_up import made_up_slowness
+from essa.plan.measured import MeasuredEngines, engine_works, fit_speed, split_by
+from essa.plan.shape import NAMED, ModelShape, named_shape, read_shape
+from essa.plan.simulation import Fleet
+from essa.records.timeline import FILE, read_timeline
+from essa.spec.engine import Precision
+
+_PROVENANCE = "provenance.json"
+_AT_LEAST_ONE = (
+    "rank", "population", "batch_size", "prompt_tokens", "max_tokens", "grpo_batch", "micro_batch",
+    "gpus", "gpus_per_engine", "sequences", "generations",
+)  # fmt: skip
+_ABOVE_ZERO = ("alpha", "answer_tokens", "gpu_memory_gib", "tokens_per_s", "bandwidth")
+_NOT_NEGATIVE = (
+    "length_spread", "slowness_spread", "stragglers", "failures_per_day", "restart_s", "seed",
+)  # fmt: skip
+
+
+def setting_of(arguments: argparse.Namespace) -> Setting:
+    """What is planned.
+
+    Raises:
+        SpecError: a flag's value cannot be; names flag and value.
+    """
+    _check(arguments)
+    answer_tokens = arguments.answer_tokens or arguments.max_tokens / 2
+    setting = Setting(
+        shape=_shape(arguments),
+        device=_device(arguments),
+        gpus=arguments.gpus,
+        precision=Precision(arguments.precision),
+        rank=arguments.rank,
+        alpha=arguments.alpha,
+        modules=tuple(arguments.modules.split(",")),
+        population=arguments.population,
+        batch=arguments.batch_size,
+        prompt_tokens=arguments.prompt_tokens,
+        max_tokens=arguments.max_tokens,
+        answer_tokens=answer_tokens,
+        spread=arguments.length_spread,
+        sequences=arguments.sequences,
+        gpus_per_engine=arguments.gpus_per_engine,
+        tokens_per_s=arguments.tokens_per_s,
+        link=Link(1e9 * arguments.bandwidth),
+        step_batch=arguments.grpo_batch,
+        micro_batch=arguments.micro_batch,
+        optimiser=arguments.optimiser,
+    )
+    if arguments.paper:
+        setting = paper_setting(setting)
+    return setting
+
+
+def paper_setting(setting: Setting) -> Setting:
+    """The same on the paper's scaling run."""
+    return replace(
+        setting,
+        shape=NAMED[paper.MODEL],
+        rank=paper.RANK,
+        population=paper.POPULATION,
+        batch=paper.BATCH,
+    )
+
+
+def measured_setting(setting: Setting, measured: MeasuredEngines) -> Setting:
+    """The same with the speed and the answers of real engines."""
+    mean = sum(measured.lengths) / len(measured.lengths)
+    return replace(
+        setting,
+        speed=measured.speed,
+        lengths=measured.lengths,
+        answer_tokens=mean,
+        sequences=measured.capacity,
+    )
+
+
+def measured_engines(run_dir: Path, setting: Setting) -> MeasuredEngines:
+    """Engines of a run, from its timeline.
+
+    Raises:
+        SpecError: the folder has no timeline.
+        DataError: the timeline has nothing to learn from.
+    """
+    timeline = read_timeline(run_dir)
+    if not timeline:
+        raise SpecError(
+            f"--timeline is {run_dir}, where there is no {FILE}; give the folder `run` of a job"
+        )
+    work = _work_of(run_dir, setting)
+    split = split_by(setting.spread, work.max_tokens)
+    return fit_speed(engine_works(timeline, work.prompts, split), work.capacity)
+
+
+def fleet_of(
+    arguments: argparse.Namespace,
+    setting: Setting,
+    sequences: int,
+    engine: Any,
+    measured: MeasuredEngines | None,
+) -> Fleet:
+    """Engines to simulate.
+
+    Args:
+        sequences: that one decodes together.
+        engine: its speed.
+        measured: spreads of a run instead of made-up ones.
+    """
+    slowness = measured.slowness if measured else made_up_slowness(arguments.slowness_spread)
+    if arguments.stragglers:
+        slow = made_up_slowness(0.0, arguments.stragglers, seed=arguments.seed + 1)
+        slowness = tuple(a * b for a, b in zip(_repeated(slowness, len(slow)), slow, strict=True))
+    return Fleet(
+        engine,
+        sequences,
+        slowness=slowness,
+        failures_per_h=arguments.failures_per_day / 24,
+        restart_s=arguments.restart_s,
+        overhead_s=overhead_s(setting),
+    )
+
+
+def _repeated(values: tuple[float, ...], count: int) -> list[float]:
+    return [values[index % len(values)] for index in range(count)]
+
+
+class _RunWork(NamedTuple):
+    """What a run's engines had to do: sequences of a candidate by kind of evaluation, sequences
+    decoded together, and the longest answer."""
+
+    prompts: dict[str, int]
+    capacity: int
+    max_tokens: int
+
+
+def _work_of(run_dir: Path, setting: Setting) -> _RunWork:
+    try:
+        record = json.loads((run_dir / _PROVENANCE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        # A run of before there were any, or of something else: then the flags say what it did.
+        return _RunWork({"train": setting.batch}, setting.sequences, setting.max_tokens)
+    try:
+        spec, sizes = record["spec"], record["sizes"]
+        samples, engine = spec["rollout"]["samples_per_prompt"], spec["engine"]
+        return _RunWork(
+            {
+                "train": samples * spec["batch_size"],
+                "validation": samples * sizes["validation"],
+            },
+            engine.get("max_num_seqs") or engine["max_batch"],
+            spec["rollout"]["max_tokens"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"--timeline is {run_dir}, whose {_PROVENANCE} cannot be read: {error!r}"
+        ) from error
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for names, is_right, wanted in (
+        (_AT_LEAST_ONE, lambda value: value >= 1, "a number of 1 at least"),
+        (_ABOVE_ZERO, lambda value: 0 < value < math.inf, "a number above 0"),
+        (_NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "0 or more"),
+    ):
+        for name in names:
+            value = getattr(arguments, name)
+            if value is not None and not is_right(value):
+                raise SpecError(f"{_flag(name)} is {value}; expected {wanted}")
+    linear = NAMED["smollm2-135m"].linear
+    unknown = [name for name in arguments.modules.split(",") if name not in linear]
+    if unknown:
+        raise SpecError(f"--modules has {', '.join(unknown)}; known are {', '.join(linear)}")
+    if arguments.stragglers > 1:
+        raise SpecError(f"--stragglers is {arguments.stragglers}; it is a share, at most 1")
+    if (arguments.answer_tokens or 0) > arguments.max_tokens:
+        raise SpecError(
+            f"--answer-tokens is {arguments.answer_tokens:g}, above --max-tokens "
+            f"{arguments.max_tokens}; lower it, or raise --max-tokens"
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _shape(arguments: argparse.Namespace) -> ModelShape:
+    place = Path(arguments.model).expanduser()
+    path = str(place.parent) if place.name == "config.json" else arguments.model
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    config = base_config(path, settings.cache_dir)
+    if config is not None:
+        return read_shape(config)
+    shape = named_shape(arguments.model)
+    if shape is None:
+        raise SpecError(
+            f"--model is {arguments.model}; it is no folder with a config.json, not on this "
+            f"machine, and none of {', '.join(NAMED)}"
+        )
+    return shape
+
+
+def _device(arguments: argparse.Namespace) -> Device:
+    device = DEVICES[arguments.device]
+    if arguments.gpu_memory_gib is None:
+        return device
+    return replace(device, memory_bytes=arguments.gpu_memory_gib * GIB)

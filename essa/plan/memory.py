@@ -1,0 +1,94 @@
+"""Memory of what evaluates candidates, and of what samples and trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from essa.plan.shape import ModelShape
+from essa.spec.engine import Precision
+
+Parts = dict[str, float]
+"""Bytes by what they are for."""
+
+OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "lion": 4.0, "sgd": 0.0}
+"""Of a trained parameter, beside its weight and its gradient."""
+ACTIVATION_BYTES = 34
+"""Kept for the backward pass of one layer, of a token and a hidden unit, in 16 bits without the
+attention scores, which fused kernels do not keep (Korthikanti et al. 2022, arXiv:2205.05198,
+equation 2)."""
+
+
+def essa_memory(
+    shape: ModelShape,
+    *,
+    precision: Precision,
+    rank: int,
+    modules: Sequence[str],
+    dimension: int,
+    population: int,
+    cached_tokens: float,
+) -> Parts:
+    """Of an engine with a population.
+
+    Args:
+        dimension: D, numbers of a candidate.
+        population: N candidates; their table has one more row, for tokens without an adapter.
+        cached_tokens: tokens whose keys and values it holds: those of all sequences together.
+    """
+    return {
+        "base": shape.weight_bytes(precision),
+        # The bases of the factors in 16 bits, once for the whole population.
+        "adapter": 2.0 * shape.lora_parameters(rank, modules),
+        "population": 4.0 * dimension * (population + 1),
+        "kv_cache": shape.cache_bytes(cached_tokens),
+    }
+
+
+def grpo_memory(
+    shape: ModelShape,
+    *,
+    precision: Precision,
+    rank: int,
+    modules: Sequence[str],
+    optimiser: str,
+    micro_batch: int,
+    sequence_tokens: int,
+    cached_tokens: float,
+    is_checkpointing: bool = True,
+) -> Parts:
+    """Of a worker that samples and trains LoRA on one and the same base.
+
+    Args:
+        optimiser: a name of `OPTIMISER_BYTES`.
+        micro_batch: samples in one backward pass.
+        sequence_tokens: of one sample, prompt and answer.
+        cached_tokens: tokens whose keys and values its rollout engine holds.
+        is_checkpointing: keep a layer's input and compute the rest again.
+    """
+    trained = shape.lora_parameters(rank, modules)
+    tokens = micro_batch * sequence_tokens
+    one_layer = float(ACTIVATION_BYTES * tokens * shape.hidden)
+    layers = shape.layers * (2.0 * tokens * shape.hidden if is_checkpointing else one_layer)
+    again = one_layer if is_checkpointing else 0.0
+    # Logits and their gradient in 32 bits.
+    logits = 2 * 4.0 * tokens * shape.vocabulary
+    return {
+        "base": shape.weight_bytes(precision),
+        "adapter": 4.0 * trained,
+        "gradients": 4.0 * trained,
+        "optimiser": OPTIMISER_BYTES[optimiser] * trained,
+        "activations": layers + again + logits,
+        "kv_cache": shape.cache_bytes(cached_tokens),
+    }
+
+
+def gpus_for(fixed_bytes: float, gpu_bytes: float) -> int:
+    """Smallest power of two of GPUs that hold so much together.
+
+    Args:
+        gpu_bytes: usable of one GPU.
+    """
+    gpus = 1
+    while gpus * gpu_bytes < fixed_bytes:
+        gpus *= 2
+    return gpus

@@ -1,0 +1,250 @@
+"""How far aligned models have moved from their base, and what they have forgotten of another task.
+
+All models answer the same prompts of a task that none was aligned on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from essa.coordinator.fitness import bootstrap_interval
+from essa.data import dataset_path, load_job_data
+from essa.errors import AdapterError, EvaluationError, SpecError
+from essa.events import StageEvent
+from essa.parametrize.adapter import LoraAdapter, read_adapter
+from essa.parametrize.weights import WeightCodec
+from essa.ports import EventSink, GroupRollouts, RunControl
+from essa.spec import AlignmentJobSpec, DatasetSpec
+from essa.spec.model import AdapterWarmStart
+from essa.spec.search import SepCmaEsSearch
+from essa.types import FloatArray
+from reward.registry import build_reward
+from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
+from workers.baseline.weight_evaluator import Ones, WeightEvaluator
+from workers.cluster import ray_cluster
+from workers.engines.base import BASE
+from workers.evaluator import PoolEvaluator
+from workers.export.source import RunSource
+from workers.job_context import JobContext, JobRun
+from workers.models.store import ModelStore
+from workers.pool import EnginePool
+from workers.prompting import PromptEncoder
+from workers.reward_models.opening import open_scorer
+from workers.work_items import reference_items
+
+START, BASE_NAME = "warm_start", "base"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One model on the other task.
+
+    `kl_nats` is the mean of log p(base) - log p(model) over the tokens of answers sampled from the
+    base at temperature 1: the plain estimate of KL(base, model) per token. `entropy_nats` is the
+    mean of -log p(model) over its own samples. `change` is the Frobenius norm of what alignment
+    added to the warm start's B A, over that of the warm start's B A; None for the base.
+    """
+
+    kl_nats: float
+    entropy_nats: float
+    score: float
+    score_ci95: tuple[float, float]
+    missing: int
+    mean_tokens: float
+    unfinished_frac: float
+    change: float | None
+
+
+def measure_drift(
+    runs: Mapping[str, Path],
+    task: AlignmentJobSpec,
+    *,
+    cache_dir: Path,
+    sink: EventSink,
+    control: RunControl,
+    resolve_file: Callable[[str], Path],
+    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+) -> dict[str, Drift]:
+    """Measure base, warm start and the adapter of every run.
+
+    Args:
+        runs: folders of finished runs by the name to show. They share base and warm start.
+        task: its test set, prompt template, reward and rollouts are used; model and engines are
+            those of the first run.
+        cache_dir: prepared models.
+    Returns:
+        By name: `base`, `warm_start`, then the runs.
+    Raises:
+        SpecError: the runs have other bases, or adapters of other shapes.
+        EvaluationError: nothing could be scored.
+        JobCancelledError: the user cancelled.
+    """
+    sources = {name: RunSource(folder) for name, folder in runs.items()}
+    first = next(iter(sources.values()))
+    _check_bases(sources)
+    adapters = {START: _warm_start(first)}
+    adapters |= {name: read_adapter(source.adapter_folder) for name, source in sources.items()}
+    spec = _spec(task, first)
+    job = JobRun(spec, cache_dir, cache_dir, sink, control, time.monotonic())
+    store = ModelStore(cache_dir)
+    base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
+    encoder = PromptEncoder(base.folder, spec.data.prompt)
+
+    def resolve(dataset: DatasetSpec) -> Path:
+        return dataset_path(dataset, resolve_file)
+
+    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
+    resources = RewardResources(
+        reward_policy,
+        open_scorer=lambda model: open_scorer(
+            model, cache_dir, lambda text: job.stage("reward_model", text)
+        ),
+    )
+    reward = build_reward(spec.reward, resources=resources)
+    context = JobContext(job, store, base, encoder, data, reward, resolve)
+    plan = context.plan(spec.engine)
+    with ray_cluster() as nodes, closing(reward), context.engines(plan, nodes) as pool:
+        return _Measurement(context, pool, adapters).run()
+
+
+class _Measurement:
+    def __init__(
+        self, context: JobContext, pool: EnginePool, adapters: Mapping[str, LoraAdapter]
+    ) -> None:
+        self._context = context
+        self._pool = pool
+        self._adapters = adapters
+        self._codec = WeightCodec(adapters[START])
+        self._rows = context.data.test
+        self._seed = context.job.spec.seed
+
+    def run(self) -> dict[str, Drift]:
+        from_base = self._sample(self._plain(), is_base=True)
+        found = {BASE_NAME: self._measure(BASE_NAME, None, from_base)}
+        for name, adapter in self._adapters.items():
+            found[name] = self._measure(name, adapter, from_base)
+        return found
+
+    def _measure(self, name: str, adapter: LoraAdapter | None, from_base: GroupRollouts) -> Drift:
+        self._context.job.sink.emit(StageEvent(stage="drift", message=name))
+        if adapter is None:
+            evaluator, candidate, own = self._plain(), BASE, from_base
+            scores = evaluator.evaluate(np.zeros((0, 1)), self._rows, with_base=True, label=name)
+            kl, change = 0.0, None
+        else:
+            vector = self._vector(name, adapter)
+            weights = WeightEvaluator(self._pool, self._codec, self._evaluator)
+            scores = weights.evaluate(vector[None], self._rows, label=name)
+            own = weights.sample(vector, self._rows, samples=1, temperature=1.0, seed=self._seed)
+            candidate = 0
+            kl = self._mean_logprob(from_base, BASE) - self._mean_logprob(from_base, candidate)
+            change = _change(self._adapters[START], adapter)
+        answers = [completions[0] for completions in own.completions if completions]
+        mean, low, high = bootstrap_interval(scores.rewards_N_P[0])
+        return Drift(
+            kl_nats=kl,
+            entropy_nats=-self._mean_logprob(own, candidate),
+            score=mean,
+            score_ci95=(low, high),
+            missing=int(np.isnan(scores.rewards_N_P[0]).sum()),
+            mean_tokens=scores.generated_tokens / max(scores.samples, 1),
+            unfinished_frac=float(np.mean([one.finish_reason != "stop" for one in answers])),
+            change=change,
+        )
+
+    def _mean_logprob(self, rollouts: GroupRollouts, candidate: int) -> float:
+        """Mean log-probability of the tokens of these answers under a model."""
+        answers = [
+            (prompt, completions[0].token_ids)
+            for prompt, completions in enumerate(rollouts.completions)
+            if completions and completions[0].token_ids
+        ]
+        encode = self._context.encoder.token_ids
+        _, items = reference_items(
+            answers,
+            [tuple(encode(row.prompt)) for row in self._rows],
+            engines=self._pool.size,
+            capacity=self._pool.capacity,
+            candidate=candidate,
+        )
+        known: list[float] = []
+        for result in self._pool.run(items, self._context.job.check):
+            if result.completions is None:
+                raise EvaluationError(f"answers could not be scored: {result.error}")
+            for (scored,) in result.completions:
+                known += scored.token_logprobs or ()
+        return float(np.mean(known))
+
+    def _sample(self, evaluator: PoolEvaluator, *, is_base: bool) -> GroupRollouts:
+        return evaluator.sample(
+            self._rows,
+            samples=1,
+            temperature=1.0,
+            label="sampling from the base",
+            is_base=is_base,
+            seed=self._seed,
+        )
+
+    def _plain(self) -> PoolEvaluator:
+        return self._context.evaluator(self._pool, None)
+
+    def _evaluator(self, ones: Ones) -> PoolEvaluator:
+        return self._context.evaluator(self._pool, ones)
+
+    def _vector(self, name: str, adapter: LoraAdapter) -> FloatArray:
+        try:
+            return self._codec.vector(
+                {one.name: (one.lora_A, one.lora_B) for one in adapter.modules}
+            )
+        except AdapterError as error:
+            raise SpecError(f"run {name} has another warm start: {error.message}") from error
+
+
+def _spec(task: AlignmentJobSpec, first: RunSource) -> AlignmentJobSpec:
+    run = first.provenance.job
+    return task.model_copy(
+        update={
+            "model": run.model,
+            "engine": run.engine.model_copy(update={"gate": False}),
+            "warm_start": AdapterWarmStart(path=str(first.adapter_folder)),
+            "search": SepCmaEsSearch(target="weights"),
+            "seed": run.seed,
+        }
+    )
+
+
+def _check_bases(sources: Mapping[str, RunSource]) -> None:
+    digests = {name: source.provenance.base.digest for name, source in sources.items()}
+    if len(set(digests.values())) > 1:
+        told = ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
+        raise SpecError(f"the runs have different base models: {told}; compare runs of one base")
+
+
+def _warm_start(source: RunSource) -> LoraAdapter:
+    given = source.provenance.job.warm_start
+    if isinstance(given, AdapterWarmStart):
+        return read_adapter(Path(given.path).expanduser())
+    return read_adapter(source.run_dir / "warm_start")
+
+
+def _change(start: LoraAdapter, adapter: LoraAdapter) -> float:
+    """Frobenius norm of the difference of B A over that of the start, all modules together."""
+    moved = norm = 0.0
+    for before, after in zip(start.modules, adapter.modules, strict=True):
+        was = before.scaling * (before.lora_B @ before.lora_A)
+        now = after.scaling * (after.lora_B @ after.lora_A)
+        moved += float(np.square(now - was, dtype=np.float64).sum())
+        norm += float(np.square(was, dtype=np.float64).sum())
+    return float(np.sqrt(moved / norm))
+
+
+def as_plain(found: Mapping[str, Drift]) -> dict[str, Any]:
+    """For JSON."""
+    return {name: asdict(one) for name, one in found.items()}
