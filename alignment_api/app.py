@@ -17,6 +17,8 @@ from alignment_api.auth.access import open_access
 from alignment_api.auth.audit import AuditRepository, AuditTrail
 from alignment_api.auth.keys import KeyRepository
 from alignment_api.body_limit import BodyLimit, KeyFirst
+from alignment_api.comparisons import endpoints as comparison_endpoints
+from alignment_api.comparisons.service import ComparisonService
 from alignment_api.devices import find_devices
 from alignment_api.error_handlers import install_error_handlers
 from alignment_api.exports import endpoints as export_endpoints
@@ -81,6 +83,7 @@ def create_app(
     app.include_router(file_endpoints.router)
     app.include_router(grader_endpoints.router)
     app.include_router(record_endpoints.router)
+    app.include_router(comparison_endpoints.router)
     app.include_router(export_endpoints.router)
     app.include_router(model_endpoints.router)
     app.include_router(inference_endpoints.router)
@@ -108,6 +111,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.files = files
     app.state.graders = GraderService(settings)
     app.state.jobs = JobService(store, settings, files, devices, queue.notify)
+    app.state.comparisons = ComparisonService(
+        store, settings, app.state.jobs, devices.slots, queue.notify
+    )
     app.state.job_events = JobEventService(store)
     app.state.hub = EventHub(app.state.job_events.read, settings.poll_s, app.state.closing)
     observe_jobs(app, store, queue, settings)

@@ -6,6 +6,7 @@ EssaError
 ├── HomeInUseError           another process serves this home
 ├── UploadedFileNotFoundError
 ├── ProjectNotFoundError
+├── ComparisonNotFoundError
 ├── RecordNotFoundError      the run has no such record
 ├── KeyNotFoundError
 ├── InvalidKeyError          no API key, or none that is valid
@@ -70,6 +71,12 @@ class ProjectNotFoundError(EssaError):
     """No such project."""
 
     code = "project_not_found"
+
+
+class ComparisonNotFoundError(EssaError):
+    """No such comparison."""
+
+    code = "comparison_not_found"
 
 
 class RecordNotFoundError(EssaError):
@@ -163,6 +170,7 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     JobNotFoundError: 404,
     UploadedFileNotFoundError: 404,
     ProjectNotFoundError: 404,
+    ComparisonNotFoundError: 404,
     RecordNotFoundError: 404,
     KeyNotFoundError: 404,
     InvalidKeyError: 401,

@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,26 +26,38 @@ from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 
 EVENTS_FILE = "events.jsonl"
+RunJob = Callable[..., ResultEvent]
 _FORWARDING_WAIT_S = 30.0
 
 
 def run_here(
-    spec: AlignmentJobSpec, settings: Settings, run_dir: Path, console: Console
+    spec: AlignmentJobSpec,
+    settings: Settings,
+    run_dir: Path,
+    console: Console,
+    run_job: RunJob = composition.run_job,
 ) -> ResultEvent:
     """Run a job; its events are shown, and kept in `events.jsonl` of the run's folder.
 
+    Args:
+        spec: the job.
+        settings: where models are kept, and what rewards may do.
+        run_dir: folder of the run; one with a checkpoint is resumed.
+        console: where events are shown.
+        run_job: what runs it, with the signature of `composition.run_job`.
     Raises:
         JobCancelledError: interrupted; the run can be resumed.
         EssaError: the job cannot be done.
     """
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    _drop_half_a_line(run_dir / EVENTS_FILE)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
         run = ForwardedRun(_run_id(run_dir), spec, run_dir)
         sink = forwarding_sink(_ShownAndKept(view, file), run)
         status = "failed"
         try:
             with interruptible(view) as control:
-                result = composition.run_job(
+                result = run_job(
                     spec,
                     run_dir=run_dir,
                     cache_dir=settings.cache_dir,
@@ -61,6 +73,15 @@ def run_here(
             raise
         finally:
             sink.close(status, _FORWARDING_WAIT_S)
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """A process that was killed may have left one; the next event must not be glued to it."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rpartition(b"\n")
+        if whole[2]:
+            os.truncate(path, len(content) - len(whole[2]))
 
 
 @contextmanager

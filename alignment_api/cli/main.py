@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_drift(commands)
     _add_proxy_points(commands)
     _add_sweep(commands)
+    _add_compare(commands)
     _add_plan(commands)
     _add_doctor(commands)
     return parser
@@ -259,6 +260,27 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_home(thresholds)
 
 
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "Compare methods on one task, over several seeds, and write a report."
+    parser = _add(commands, "compare", "compare", summary)
+    parser.add_argument(
+        "source",
+        metavar="COMPARISON.yaml|report",
+        help="job, arms, reference and seeds; or the word `report`, to write a report again",
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="?", metavar="FOLDER", help="of the comparison to report on"
+    )
+    _add_overrides(parser, "job.budget.generations=5")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="of the runs; one that is there is continued (default: a new one in the home)",
+    )
+    _add_home(parser)
+
+
 def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "Predict time, memory and scaling of a search, beside GRPO; nothing is run."
     parser = _add(commands, "plan", "plan", summary)
@@ -274,14 +296,16 @@ def _add_job_file(parser: argparse.ArgumentParser) -> None:
     _add_overrides(parser)
 
 
-def _add_overrides(parser: argparse.ArgumentParser) -> None:
+def _add_overrides(
+    parser: argparse.ArgumentParser, example: str = "search.sigma_init=0.05"
+) -> None:
     parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="override a setting, such as search.sigma_init=0.05; can be repeated",
+        help=f"override a setting, such as {example}; can be repeated",
     )
 
 

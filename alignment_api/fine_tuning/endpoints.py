@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
 
 from alignment_api.auth.access import Reader, Submitter
@@ -13,8 +12,8 @@ from alignment_api.errors import responses
 from alignment_api.fine_tuning.requests import CloneRequest, CreateRequest, MetadataKey
 from alignment_api.fine_tuning.schemas import FineTuningJob, FineTuningJobList, Validation
 from alignment_api.fine_tuning.service import JobService
-from alignment_api.jobs.creation import MOST_KEY_CHARS, RequestIdentity
 from alignment_api.jobs.schemas import JobStatus
+from alignment_api.request_identity import Identity
 from essa.errors import SpecError
 
 router = APIRouter(
@@ -32,20 +31,6 @@ def _service(request: Request) -> JobService:
     return request.app.state.jobs
 
 
-async def _identity(
-    request: Request,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=MOST_KEY_CHARS, pattern=r"^[!-~]+$")
-    ] = None,
-    x_stainless_retry_count: Annotated[str | None, Header()] = None,
-) -> RequestIdentity:
-    content = request.url.path.encode() + b"\n" + await request.body()
-    retries = x_stainless_retry_count or ""
-    # Not as a number: Python reads none of thousands of digits.
-    is_retry = retries.isascii() and retries.isdigit() and retries.strip("0") != ""
-    return RequestIdentity(hashlib.sha256(content).hexdigest(), idempotency_key, is_retry)
-
-
 def _metadata(request: Request) -> dict[str, str]:
     """`metadata[colour]=red` of the query."""
     found = {}
@@ -60,7 +45,6 @@ def _metadata(request: Request) -> dict[str, str]:
 
 
 Service = Annotated[JobService, Depends(_service)]
-Identity = Annotated[RequestIdentity, Depends(_identity)]
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 

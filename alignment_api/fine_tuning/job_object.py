@@ -86,7 +86,7 @@ def _job(
         metadata=kept.get("metadata"),
         user_provided_suffix=kept.get("suffix"),
         essa=EssaDetails(
-            **{name: row[name] for name in ("name", "priority", "slots", "starts")},
+            **{name: row[name] for name in ("name", "priority", "slots", "starts", "waits_for")},
             started_at=_seconds(row["started_at"]),
             cancel_requested=row["cancel_requested_at"] is not None,
             pause_requested=row["pause_requested_at"] is not None,

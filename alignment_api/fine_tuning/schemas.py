@@ -34,6 +34,8 @@ class EssaDetails(_Answer):
     started_at: int | None
     """Last start; a job that was paused or interrupted starts again."""
     starts: int
+    waits_for: str | None = None
+    """A job that must have succeeded before this one starts."""
     cancel_requested: bool
     pause_requested: bool
     progress: JobProgress

@@ -13,7 +13,6 @@ from alignment_api.devices import Devices
 from alignment_api.files.service import FileService
 from alignment_api.fine_tuning.estimate import forecast
 from alignment_api.fine_tuning.job_object import JobObjects
-from alignment_api.fine_tuning.overlay import overlay
 from alignment_api.fine_tuning.requests import (
     CloneRequest,
     OpenAiRequest,
@@ -31,6 +30,7 @@ from alignment_api.listing import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec.file import problem_error, validate_job
+from essa.spec.overlay import overlay
 
 _LOOKED_THROUGH = 20
 """Earlier jobs whose speed may serve an estimate."""
@@ -89,7 +89,7 @@ class JobService:
             SpecError, InsufficientScopeError: as `create` does.
         """
         job = self._read(request)
-        slots = self._check(job, caller)
+        slots = self.check(job, caller)
         earlier = self._jobs.page(
             _LOOKED_THROUGH, None, caller.project_id, statuses=[JobStatus.SUCCEEDED]
         )
@@ -175,25 +175,12 @@ class JobService:
         self._on_queued()
         return self.get(job_id, project_id)
 
-    def _read(self, request: OpenAiRequest | SpecificationRequest) -> JobRequest:
-        return read_request(request, grader_endpoint(self._settings))
+    def check(self, job: JobRequest, caller: Caller) -> int:
+        """Slots of a job that may run.
 
-    def _queue(self, job: JobRequest, caller: Caller, identity: RequestIdentity) -> FineTuningJob:
-        slots = self._check(job, caller)
-        created = self._creation.create(
-            identity,
-            job.spec,
-            caller.project_id,
-            priority=job.priority,
-            slots=slots,
-            request=job.kept,
-        )
-        if created.is_new:
-            self._on_queued()
-        return self.get(created.job_id, caller.project_id)
-
-    def _check(self, job: JobRequest, caller: Caller) -> int:
-        """Slots of a job that may run."""
+        Raises:
+            SpecError, InsufficientScopeError: as `create` does.
+        """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
         slots = self._devices.needed(job.spec.engine)
 
@@ -204,3 +191,20 @@ class JobService:
         if problems:
             raise problem_error([job.told(one) for one in problems])
         return slots
+
+    def _read(self, request: OpenAiRequest | SpecificationRequest) -> JobRequest:
+        return read_request(request, grader_endpoint(self._settings))
+
+    def _queue(self, job: JobRequest, caller: Caller, identity: RequestIdentity) -> FineTuningJob:
+        slots = self.check(job, caller)
+        created = self._creation.create(
+            identity,
+            job.spec,
+            caller.project_id,
+            priority=job.priority,
+            slots=slots,
+            request=job.kept,
+        )
+        if created.is_new:
+            self._on_queued()
+        return self.get(created.object_id, caller.project_id)

@@ -8,6 +8,7 @@ before.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -36,14 +37,14 @@ class RequestIdentity(NamedTuple):
 
 
 class Created(NamedTuple):
-    """A job, and whether this request made it."""
+    """What was created, and whether this request made it."""
 
-    job_id: str
+    object_id: str
     is_new: bool
 
 
 class JobCreation:
-    """Queues jobs and remembers the requests that made them.
+    """Queues jobs and remembers the requests that made them; comparisons are remembered alike.
 
     Args:
         store: of the jobs.
@@ -55,7 +56,7 @@ class JobCreation:
         self._retry_window_s = retry_window_s
 
     def find(self, identity: RequestIdentity, project_id: str) -> str | None:
-        """The job that an earlier sending of this request made.
+        """The id of what an earlier sending of this request made.
 
         Raises:
             KeyReuseError: the key came before with another request.
@@ -90,22 +91,40 @@ class JobCreation:
         Raises:
             KeyReuseError: the key came before with another request.
         """
+
+        def add(connection: Connection) -> str:
+            return add_job(
+                connection, spec, project_id, priority=priority, slots=slots, request=request
+            )
+
+        return self.create_by(identity, project_id, add)
+
+    def create_by(
+        self, identity: RequestIdentity, project_id: str, add: Callable[[Connection], str]
+    ) -> Created:
+        """Add something and remember the request that asked for it, both or neither.
+
+        Args:
+            identity: of the request.
+            project_id: whose it is.
+            add: adds it inside a transaction and returns its id.
+        Raises:
+            KeyReuseError: the key came before with another request.
+        """
         earlier = self.find(identity, project_id)
         if earlier is not None:
             return Created(earlier, is_new=False)
         try:
             with self._store.change() as connection:
-                job_id = add_job(
-                    connection, spec, project_id, priority=priority, slots=slots, request=request
-                )
-                _remember(connection, identity, project_id, job_id)
+                object_id = add(connection)
+                _remember(connection, identity, project_id, object_id)
         except DuplicateError:
             # Another sending of the same request was quicker.
             earlier = self.find(identity, project_id)
             if earlier is None:
                 raise
             return Created(earlier, is_new=False)
-        return Created(job_id, is_new=True)
+        return Created(object_id, is_new=True)
 
 
 def _checked(row: RowMapping, identity: RequestIdentity) -> RowMapping:

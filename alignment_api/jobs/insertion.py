@@ -27,6 +27,7 @@ def add_job(
     priority: int = 0,
     slots: int | None = None,
     request: dict[str, Any] | None = None,
+    waits_for: str | None = None,
 ) -> str:
     """Queue a job inside a transaction and return its id.
 
@@ -36,6 +37,8 @@ def add_job(
         priority: of two queued jobs the one with the higher priority starts first.
         slots: engine slots it holds while it runs; None is one for each engine.
         request: what the specification has no place for, such as `suffix` and `metadata`.
+        waits_for: a job that must have succeeded before this one starts; if it ends otherwise, this
+            one fails.
     """
     job_id = JOB_PREFIX + secrets.token_hex(8)
     connection.execute(
@@ -49,6 +52,7 @@ def add_job(
             created_at=time.time(),
             spec=spec.model_dump_json(),
             request=json.dumps(request or {}),
+            waits_for=waits_for,
         )
     )
     return job_id

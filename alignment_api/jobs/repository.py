@@ -19,7 +19,9 @@ from essa.events import ErrorEvent, ResultEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
 
 RESUMED = "job_resumed"
+AWAITED_ENDED = "awaited_job_ended"
 
+_ENDED = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "been cancelled"}
 _TERMINAL = tuple(str(status) for status in JobStatus if status.is_terminal)
 
 
@@ -37,11 +39,18 @@ class JobRepository:
         priority: int = 0,
         slots: int | None = None,
         request: dict[str, Any] | None = None,
+        waits_for: str | None = None,
     ) -> str:
         """Queue a job and return its id; see `add_job`."""
         with self._store.change() as connection:
             return add_job(
-                connection, spec, project_id, priority=priority, slots=slots, request=request
+                connection,
+                spec,
+                project_id,
+                priority=priority,
+                slots=slots,
+                request=request,
+                waits_for=waits_for,
             )
 
     def get(self, job_id: str, project_id: str | None = None) -> RowMapping:
@@ -110,17 +119,21 @@ class JobRepository:
 
         The highest priority comes first, then the lowest number, so that one that was interrupted
         is early again. A job that needs more slots than are free holds up those behind it: it would
-        never start beside a stream of smaller ones.
+        never start beside a stream of smaller ones. One that waits for another job is passed over.
 
         Args:
             free_slots: engines that can be started.
             all_slots: engines that ever can; a job that needs more waits for all of them.
         """
+        awaited = jobs.alias("awaited")
+        is_ready = jobs.c.waits_for.is_(None) | sa.exists().where(
+            awaited.c.id == jobs.c.waits_for, awaited.c.status == JobStatus.SUCCEEDED
+        )
         with self._store.change() as connection:
             row = (
                 connection.execute(
                     sa.select(jobs)
-                    .where(jobs.c.status == JobStatus.QUEUED)
+                    .where(jobs.c.status == JobStatus.QUEUED, is_ready)
                     .order_by(jobs.c.priority.desc(), jobs.c.number)
                     .limit(1)
                     .with_for_update()
@@ -288,4 +301,21 @@ def _end(connection: Connection, job_id: str, status: JobStatus, **values: Any) 
         .where(jobs.c.status.not_in(_TERMINAL))
         .values(status=status, finished_at=time.time(), pause_requested_at=None, **values)
     )
+    if ended.rowcount == 1 and status is not JobStatus.SUCCEEDED:
+        _fail_waiting(connection, job_id, status)
     return ended.rowcount == 1
+
+
+def _fail_waiting(connection: Connection, job_id: str, status: JobStatus) -> None:
+    """Jobs that wait for one that will not succeed would wait for ever."""
+    waiting = sa.select(jobs.c.id).where(
+        jobs.c.waits_for == job_id, jobs.c.status.not_in(_TERMINAL)
+    )
+    message = (
+        f"job {job_id}, which makes the warm start that this one starts from, has "
+        f"{_ENDED[status]}; create the comparison again"
+    )
+    for other in connection.execute(waiting.order_by(jobs.c.number)).scalars().all():
+        error = {"error_code": AWAITED_ENDED, "error_message": message}
+        if _end(connection, other, JobStatus.FAILED, **error):
+            append_event(connection, other, ErrorEvent(code=AWAITED_ENDED, message=message))

@@ -14,6 +14,8 @@ route("/jobs/new", () => import("./pages/new_job.js"), { title: "New job", nav: 
 route("/jobs/:id", job, { title: "Job", nav: "jobs", keep: "id" });
 route("/jobs/:id/:tab", job, { title: "Job", nav: "jobs", keep: "id" });
 route("/compare", () => import("./job/compare_page.js"), { title: "Compare", nav: "compare" });
+route("/comparisons", () => import("./comparison/list_page.js"), { title: "Comparisons", nav: "comparisons" });
+route("/comparisons/:id", () => import("./comparison/page.js"), { title: "Comparison", nav: "comparisons" });
 route("/playground", () => import("./pages/playground.js"), { title: "Playground", nav: "playground" });
 
 const main = document.getElementById("main");

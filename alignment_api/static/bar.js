@@ -9,6 +9,7 @@ const PAGES = [
   ["jobs", "#/jobs", "Jobs"],
   ["new", "#/jobs/new", "New job"],
   ["compare", "#/compare", "Compare"],
+  ["comparisons", "#/comparisons", "Comparisons"],
   ["playground", "#/playground", "Playground"],
 ];
 

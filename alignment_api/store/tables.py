@@ -78,8 +78,24 @@ jobs = Table(
     # What OpenAI's request said and the specification has no place for: suffix, metadata.
     Column("request", Text, nullable=False, server_default="{}"),
     Column("result", Text),
+    # A job that must have succeeded before this one starts.
+    Column("waits_for", String(64), index=True),
     Index("ix_jobs_status_priority_number", "status", "priority", "number"),
     Index("ix_jobs_project_id_number", "project_id", "number"),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("spec", Text, nullable=False),
+    # Arm, seed and job of every run.
+    Column("runs", Text, nullable=False),
+    Index("ix_comparisons_project_id_number", "project_id", "number"),
 )
 
 events = Table(

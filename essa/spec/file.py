@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from essa.errors import SpecError
-from essa.spec.base import SpecModel
 from essa.spec.job import AlignmentJobSpec
+from essa.spec.overlay import with_default_variants
 from essa.spec.problem import Problem, problems_of
 
 _PATHS = (
@@ -36,10 +36,19 @@ def load_job_file(path: Path, overrides: Sequence[str] = ()) -> AlignmentJobSpec
     Raises:
         SpecError: unreadable, or with `problems` in its detail, one for each setting at fault.
     """
-    raw = _read(path)
-    _anchor_paths(raw, path.absolute().parent)
-    _merge(raw, read_overrides(overrides))
-    return validate_job(raw)
+    raw = read_job_file(path)
+    return validate_job(merge_overrides(raw, read_overrides(overrides)))
+
+
+def read_job_file(path: Path) -> dict[str, Any]:
+    """A job as it is written in a file, its paths anchored at the file's folder.
+
+    Raises:
+        SpecError: unreadable, or no mapping.
+    """
+    raw = read_mapping(path, "the job file", "a job starts with `model:`, `data:` and `reward:`")
+    anchor_paths(raw, path.absolute().parent)
+    return raw
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -48,11 +57,21 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         SpecError: one is malformed, or two do not go together.
     """
+    given = parse_overrides(overrides)
+    anchor_paths(given, Path.cwd())
+    return given
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`search.sigma_init=0.05` and the like as nested settings, paths as they are written.
+
+    Raises:
+        SpecError: one is malformed, or two do not go together.
+    """
     given: dict[str, Any] = {}
     for override in overrides:
         name, value = _split_override(override)
         _set(given, name, _Whole(value) if isinstance(value, dict) else value)
-    _anchor_paths(given, Path.cwd())
     return given
 
 
@@ -74,17 +93,23 @@ def problem_error(problems: Sequence[Problem]) -> SpecError:
     return SpecError(message, field=problems[0].field or None, problems=tuple(problems))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str, start: str) -> dict[str, Any]:
+    """A YAML or JSON file that holds named settings.
+
+    Args:
+        path: a `.json` file, or YAML under any other name.
+        what: what the file is, for messages.
+        start: how such a file starts, for messages.
+    Raises:
+        SpecError: unreadable, a name twice, or no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"the job file {path} cannot be read: {error}") from error
+        raise SpecError(f"{what} {path} cannot be read: {error}") from error
     raw = _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, str(path))
     if not isinstance(raw, dict):
-        raise SpecError(
-            f"{path} holds {type(raw).__name__}, not a mapping; a job starts with `model:`, "
-            "`data:` and `reward:`"
-        )
+        raise SpecError(f"{path} holds {type(raw).__name__}, not a mapping; {start}")
     return raw
 
 
@@ -146,18 +171,12 @@ def _set(tree: dict[str, Any], names: list[str], value: Any) -> None:
     tree[names[-1]] = value
 
 
-def _merge(raw: dict[str, Any], given: dict[str, Any]) -> None:
-    """Lay overrides over the job, in place.
-
-    A section which the job leaves to its default keeps that default's variant, so that
-    `search.sigma_init=0.05` works without naming the search.
-    """
+def merge_overrides(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A job with overrides laid over it; see `with_default_variants`."""
+    merged = with_default_variants(raw, given)
     for name, value in given.items():
-        default = AlignmentJobSpec.model_fields.get(name)
-        is_section = isinstance(value, dict) and default is not None
-        if is_section and name not in raw and isinstance(default.default, SpecModel):
-            raw[name] = _variant(default.default)
-        _overlay(raw, name, value)
+        _overlay(merged, name, value)
+    return merged
 
 
 class _Whole(dict[str, Any]):
@@ -173,12 +192,8 @@ def _overlay(tree: dict[str, Any], name: str, value: Any) -> None:
         tree[name] = value
 
 
-def _variant(section: SpecModel) -> dict[str, Any]:
-    tags = ("type", "kind")
-    return {tag: getattr(section, tag) for tag in tags if tag in type(section).model_fields}
-
-
-def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
+def anchor_paths(raw: dict[str, Any], folder: Path) -> None:
+    """Let relative paths in a job, or in a part of one, count from a folder; in place."""
     for place in _PATHS:
         section = _section(raw, place[:-1])
         value = section.get(place[-1])

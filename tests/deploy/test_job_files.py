@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from essa.spec.comparison import planned_runs
+from essa.spec.comparison_file import load_comparison_file
 from essa.spec.file import load_job_file
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_JOBS = {
+    "examples/upbeat/compare.yaml",
     "examples/ifeval/base_requests.yaml",
     "examples/ifeval/wordings.yaml",
     "examples/upbeat/topics.yaml",
@@ -34,6 +37,13 @@ def test_every_example_folder_has_a_job_file_and_a_readme() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_job_file_is_valid(name) -> None:
     assert load_job_file(ROOT / name).name
+
+
+def test_example_comparison_is_valid() -> None:
+    spec = load_comparison_file(ROOT / "examples" / "upbeat" / "compare.yaml")
+    assert [run.arm for run in planned_runs(spec)] == [
+        "essa", "grpo", "grpo", "essa", "essa", "grpo",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)

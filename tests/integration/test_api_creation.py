@@ -155,7 +155,7 @@ def test_many_sendings_at_once_make_one_job(
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({one.job_id for one in made}) == 1
+    assert len({one.object_id for one in made}) == 1
     assert sorted(one.is_new for one in made) == [False] * 7 + [True]
     store.close()
 

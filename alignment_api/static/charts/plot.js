@@ -14,7 +14,8 @@ const DOT_ROOM_PX = 9;
  * `options`:
  * - `x`: `{label, format, log, whole, ticks}`; `whole` puts ticks on integers only.
  * - `y`: `{range, format, log, ticks}`; `range` is `(min, max) => [min, max]`, `ticks()` an array.
- * - `series`: `[{label, colour, width, dash, dots, hidden}]`, the columns of the data after x.
+ * - `series`: `[{label, colour, width, dash, dots, hidden, isStepped}]`, the columns of the data after
+ *   x; a stepped one holds its value until the next.
  * - `bands`: `[[upper, lower, colour, alpha]]`, column numbers counted from 1.
  * - `height`, `sync` (a name shared by charts that move together), `plugins`.
  * - `onCursor(index or null, u)`; `onPick(index, u)` for clicks, with null for u where a key chose;
@@ -213,7 +214,7 @@ function axisLook() {
   };
 }
 
-function seriesConfig({ label, colour, width = 1.5, dash, dots, hidden, fade }) {
+function seriesConfig({ label, colour, width = 1.5, dash, dots, hidden, fade, isStepped }) {
   const stroke = () => {
     const found = colours()[colour];
     return fade ? faded(found, fade) : found;
@@ -225,6 +226,7 @@ function seriesConfig({ label, colour, width = 1.5, dash, dots, hidden, fade }) 
     dash,
     show: !hidden,
     spanGaps: true,
+    paths: isStepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
     points: { show: (u, n, from, to) => hasDots(u, dots, u.data[n], from, to), size: 6, stroke, fill: stroke, width: 1 },
   };
 }

@@ -345,6 +345,46 @@ def test_a_job_larger_than_the_machine_has_become_takes_all_of_it(repository: Jo
     assert row["id"] == job_id
 
 
+def test_a_job_that_waits_for_another_is_passed_over_until_that_one_succeeded(
+    repository: Jobs,
+) -> None:
+    first = repository.queue()
+    waiting = repository.queue(waits_for=first, priority=50)
+    other = repository.queue()
+    assert [repository.claim(), repository.claim(), repository.claim()] == [first, other, None]
+    repository.succeed(first, RESULT)
+    assert repository.claim() == waiting
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+def test_a_job_fails_when_the_one_it_waits_for_does_not_succeed(
+    store: Store, repository: Jobs, ending: str
+) -> None:
+    first = repository.queue()
+    waiting, paused = (repository.queue(waits_for=first) for _ in range(2))
+    cancelled = repository.queue(waits_for=first)
+    last = repository.queue(waits_for=waiting)
+    repository.request_pause(paused)
+    repository.request_cancel(cancelled)
+    assert repository.claim() == first
+    if ending == "failed":
+        repository.fail(first, "engine_start", "no engine")
+    else:
+        repository.request_cancel(first)
+        repository.stop(first)
+    for job_id in (waiting, paused):
+        row = repository.get(job_id)
+        assert (row["status"], row["error_code"]) == ("failed", "awaited_job_ended")
+        assert f"job {first}, which makes the warm start" in row["error_message"]
+        assert f"{ending}; create the comparison again" in row["error_message"]
+        (event,) = EventRepository(store).of_type(job_id, "error")
+        assert event.data["message"] == row["error_message"]
+    assert repository.get(cancelled)["status"] == "cancelled"
+    # Whatever waits for one that waits fails with it.
+    assert repository.get(last)["status"] == "failed"
+    assert repository.claim() is None
+
+
 def test_an_interrupted_job_goes_before_those_that_wait(store: Store, repository: Jobs) -> None:
     first, _ = repository.queue(), repository.queue()
     assert repository.claim() == first

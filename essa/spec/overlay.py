@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from essa.spec.base import SpecModel
+from essa.spec.job import AlignmentJobSpec
+
 _TAGS = ("type", "kind")
 
 
@@ -22,6 +25,22 @@ def overlay(whole: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         else:
             merged[name] = value
     return merged
+
+
+def with_default_variants(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a job as it was written, ready for changes.
+
+    A section that it leaves to its default, and that is changed, gets the tag of that default, so
+    that `search.sigma_init` can be changed without naming the search.
+    """
+    filled = dict(raw)
+    for name, value in changes.items():
+        field = AlignmentJobSpec.model_fields.get(name)
+        default = None if field is None else field.default
+        if isinstance(value, Mapping) and name not in raw and isinstance(default, SpecModel):
+            known = type(default).model_fields
+            filled[name] = {tag: getattr(default, tag) for tag in _TAGS if tag in known}
+    return filled
 
 
 def _is_other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -1,0 +1,81 @@
+"""`essa compare`: methods on one task, run here; `essa compare report`: their report again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as ShownTable
+
+from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
+from alignment_api.comparisons.folder import ComparisonFolder
+from alignment_api.ownership import check_package_owners
+from alignment_api.settings import Settings
+from essa.comparison.blocks import Table
+from essa.comparison.tables import score_table, target_table
+from essa.errors import SpecError
+from essa.spec.comparison_file import load_comparison_file
+
+REPORT = "report"
+
+
+def run(arguments: argparse.Namespace, command: Sequence[str] = RUN_COMMAND) -> int:
+    """Run a comparison or write its report.
+
+    Args:
+        arguments: of the command line.
+        command: program that runs one job.
+    Returns:
+        0 once every run has its result, 1 while one has none.
+    """
+    console = Console()
+    if arguments.source == REPORT:
+        return _report(arguments, console)
+    if arguments.folder is not None:
+        raise SpecError(f"{arguments.folder} is one argument too many; name it with --out")
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    check_package_owners()
+    spec = load_comparison_file(Path(arguments.source), arguments.overrides)
+    out = arguments.out or _new_folder(settings, spec.name)
+    folder = ComparisonFolder(out)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{spec.name} runs in {folder.path}")
+    is_whole = ComparisonRuns(folder, settings, say, command).run(spec)
+    _finish(folder, out, console)
+    return 0 if is_whole else 1
+
+
+def _report(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.folder is None:
+        raise SpecError("name the folder: essa compare report FOLDER")
+    _finish(ComparisonFolder(arguments.folder), arguments.folder, console)
+    return 0
+
+
+def _finish(folder: ComparisonFolder, shown: Path, console: Console) -> None:
+    summary = folder.summary()
+    for table in (target_table(summary), score_table(summary)):
+        if table.rows:
+            console.print(_shown(table))
+    for path in folder.write_reports(shown):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _shown(table: Table) -> ShownTable:
+    shown = ShownTable(*table.columns, title=table.title, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _new_folder(settings: Settings, name: str) -> Path:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return settings.home / "comparisons" / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

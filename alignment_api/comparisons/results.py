@@ -1,0 +1,75 @@
+"""What the jobs of a comparison say so far, from their events in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from alignment_api.comparisons.repository import StoredRun
+from alignment_api.comparisons.schemas import ComparisonTable
+from alignment_api.jobs.events import EventRepository
+from essa.comparison.history import RunHistory, read_history
+from essa.comparison.summary import Summary, summarize
+from essa.comparison.tables import all_tables
+from essa.events import event_adapter
+from essa.spec.comparison import ComparisonSpec
+
+_KINDS = ("warm_start", "validation", "generation", "result")
+
+
+def read_summary(
+    spec: ComparisonSpec, runs: Sequence[StoredRun], events: EventRepository
+) -> Summary:
+    """Hold the jobs against each other, finished or not."""
+    histories = [_history(run, events) for run in runs]
+    return summarize(histories, tuple(spec.arms), spec.reference, spec.target)
+
+
+def results_of(summary: Summary) -> dict[str, Any] | None:
+    """The numbers as JSON; None before the first validation."""
+    if not any(run.points for run in summary.runs):
+        return None
+    found = {
+        "curves": summary.curves,
+        "time_to_target": summary.reached,
+        "time_to_target_over_seeds": summary.arms_reached,
+        "test": summary.scores,
+        "costs": summary.costs,
+        "costs_over_seeds": summary.arm_costs,
+    }
+    return {name: as_json(value) for name, value in found.items()}
+
+
+def tables_of(summary: Summary) -> list[ComparisonTable]:
+    """The same for people."""
+    return [
+        ComparisonTable(
+            title=table.title,
+            note=table.note,
+            columns=list(table.columns),
+            rows=[list(row) for row in table.rows],
+        )
+        for table in all_tables(summary)
+    ]
+
+
+def as_json(value: Any) -> Any:
+    """Plain data; records become objects, and numbers that JSON does not have become null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
+    if hasattr(value, "_asdict"):
+        return as_json(value._asdict())
+    if isinstance(value, dict):
+        return {str(name): as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _history(run: StoredRun, events: EventRepository) -> RunHistory:
+    stored = [event.data for kind in _KINDS for event in events.of_type(run.job_id, kind)]
+    # Fields that this version does not know are left out.
+    read = [event_adapter.validate_python(data, extra="ignore") for data in stored]
+    return read_history(run.arm, run.seed, read)

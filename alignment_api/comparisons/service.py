@@ -1,0 +1,224 @@
+"""What the API does with comparisons."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+from sqlalchemy.engine import Connection, RowMapping
+
+from alignment_api.auth.access import Caller
+from alignment_api.comparisons.repository import (
+    ComparisonRepository,
+    StoredRun,
+    add_comparison,
+    new_comparison_id,
+    runs_of,
+    spec_of,
+)
+from alignment_api.comparisons.results import read_summary, results_of, tables_of
+from alignment_api.comparisons.schemas import (
+    Comparison,
+    ComparisonDetails,
+    ComparisonList,
+    ComparisonRun,
+    ComparisonStatus,
+)
+from alignment_api.comparisons.surroundings import surroundings_of
+from alignment_api.fine_tuning.service import JobService
+from alignment_api.fine_tuning.translation import JobRequest
+from alignment_api.jobs.creation import JobCreation, RequestIdentity
+from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.insertion import add_job
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.schemas import JobStatus
+from alignment_api.listing import ends
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+from essa.comparison.report import html_report, markdown_report
+from essa.errors import JobConflictError
+from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
+from essa.spec.problem import Problem
+
+WARM_START_FOLDER = "warm_start"
+"""Where a run leaves its warm start, in its own folder."""
+
+
+class ComparisonService:
+    """Creates, shows and cancels the comparisons of a caller's project. Blocking.
+
+    Args:
+        store: of comparisons and jobs.
+        settings: the service's.
+        jobs: checks jobs.
+        slots: of the service. A job of a comparison takes all, so that nothing runs beside it and
+            changes its times.
+        on_queued: told that jobs wait.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        jobs: JobService,
+        slots: int,
+        on_queued: Callable[[], None],
+    ) -> None:
+        self._comparisons = ComparisonRepository(store)
+        self._jobs = JobRepository(store)
+        self._events = EventRepository(store)
+        self._creation = JobCreation(store, settings.retry_window_s)
+        self._settings = settings
+        self._checks = jobs
+        self._slots = slots
+        self._on_queued = on_queued
+
+    def create(
+        self, spec: ComparisonSpec, caller: Caller, identity: RequestIdentity
+    ) -> ComparisonDetails:
+        """Check every job and queue all of them; once for all sendings of a request.
+
+        Raises:
+            SpecError: something is wrong; the message names arm and field.
+            InsufficientScopeError: a job has code of the user, and the key may not send such.
+            KeyReuseError: its Idempotency-Key came before with another request.
+        """
+        earlier = self._creation.find(identity, caller.project_id)
+        if earlier is not None:
+            return self.get(earlier, caller.project_id)
+        runs = planned_runs(spec)
+        for run in runs:
+            self._checks.check(_request(run), caller)
+
+        def add(connection: Connection) -> str:
+            return self._add(connection, spec, runs, caller.project_id)
+
+        created = self._creation.create_by(identity, caller.project_id, add)
+        if created.is_new:
+            self._on_queued()
+        return self.get(created.object_id, caller.project_id)
+
+    def get(self, comparison_id: str, project_id: str) -> ComparisonDetails:
+        """One comparison with what its jobs say so far.
+
+        Raises:
+            ComparisonNotFoundError: no such comparison, or of another project.
+        """
+        row = self._comparisons.get(comparison_id, project_id)
+        spec = spec_of(row)
+        summary = read_summary(spec, runs_of(row), self._events)
+        statuses = self._comparisons.job_statuses([row])
+        return ComparisonDetails(
+            **_comparison(row, statuses).model_dump(),
+            spec=spec.model_dump(mode="json"),
+            results=results_of(summary),
+            tables=tables_of(summary),
+        )
+
+    def page(self, limit: int, after: str | None, project_id: str) -> ComparisonList:
+        """A page of comparisons, newest first."""
+        rows = self._comparisons.page(limit + 1, after, project_id)
+        statuses = self._comparisons.job_statuses(rows)
+        shown = [_comparison(row, statuses) for row in rows[:limit]]
+        return ComparisonList(data=shown, has_more=len(rows) > limit, **ends(shown))
+
+    def cancel(self, comparison_id: str, project_id: str) -> ComparisonDetails:
+        """Cancel every job that has not ended. Can be repeated."""
+        row = self._comparisons.get(comparison_id, project_id)
+        # The last ones first: those that wait are cancelled before what they wait for.
+        for run in reversed(runs_of(row)):
+            with suppress(JobConflictError):  # it has ended
+                self._jobs.request_cancel(run.job_id)
+        return self.get(comparison_id, project_id)
+
+    def report(self, comparison_id: str, project_id: str, kind: Literal["html", "md"]) -> str:
+        """The report so far."""
+        row = self._comparisons.get(comparison_id, project_id)
+        spec, runs = spec_of(row), runs_of(row)
+        summary = read_summary(spec, runs, self._events)
+        address = f"$ESSA_URL/v1/comparisons/{comparison_id}/report?format={kind}"
+        command = f'curl -H "Authorization: Bearer $ESSA_API_KEY" {shlex.quote(address)}'
+        folders = {
+            f"{run.arm}, seed {run.seed}": self._settings.run_dir(run.job_id) for run in runs
+        }
+        statuses = self._comparisons.job_statuses([row])
+        notes = [
+            f"{run.arm}, seed {run.seed} ({run.job_id}) is {statuses[run.job_id]}."
+            for run in runs
+            if statuses[run.job_id] != JobStatus.SUCCEEDED
+        ]
+        around = surroundings_of(command.replace("'", '"'), folders, notes)
+        return (html_report if kind == "html" else markdown_report)(spec, summary, around)
+
+    def _add(
+        self,
+        connection: Connection,
+        spec: ComparisonSpec,
+        runs: Sequence[PlannedRun],
+        project_id: str,
+    ) -> str:
+        comparison_id = new_comparison_id()
+        ids: dict[tuple[str, int], str] = {}
+        for run in runs:
+            job, maker = run.spec, None
+            if run.warm_start_of is not None:
+                maker = ids[run.warm_start_of, run.seed]
+                job = with_warm_start(job, str(self._settings.run_dir(maker) / WARM_START_FOLDER))
+            ids[run.arm, run.seed] = add_job(
+                connection,
+                job,
+                project_id,
+                slots=self._slots,
+                request=_kept(run, comparison_id),
+                waits_for=maker,
+            )
+        stored = [StoredRun(run.arm, run.seed, ids[run.arm, run.seed]) for run in runs]
+        add_comparison(connection, comparison_id, spec, project_id, stored)
+        return comparison_id
+
+
+def status_of(statuses: Sequence[str]) -> ComparisonStatus:
+    """Where a comparison stands whose jobs are in these states."""
+    found = {JobStatus(status) for status in statuses}
+    if found == {JobStatus.QUEUED}:
+        return ComparisonStatus.QUEUED
+    if not all(status.is_terminal for status in found):
+        return ComparisonStatus.RUNNING
+    if found == {JobStatus.SUCCEEDED}:
+        return ComparisonStatus.SUCCEEDED
+    is_failed = JobStatus.FAILED in found
+    return ComparisonStatus.FAILED if is_failed else ComparisonStatus.CANCELLED
+
+
+def _request(run: PlannedRun) -> JobRequest:
+    def told(problem: Problem) -> Problem:
+        return replace(problem, field=f"arms.{run.arm}: {problem.field}")
+
+    return JobRequest(run.spec, 0, {}, told)
+
+
+def _kept(run: PlannedRun, comparison_id: str) -> dict[str, object]:
+    """So that the jobs of a comparison can be found among others."""
+    return {
+        "suffix": None,
+        "metadata": {"comparison": comparison_id, "arm": run.arm},
+        "method": {"type": run.spec.method.type},
+    }
+
+
+def _comparison(row: RowMapping, statuses: dict[str, str]) -> Comparison:
+    spec, runs = spec_of(row), runs_of(row)
+    return Comparison(
+        id=row["id"],
+        created_at=int(row["created_at"]),
+        name=row["name"],
+        status=status_of([statuses[run.job_id] for run in runs]),
+        arms=list(spec.arms),
+        reference=spec.reference,
+        seeds=list(spec.seeds),
+        target=spec.target,
+        runs=[ComparisonRun(**run._asdict(), status=statuses[run.job_id]) for run in runs],
+    )

@@ -1,0 +1,127 @@
+"""What whole runs cost: time by its use, tokens, memory; and what else their events show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from essa.comparison.history import AXES, RunHistory
+from essa.comparison.spread import Spread, ratio, ratio_spread, spread
+
+PARTS = ("rollout_s", "reward_s", "train_s", "coordinator_s")
+"""What the seconds of a generation are spent on, as its events name it."""
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """One run, without its warm start.
+
+    Attributes:
+        total: by axis, from the job's start to its end.
+        parts: seconds of all generations by what they were spent on.
+        other_s: the rest of the wall-clock time: model load, gate, ladder, validation, test.
+        peak_bytes: most memory of the host that the job held.
+        answer_words: words of the kept test answers of the aligned model, on average.
+        shown: last values of what methods report of themselves, such as `kl` and `distance`.
+    """
+
+    arm: str
+    seed: int
+    is_final: bool
+    generations: int | None
+    total: dict[str, float | None]
+    parts: dict[str, float | None]
+    other_s: float | None
+    generated_tokens: float | None
+    peak_bytes: float | None
+    peak_ratio: float | None
+    answer_words: float | None
+    shown: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """An arm over its seeds."""
+
+    arm: str
+    total: dict[str, Spread | None]
+    parts: dict[str, Spread | None]
+    other_s: Spread | None
+    generations: Spread | None
+    generated_tokens: Spread | None
+    peak_bytes: Spread | None
+    peak_ratio: Spread | None
+    answer_words: Spread | None
+    shown: dict[str, Spread | None]
+
+
+def run_costs(runs: Sequence[RunHistory], reference: str) -> list[RunCost]:
+    """The costs of every run; ratios are to the reference arm's run of the same seed."""
+    peaks = {run.seed: _peak(run) for run in runs if run.arm == reference}
+    return [_cost(run, peaks.get(run.seed)) for run in runs]
+
+
+def costs_over_seeds(found: Sequence[RunCost]) -> list[ArmCost]:
+    """One entry an arm, over its finished runs."""
+    by_arm: dict[str, list[RunCost]] = {}
+    for one in found:
+        of_arm = by_arm.setdefault(one.arm, [])
+        if one.is_final:
+            of_arm.append(one)
+    return [_arm(arm, of_arm) for arm, of_arm in by_arm.items()]
+
+
+def _cost(run: RunHistory, reference_peak: float | None) -> RunCost:
+    steps = run.generations
+    total = {axis: getattr(run.total, axis) for axis in AXES}
+    parts = {part: sum(getattr(step, part) for step in steps) if steps else None for part in PARTS}
+    spent_s = sum(value for value in parts.values() if value is not None)
+    is_known = bool(steps) and total["wall_s"] is not None
+    peak = _peak(run)
+    return RunCost(
+        arm=run.arm,
+        seed=run.seed,
+        is_final=run.result is not None,
+        generations=steps[-1].generation if steps else None,
+        total=total,
+        parts=parts,
+        other_s=max(0.0, total["wall_s"] - spent_s) if is_known else None,
+        generated_tokens=float(sum(step.generated_tokens for step in steps)) if steps else None,
+        peak_bytes=peak,
+        peak_ratio=ratio(reference_peak, peak),
+        answer_words=_answer_words(run),
+        shown=_shown(run),
+    )
+
+
+def _peak(run: RunHistory) -> float | None:
+    peak = None if run.result is None else run.result.host_peak_bytes
+    return None if peak is None else float(peak)
+
+
+def _answer_words(run: RunHistory) -> float | None:
+    answers = [] if run.result is None else [one.aligned for one in run.result.samples]
+    return sum(len(text.split()) for text in answers) / len(answers) if answers else None
+
+
+def _shown(run: RunHistory) -> dict[str, float]:
+    if not run.generations:
+        return {}
+    last = run.generations[-1]
+    return {"distance": last.distance} | last.training
+
+
+def _arm(arm: str, found: Sequence[RunCost]) -> ArmCost:
+    names = dict.fromkeys(name for one in found for name in one.shown)
+    return ArmCost(
+        arm=arm,
+        total={axis: spread(one.total[axis] for one in found) for axis in AXES},
+        parts={part: spread(one.parts[part] for one in found) for part in PARTS},
+        other_s=spread(one.other_s for one in found),
+        generations=spread(one.generations for one in found),
+        generated_tokens=spread(one.generated_tokens for one in found),
+        peak_bytes=spread(one.peak_bytes for one in found),
+        peak_ratio=ratio_spread(one.peak_ratio for one in found),
+        answer_words=spread(one.answer_words for one in found),
+        shown={name: spread(one.shown.get(name) for one in found) for name in names},
+    )

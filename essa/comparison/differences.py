@@ -1,0 +1,28 @@
+"""What two specifications have different, setting by setting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(shared: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """By dotted name, both values as JSON; blank where one side does not have the setting."""
+    ours, theirs = _leaves(shared), _leaves(other)
+    names = sorted(ours.keys() | theirs.keys())
+    return {
+        name: (ours.get(name, ""), theirs.get(name, ""))
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    }
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found |= _leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = json.dumps(value)
+    return found

@@ -1,0 +1,129 @@
+"""What stands in a report of a comparison, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from essa.comparison.blocks import Block, Code, Table, Text
+from essa.comparison.differences import differences
+from essa.comparison.figures import all_figures
+from essa.comparison.html import to_html
+from essa.comparison.markdown import to_markdown
+from essa.comparison.summary import Summary
+from essa.comparison.tables import (
+    all_tables,
+    target_by_seed,
+    target_table,
+)
+from essa.spec.comparison import ComparisonSpec
+from essa.spec.file import validate_job
+from essa.spec.overlay import overlay, with_default_variants
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a report says about how its numbers came about.
+
+    Attributes:
+        command: what makes the report again.
+        versions: of packages, by the runs that had them; one entry where all had the same.
+        data: by set, the digest of its file.
+        notes: sentences about the runs, such as failures.
+        extra: more tables, each with a row an arm, such as drift on other tasks.
+    """
+
+    command: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    extra: Sequence[Table] = ()
+
+
+def report_blocks(
+    spec: ComparisonSpec, summary: Summary, surroundings: Surroundings
+) -> list[Block]:
+    """The parts of a report."""
+    first = [target_table(summary), target_by_seed(summary)]
+    others = [table for table in all_tables(summary) if table not in first]
+    return [
+        Text("What is compared", _introduction(spec, summary, surroundings)),
+        *(table for table in first if table.rows),
+        *all_figures(summary),
+        *others,
+        *surroundings.extra,
+        *_specifications(spec),
+        *_provenance(surroundings),
+    ]
+
+
+def html_report(spec: ComparisonSpec, summary: Summary, surroundings: Surroundings) -> str:
+    """The report as one HTML file."""
+    blocks = report_blocks(spec, summary, surroundings)
+    return to_html(_title(spec), blocks, surroundings.command)
+
+
+def markdown_report(spec: ComparisonSpec, summary: Summary, surroundings: Surroundings) -> str:
+    """The report in Markdown."""
+    blocks = report_blocks(spec, summary, surroundings)
+    return to_markdown(_title(spec), blocks, surroundings.command)
+
+
+def _title(spec: ComparisonSpec) -> str:
+    return f"Comparison: {spec.name}"
+
+
+def _introduction(
+    spec: ComparisonSpec, summary: Summary, surroundings: Surroundings
+) -> tuple[str, ...]:
+    ended = sum(run.result is not None for run in summary.runs)
+    target = (
+        f"the best validation score of {spec.reference} with the same seed"
+        if spec.target is None
+        else f"a validation score of {spec.target:g}"
+    )
+    return (
+        f"{', '.join(spec.arms)} on one task: the same model, data, reward and, for every seed, "
+        f"the same warm start. Seeds: {', '.join(map(str, spec.seeds))}. {ended} of "
+        f"{len(spec.arms) * len(spec.seeds)} runs have ended.",
+        f"The target is {target}. Everything a job does is counted, model load included; the warm "
+        "start, which is shared, is taken out and shown apart. A blank is not known.",
+        *surroundings.notes,
+    )
+
+
+def _specifications(spec: ComparisonSpec) -> list[Block]:
+    shared = validate_job(spec.job).model_dump(mode="json")
+    rows = []
+    for arm, changes in spec.arms.items():
+        changed = validate_job(overlay(with_default_variants(spec.job, changes), changes))
+        found = differences(shared, changed.model_dump(mode="json"))
+        rows += [(arm, name, before, after) for name, (before, after) in found.items()]
+        if not found:
+            rows.append((arm, "nothing", "", ""))
+    return [
+        Table(
+            "What each arm has different",
+            ("arm", "setting", "shared job", "this arm"),
+            tuple(rows),
+            "Resolved, defaults included; a blank is a setting that this variant does not have.",
+        ),
+        Code("The shared job, resolved", json.dumps(_plain(shared), indent=1)),
+    ]
+
+
+def _provenance(surroundings: Surroundings) -> list[Block]:
+    blocks: list[Block] = []
+    if surroundings.data:
+        rows = tuple((name, digest) for name, digest in surroundings.data.items())
+        blocks.append(Table("Data", ("file", "SHA-256"), rows))
+    if surroundings.versions:
+        rows = tuple((name, found) for name, found in surroundings.versions.items())
+        blocks.append(Table("Versions", ("package", "version"), rows))
+    return blocks
+
+
+def _plain(shared: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in shared.items() if name not in ("name", "seed")}

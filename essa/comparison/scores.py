@@ -1,0 +1,94 @@
+"""Test scores of every arm: base, warm start and aligned model, with components and constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from essa.comparison.history import RunHistory
+from essa.comparison.spread import Spread, spread
+from essa.events import ScoreSummary
+
+MODELS = ("base", "warm_start", "aligned")
+
+
+@dataclass(frozen=True)
+class ConstraintOverSeeds:
+    """A constraint on the test set."""
+
+    name: str
+    """Such as `length <= 0.5`."""
+    value: Spread | None
+    held: int
+    """Seeds that hold it."""
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """A model of an arm.
+
+    Attributes:
+        where: precision of the base, where it was tested again on the one to be served.
+        score: mean over prompts, over seeds.
+        ci95: by seed, the 95 % interval over prompts.
+    """
+
+    arm: str
+    model: str
+    where: str | None
+    score: Spread | None
+    ci95: dict[int, tuple[float, float]]
+    components: dict[str, Spread | None]
+    constraints: tuple[ConstraintOverSeeds, ...]
+    missing: int
+
+
+def scores_on_test(runs: Sequence[RunHistory]) -> list[ModelScore]:
+    """One entry for every model of every arm that has a result."""
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    found = []
+    for arm in arms:
+        ended = [run for run in runs if run.arm == arm and run.result is not None]
+        for model in MODELS:
+            found += _model(arm, model, None, {r.seed: r.result.test for r in ended})
+        served = {r.seed: r.result.serving for r in ended if r.result.serving is not None}
+        for where in dict.fromkeys(str(one.precision) for one in served.values()):
+            tests = {seed: one.test for seed, one in served.items() if one.precision == where}
+            for model in MODELS:
+                found += _model(arm, model, where, tests)
+    return found
+
+
+def _model(
+    arm: str, model: str, where: str | None, tests: dict[int, dict[str, ScoreSummary]]
+) -> list[ModelScore]:
+    scores = {seed: test[model] for seed, test in tests.items() if model in test}
+    if not scores:
+        return []
+    names = dict.fromkeys(name for one in scores.values() for name in one.components)
+    return [
+        ModelScore(
+            arm=arm,
+            model=model,
+            where=where,
+            score=spread(one.mean for one in scores.values()),
+            ci95={seed: one.ci95 for seed, one in scores.items()},
+            components={
+                name: spread(one.components.get(name) for one in scores.values()) for name in names
+            },
+            constraints=_constraints(list(scores.values())),
+            missing=sum(one.missing for one in scores.values()),
+        )
+    ]
+
+
+def _constraints(scores: Sequence[ScoreSummary]) -> tuple[ConstraintOverSeeds, ...]:
+    found: dict[str, list] = {}
+    for score in scores:
+        for one in score.constraints:
+            name = f"{one.component} {one.direction} {one.threshold:g}"
+            found.setdefault(name, []).append(one)
+    return tuple(
+        ConstraintOverSeeds(name, spread(one.value for one in all_), sum(o.is_held for o in all_))
+        for name, all_ in found.items()
+    )
