@@ -1,4 +1,4 @@
-"""What the preset `tuned` of GRPO rests on: learning rate x group size on the demo task.
+"""GRPO by learning rate and group size on the demo task: what its preset `tuned` should be.
 
 All runs start from one warm start, see the same prompts in the same order, sample as many
 completions a step, and are judged on the validation set; the test set is not looked at. The best
