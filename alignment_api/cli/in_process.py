@@ -35,7 +35,7 @@ def run_here(
     settings: Settings,
     run_dir: Path,
     console: Console,
-    run_job: RunJob = composition.run_job,
+    run_job: RunJob | None = None,
 ) -> ResultEvent:
     """Run a job; its events are shown, and kept in `events.jsonl` of the run's folder.
 
@@ -44,7 +44,7 @@ def run_here(
         settings: where models are kept, and what rewards may do.
         run_dir: folder of the run; one with a checkpoint is resumed.
         console: where events are shown.
-        run_job: what runs it, with the signature of `composition.run_job`.
+        run_job: what runs it; None is `composition.run_job`.
     Raises:
         JobCancelledError: interrupted; the run can be resumed.
         EssaError: the job cannot be done.
@@ -57,7 +57,7 @@ def run_here(
         status = "failed"
         try:
             with interruptible(view) as control:
-                result = run_job(
+                result = (run_job or composition.run_job)(
                     spec,
                     run_dir=run_dir,
                     cache_dir=settings.cache_dir,

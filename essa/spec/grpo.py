@@ -45,9 +45,9 @@ class GrpoMethod(SpecModel):
 
     type: Literal["grpo"] = "grpo"
     preset: Literal["tuned", "paper"] = "tuned"
-    """Defaults of what is not written out. `tuned`: usual values for LoRA, to be replaced by
-    those of a sweep on your task (`benchmarks/grpo_sweep.py`). `paper`: learning rate 1e-5, mini-batch 64, as in the paper of ESSA, for a
-    batch of 512 completions."""
+    """Defaults of what is not written out. `tuned`: usual values for LoRA, to be replaced by those
+    of a sweep on your task (`benchmarks/grpo_sweep.py`). `paper`: learning rate 1e-5, mini-batch
+    64, as in the paper of ESSA, for a batch of 512 completions."""
     parameters: Literal["lora", "singular_values"] = "lora"
     """`lora`: all weights of the adapter. `singular_values`: only those of its factors, whose
     singular vectors stay (SVD-GRPO, the control that separates optimiser from search space)."""

@@ -141,7 +141,7 @@ def test_a_given_adapter_is_used_as_it_is(essa, tmp_path):
         ("job.batch_size=1", "job.batch_size = 1: set it to 2 or more"),
         ("reference=sft", "reference = 'sft': use one of essa, grpo"),
         ("seeds=[1, 1]", "seeds = [1, 1]: a seed is given twice"),
-        ("arms.grpo.method.mini_batch=7", "arms.grpo: method.mini_batch is 7"),
+        ("arms.grpo.method.mini_batch=7", "arms.grpo.method.mini_batch = 7"),
         ("job.data.train.path=none.jsonl", "arms.essa: data.train.path"),
         ("job=3", "--set job=... replaces the whole job"),
     ],
