@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cores import numbers, on_free_cores
-from job_runs import DONE, run_here, run_in_child
+from job_runs import DONE, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -124,16 +124,11 @@ def _overrides(name: str, seed: str, arguments: argparse.Namespace) -> list[str]
     return [*changes, f"method.controller={CONTROLLERS[name]}"]
 
 
-def _events(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "events.jsonl").read_text().splitlines()
-    return [json.loads(line)["event"] for line in lines]
-
-
 def _read(out: Path, method: str, seed: str) -> dict[str, Any]:
     """The run of a method; of several, the one that the validation set prefers."""
     found = []
     for part in _parts(method):
-        events = _events(out / f"{part}-{seed}")
+        events = read_events(out / f"{part}-{seed}")
         result = next(event for event in events if event["type"] == "result")
         picked = [event for event in events if event["type"] == "validation" and event["is_best"]]
         found.append((_merit(picked[-1]), part, result))
@@ -148,9 +143,9 @@ def _merit(event: dict[str, Any]) -> tuple[float, ...]:
 
 def _print(arguments: argparse.Namespace) -> None:
     constraints = load_job_file(JOB).method.constraints
-    start = next(event for event in _events(arguments.out / START) if event["type"] == "result")[
-        "test"
-    ]
+    start = next(
+        event for event in read_events(arguments.out / START) if event["type"] == "result"
+    )["test"]
     names = [f"{one.component} {one.direction} {one.threshold:g}" for one in constraints]
     columns = ("method", "seed", "sentiment", *names, "missed by", "generation", "seconds")
     rows, table = [], []

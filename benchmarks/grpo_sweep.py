@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cores import numbers
-from job_runs import DONE, run_here, run_in_child
+from job_runs import DONE, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -83,9 +83,7 @@ def _overrides(name: str, method: dict[str, Any], arguments: argparse.Namespace)
 
 
 def _read(folder: Path, name: str, method: dict[str, Any]) -> dict[str, Any]:
-    events = [
-        json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()
-    ]
+    events = read_events(folder)
     judged = [event for event in events if event["type"] == "validation"]
     steps = [event for event in events if event["type"] == "generation"]
     best = max(judged, key=lambda event: event["score"])

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from populations import CACHE
 
@@ -20,6 +21,12 @@ from essa.spec import AlignmentJobSpec
 
 DONE = "finished"
 """Stands in the folder of a run that has come to its end."""
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """What `run_here` recorded there, without the seconds."""
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines]
 
 
 def run_in_child(name: str, folder: Path, command: Sequence[str]) -> None:

@@ -15,28 +15,23 @@ from typing import Any
 import numpy as np
 
 from essa.coordinator.fitness import bootstrap_interval
-from essa.data import dataset_path, load_job_data
 from essa.errors import AdapterError, EvaluationError, SpecError
 from essa.events import StageEvent
 from essa.parametrize.adapter import LoraAdapter, read_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.ports import EventSink, GroupRollouts, RunControl
-from essa.spec import AlignmentJobSpec, DatasetSpec
+from essa.spec import AlignmentJobSpec
 from essa.spec.model import AdapterWarmStart
 from essa.spec.search import SepCmaEsSearch
 from essa.types import FloatArray
-from reward.registry import build_reward
-from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
+from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.weight_evaluator import Ones, WeightEvaluator
 from workers.cluster import ray_cluster
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
 from workers.export.source import RunSource
-from workers.job_context import JobContext, JobRun
-from workers.models.store import ModelStore
+from workers.job_context import JobContext, JobRun, open_context
 from workers.pool import EnginePool
-from workers.prompting import PromptEncoder
-from workers.reward_models.opening import open_scorer
 from workers.work_items import reference_items
 
 START, BASE_NAME = "warm_start", "base"
@@ -93,24 +88,9 @@ def measure_drift(
     adapters |= {name: read_adapter(source.adapter_folder) for name, source in sources.items()}
     spec = _spec(task, first)
     job = JobRun(spec, cache_dir, cache_dir, sink, control, time.monotonic())
-    store = ModelStore(cache_dir)
-    base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
-    encoder = PromptEncoder(base.folder, spec.data.prompt)
-
-    def resolve(dataset: DatasetSpec) -> Path:
-        return dataset_path(dataset, resolve_file)
-
-    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
-    resources = RewardResources(
-        reward_policy,
-        open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text)
-        ),
-    )
-    reward = build_reward(spec.reward, resources=resources)
-    context = JobContext(job, store, base, encoder, data, reward, resolve)
+    context = open_context(job, resolve_file, reward_policy)
     plan = context.plan(spec.engine)
-    with ray_cluster() as nodes, closing(reward), context.engines(plan, nodes) as pool:
+    with ray_cluster() as nodes, closing(context.reward), context.engines(plan, nodes) as pool:
         return _Measurement(context, pool, adapters).run()
 
 
@@ -126,7 +106,9 @@ class _Measurement:
         self._seed = context.job.spec.seed
 
     def run(self) -> dict[str, Drift]:
-        from_base = self._sample(self._plain(), is_base=True)
+        from_base = self._plain().sample(
+            self._rows, samples=1, temperature=1.0, label="sampling from the base", seed=self._seed
+        )
         found = {BASE_NAME: self._measure(BASE_NAME, None, from_base)}
         for name, adapter in self._adapters.items():
             found[name] = self._measure(name, adapter, from_base)
@@ -181,16 +163,6 @@ class _Measurement:
             for (scored,) in result.completions:
                 known += scored.token_logprobs or ()
         return float(np.mean(known))
-
-    def _sample(self, evaluator: PoolEvaluator, *, is_base: bool) -> GroupRollouts:
-        return evaluator.sample(
-            self._rows,
-            samples=1,
-            temperature=1.0,
-            label="sampling from the base",
-            is_base=is_base,
-            seed=self._seed,
-        )
 
     def _plain(self) -> PoolEvaluator:
         return self._context.evaluator(self._pool, None)

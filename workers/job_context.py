@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from essa.data import JobData
+from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
 from reward.base import Reward
+from reward.registry import build_reward
+from reward.resources import RewardPolicy, RewardResources
 from workers.engine_setup import EnginePlan, plan_engines, start_pool
 from workers.evaluator import Codec, PoolEvaluator
 from workers.models.calibration import read_texts
@@ -21,6 +23,7 @@ from workers.models.store import ModelStore, PreparedModel
 from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
+from workers.reward_models.opening import open_scorer
 
 PROGRESS_EVERY_S = 2.0
 
@@ -108,3 +111,33 @@ class JobContext:
         if chosen is None:
             return [row.prompt for row in self.data.train]
         return read_texts(self.resolve(chosen), self.base.folder, chosen.limit)
+
+
+def open_context(
+    job: JobRun, resolve_file: Callable[[str], Path], reward_policy: RewardPolicy
+) -> JobContext:
+    """Find the base model, read the data sets and build the reward.
+
+    Args:
+        resolve_file: uploaded file id -> path.
+        reward_policy: what the operator lets rewards do.
+    Raises:
+        EssaError: one of them cannot be had.
+    """
+    spec, cache_dir = job.spec, job.cache_dir
+    store = ModelStore(cache_dir)
+    base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
+    encoder = PromptEncoder(base.folder, spec.data.prompt)
+
+    def resolve(dataset: DatasetSpec) -> Path:
+        return dataset_path(dataset, resolve_file)
+
+    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
+    resources = RewardResources(
+        reward_policy,
+        open_scorer=lambda model: open_scorer(
+            model, cache_dir, lambda text: job.stage("reward_model", text)
+        ),
+    )
+    reward = build_reward(spec.reward, resources=resources)
+    return JobContext(job, store, base, encoder, data, reward, resolve)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,15 @@ class _Work:
     """Items waiting (with the number of failed tries) and items under way."""
 
     waiting: deque[tuple[WorkItem, int]]
+    unfinished: int
+    """Sequences of all items that have no result yet."""
     flying: dict[Any, _Flight] = field(default_factory=dict)
+
+    def finish(self, results: Iterable[ItemResult]) -> Iterator[ItemResult]:
+        """Count results off and pass them on."""
+        for result in results:
+            self.unfinished -= result.item.sequences
+            yield result
 
 
 class EnginePool:
@@ -217,7 +225,7 @@ class EnginePool:
             WorkerLostError: an engine died more often than engine.max_restarts allows.
             EngineStartError: a lost engine did not start again.
         """
-        work = _Work(deque((item, 0) for item in items))
+        work = _Work(deque((item, 0) for item in items), sum(item.sequences for item in items))
         for worker in self._workers:
             worker.rows = 0
         while work.waiting or work.flying:
@@ -228,9 +236,9 @@ class EnginePool:
             for reference in done:
                 flight = work.flying.pop(reference, None)
                 if flight is not None:
-                    yield from self._land(work, flight, reference)
+                    yield from work.finish(self._land(work, flight, reference))
             self._welcome_started(done)
-            yield from self._reap_overdue(work)
+            yield from work.finish(self._reap_overdue(work))
 
     def close(self) -> None:
         """End every engine's process."""
@@ -320,13 +328,11 @@ class EnginePool:
 
     def _dispatch(self, work: _Work) -> None:
         ready = [worker for worker in self._workers if not worker.starting]
-        unfinished = sum(item.sequences for item, _ in work.waiting)
-        unfinished += sum(flight.item.sequences for flight in work.flying.values())
         while work.waiting and ready:
             worker = min(ready, key=lambda one: one.rows)
             item, attempt = work.waiting[0]
             rows = item.sequences
-            limit = queue_limit(self.capacity, len(ready), unfinished=unfinished, item=rows)
+            limit = queue_limit(self.capacity, len(ready), unfinished=work.unfinished, item=rows)
             if worker.rows and worker.rows + rows > limit:
                 return
             work.waiting.popleft()

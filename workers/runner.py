@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from essa.coordinator.loop import Coordinator, Outcome
-from essa.data import JobData, dataset_path, load_job_data
+from essa.data import JobData
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarmStartEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
@@ -17,12 +17,11 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator, EventSink, RunControl
 from essa.records.recorder import RunRecorder
-from essa.spec import AlignmentJobSpec, DatasetSpec
+from essa.spec import AlignmentJobSpec
 from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.errors import RewardError
-from reward.registry import build_reward
-from reward.resources import NOTHING_ALLOWED, RewardPolicy, RewardResources
+from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.remote_trainer import require_trl
 from workers.baseline.stage import train_by_gradients, weight_evaluator
 from workers.cluster import ray_cluster
@@ -32,13 +31,10 @@ from workers.export.provenance import write_provenance
 from workers.export.source import ADAPTER_FOLDER, RESULT_FILE
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
-from workers.job_context import JobContext, JobRun
+from workers.job_context import JobContext, JobRun, open_context
 from workers.memory import MemoryWatch
-from workers.models.store import ModelStore
 from workers.placement import Node
 from workers.pool import EnginePool
-from workers.prompting import PromptEncoder
-from workers.reward_models.opening import open_scorer
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
 
@@ -71,24 +67,11 @@ def run_alignment_job(
     run_dir.mkdir(parents=True, exist_ok=True)
     job = JobRun(spec, run_dir, cache_dir, sink, control, time.monotonic())
     job.stage("prepare_model", "looking for the base model")
-    store = ModelStore(cache_dir)
-    base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
-    encoder = PromptEncoder(base.folder, spec.data.prompt)
-
-    def resolve(dataset: DatasetSpec) -> Path:
-        return dataset_path(dataset, resolve_file)
-
-    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
-    resources = RewardResources(
-        reward_policy,
-        open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text)
-        ),
-    )
-    reward = _checked_reward(spec, data, resources)
-    for note in data.notes:
+    context = open_context(job, resolve_file, reward_policy)
+    reward = context.reward
+    _check_rows(reward, context.data)
+    for note in context.data.notes:
         sink.emit(WarningEvent(code="data", message=note))
-    context = JobContext(job, store, base, encoder, data, reward, resolve)
     plan = context.plan(spec.engine)
     # Before the search: a base that cannot be had must not cost a finished one.
     served = serving_engine(spec)
@@ -230,13 +213,11 @@ def _warm_start_dir(job: JobRun) -> Path:
     return job.run_dir / "warm_start"
 
 
-def _checked_reward(spec: AlignmentJobSpec, data: JobData, resources: RewardResources) -> Reward:
-    """Build the reward and try its columns on every row, before anything expensive starts."""
-    reward = build_reward(spec.reward, resources=resources)
+def _check_rows(reward: Reward, data: JobData) -> None:
+    """Try the reward's columns on every row, before anything expensive starts."""
     for name in ("train", "validation", "test"):
         for row in getattr(data, name):
             try:
                 reward.check_row(row.columns)
             except RewardError as error:
                 raise SpecError(f"data.{name} line {row.index + 1}: {error}") from error
-    return reward

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from alignment_api.cli.in_process import EVENTS_FILE
 from alignment_api.cli.offline import uploaded_files
 from alignment_api.cli.text import event_line
 from alignment_api.comparisons.folder import ComparisonFolder
@@ -16,6 +14,7 @@ from alignment_api.devices import Share
 from alignment_api.home import FolderLock
 from alignment_api.job_child import JobChild, last_lines
 from alignment_api.jobs.checks import find_problems
+from alignment_api.run_folder import EVENTS_FILE, WARM_START_FOLDER
 from alignment_api.settings import Settings
 from essa.events import StageEvent, event_adapter
 from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
@@ -78,7 +77,7 @@ class ComparisonRuns:
                 self._say(f"{name} ({which}) is left out: {run.warm_start_of} has no warm start")
                 return
             maker = self._folder.run_dir(run.warm_start_of, run.seed)
-            spec = with_warm_start(spec, str(maker / "warm_start"))
+            spec = with_warm_start(spec, str(maker / WARM_START_FOLDER))
         run_dir = self._folder.run_dir(run.arm, run.seed)
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "spec.json"
@@ -123,7 +122,7 @@ def check_runs(runs: Sequence[PlannedRun], settings: Settings) -> None:
     problems: list[Problem] = []
     for run in runs:
         found = find_problems(run.spec, uploaded_files(settings), settings.reward_policy)
-        at = [replace(one, field=f"arms.{run.arm}: {one.field}") for one in found]
+        at = [run.told(one) for one in found]
         problems += [one for one in at if one not in problems]
     if problems:
         raise problem_error(problems)

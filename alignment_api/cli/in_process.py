@@ -19,13 +19,13 @@ from alignment_api.cli.live import LiveView
 from alignment_api.cli.offline import uploaded_files
 from alignment_api.forwarders.base import ForwardedRun
 from alignment_api.forwarders.opening import forwarding_sink
+from alignment_api.run_folder import EVENTS_FILE
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 
-EVENTS_FILE = "events.jsonl"
 RunJob = Callable[..., ResultEvent]
 _FORWARDING_WAIT_S = 30.0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignment_api.base_config import base_config
+from alignment_api.run_folder import PROVENANCE_FILE
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.plan import paper
@@ -24,7 +25,6 @@ from essa.plan.simulation import Fleet
 from essa.records.timeline import FILE, read_timeline
 from essa.spec.engine import Precision
 
-_PROVENANCE = "provenance.json"
 _AT_LEAST_ONE = (
     "rank", "population", "batch_size", "prompt_tokens", "max_tokens", "grpo_batch", "micro_batch",
     "gpus", "gpus_per_engine", "sequences", "generations",
@@ -153,7 +153,7 @@ class _RunWork(NamedTuple):
 
 def _work_of(run_dir: Path, setting: Setting) -> _RunWork:
     try:
-        record = json.loads((run_dir / _PROVENANCE).read_text(encoding="utf-8"))
+        record = json.loads((run_dir / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         # A run of before there were any, or of something else: then the flags say what it did.
         return _RunWork({"train": setting.batch}, setting.sequences, setting.max_tokens)
@@ -170,7 +170,7 @@ def _work_of(run_dir: Path, setting: Setting) -> _RunWork:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SpecError(
-            f"--timeline is {run_dir}, whose {_PROVENANCE} cannot be read: {error!r}"
+            f"--timeline is {run_dir}, whose {PROVENANCE_FILE} cannot be read: {error!r}"
         ) from error
 
 

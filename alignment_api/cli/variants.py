@@ -8,17 +8,17 @@ from typing import Any
 
 from rich.console import Console
 
-from alignment_api.cli.in_process import EVENTS_FILE, output_to, run_here
+from alignment_api.cli.in_process import output_to, run_here
 from alignment_api.cli.offline import uploaded_files
 from alignment_api.home import FolderLock
 from alignment_api.jobs.checks import find_problems
+from alignment_api.run_folder import RESULT_FILE, WARM_START_FOLDER, read_events
 from alignment_api.settings import Settings
-from essa.events import Event, event_adapter
+from essa.events import Event
 from essa.spec import AlignmentJobSpec, SepCmaEsSearch
 from essa.spec.file import problem_error, validate_job
 
 START = "start"
-_RESULT = "result.json"
 
 
 class Variants:
@@ -58,7 +58,7 @@ class Variants:
         }
         for number, (name, spec) in enumerate(specs.items(), start=1):
             self._run_one(name, spec, f"{number} of {len(specs)}")
-        return {name: self._events(name) for name in specs}
+        return {name: read_events(self._out / name) for name in specs}
 
     def _warm_start(self) -> dict[str, Any]:
         """The warm start of all variants: the job's own, made by a run that searches nothing."""
@@ -70,18 +70,14 @@ class Variants:
             "budget": self._spec.budget.model_copy(update={"generations": 1}),
         }
         self._run_one(START, self._spec.model_copy(update=shortest), "warm start of all")
-        return {"type": "adapter", "path": str(self._out / START / "warm_start")}
+        return {"type": "adapter", "path": str(self._out / START / WARM_START_FOLDER)}
 
     def _run_one(self, name: str, spec: AlignmentJobSpec, which: str) -> None:
         folder = self._out / name
-        if (folder / _RESULT).exists():
+        if (folder / RESULT_FILE).exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder / "run.lock"), output_to(folder / "job.log") as screen:
             console = Console(file=screen)
             console.print(f"{name} ({which}) runs in {folder}", highlight=False, soft_wrap=True)
             run_here(spec, self._settings, folder, console)
-
-    def _events(self, name: str) -> list[Event]:
-        lines = (self._out / name / EVENTS_FILE).read_text().splitlines()
-        return [event_adapter.validate_json(line) for line in lines]

@@ -6,18 +6,15 @@ import json
 import shlex
 from pathlib import Path
 
-from alignment_api.cli.in_process import EVENTS_FILE
 from alignment_api.comparisons.surroundings import surroundings_of
+from alignment_api.run_folder import RESULT_FILE, read_events
 from essa.comparison.history import RunHistory, read_history
 from essa.comparison.report import html_report, markdown_report
 from essa.comparison.summary import Summary, summarize
 from essa.errors import SpecError
-from essa.events import Event, event_adapter
 from essa.spec.comparison import ComparisonSpec, planned_runs, validate_comparison
 
 SPEC_FILE = "comparison.json"
-RESULT_FILE = "result.json"
-"""Stands in the folder of a run that has come to its end."""
 
 
 class ComparisonFolder:
@@ -71,21 +68,14 @@ class ComparisonFolder:
         """Whether a run has a result."""
         return (self.run_dir(arm, seed) / RESULT_FILE).is_file()
 
-    def events(self, arm: str, seed: int) -> list[Event]:
-        """The events of a run so far."""
-        path = self.run_dir(arm, seed) / EVENTS_FILE
-        if not path.is_file():
-            return []
-        # What follows the last end of a line is being written.
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        return [event_adapter.validate_json(line) for line in whole.split("\n") if line]
-
     def summary(self) -> Summary:
         """What the runs say so far."""
         spec = self.spec()
         runs: list[RunHistory] = []
         for arm in spec.arms:
-            runs += [read_history(arm, seed, self.events(arm, seed)) for seed in spec.seeds]
+            runs += [
+                read_history(arm, seed, read_events(self.run_dir(arm, seed))) for seed in spec.seeds
+            ]
         return summarize(runs, tuple(spec.arms), spec.reference, spec.target)
 
     def write_reports(self, shown: Path | None = None) -> tuple[Path, Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy.engine import Connection, RowMapping
@@ -36,15 +35,12 @@ from alignment_api.jobs.insertion import add_job
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.listing import ends
+from alignment_api.run_folder import WARM_START_FOLDER
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.comparison.report import html_report, markdown_report
 from essa.errors import JobConflictError
 from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
-from essa.spec.problem import Problem
-
-WARM_START_FOLDER = "warm_start"
-"""Where a run leaves its warm start, in its own folder."""
 
 
 class ComparisonService:
@@ -91,7 +87,7 @@ class ComparisonService:
             return self.get(earlier, caller.project_id)
         runs = planned_runs(spec)
         for run in runs:
-            self._checks.check(_request(run), caller)
+            self._checks.check(JobRequest(run.spec, 0, {}, run.told), caller)
 
         def add(connection: Connection) -> str:
             return self._add(connection, spec, runs, caller.project_id)
@@ -191,13 +187,6 @@ def status_of(statuses: Sequence[str]) -> ComparisonStatus:
         return ComparisonStatus.SUCCEEDED
     is_failed = JobStatus.FAILED in found
     return ComparisonStatus.FAILED if is_failed else ComparisonStatus.CANCELLED
-
-
-def _request(run: PlannedRun) -> JobRequest:
-    def told(problem: Problem) -> Problem:
-        return replace(problem, field=f"arms.{run.arm}: {problem.field}")
-
-    return JobRequest(run.spec, 0, {}, told)
 
 
 def _kept(run: PlannedRun, comparison_id: str) -> dict[str, object]:

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alignment_api.run_folder import PROVENANCE_FILE
 from essa.comparison.report import Surroundings
-
-PROVENANCE_FILE = "provenance.json"
-"""Written by a run when it starts."""
 
 
 def surroundings_of(

@@ -11,6 +11,7 @@ from typing import Any
 from alignment_api.errors import NotServedError
 from alignment_api.models.finished import FinishedJob
 from alignment_api.models.schemas import ModelKind
+from alignment_api.run_folder import ADAPTER_FOLDER, WARM_START_FOLDER
 from essa.parametrize.adapter_config import largest_rank
 from essa.spec.engine import Precision
 from essa.spec.model import AdapterWarmStart
@@ -105,7 +106,7 @@ class Entry:
 
 def has_models(job: FinishedJob) -> bool:
     """Whether what the job made is still there."""
-    return (job.run_dir / "adapter" / _CONFIG).is_file()
+    return (job.run_dir / ADAPTER_FOLDER / _CONFIG).is_file()
 
 
 def base_id(job: FinishedJob) -> str:
@@ -118,11 +119,11 @@ def base_id(job: FinishedJob) -> str:
 def adapter_folder(job: FinishedJob, kind: ModelKind) -> Path:
     """Where the adapter of the aligned model or of the warm start lies."""
     if kind is ModelKind.ALIGNED:
-        return job.run_dir / "adapter"
+        return job.run_dir / ADAPTER_FOLDER
     warm_start = job.spec.warm_start
     if isinstance(warm_start, AdapterWarmStart):
         return Path(warm_start.path).expanduser()
-    return job.run_dir / "warm_start"
+    return job.run_dir / WARM_START_FOLDER
 
 
 def adapter_rank(job: FinishedJob) -> int:
@@ -141,4 +142,4 @@ def read_config(job: FinishedJob | None) -> dict[str, Any]:
     """The PEFT configuration of a job's adapter."""
     if job is None:
         return {}
-    return json.loads((job.run_dir / "adapter" / _CONFIG).read_text())
+    return json.loads((job.run_dir / ADAPTER_FOLDER / _CONFIG).read_text())

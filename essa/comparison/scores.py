@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from essa.comparison.history import RunHistory
 from essa.comparison.spread import Spread, spread
 from essa.events import ScoreSummary
-
-MODELS = ("base", "warm_start", "aligned")
+from essa.records.rollouts import TESTED_MODELS
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ def scores_on_test(runs: Sequence[RunHistory]) -> list[ModelScore]:
     found = []
     for arm in arms:
         ended = [run for run in runs if run.arm == arm and run.result is not None]
-        for model in MODELS:
+        for model in TESTED_MODELS:
             found += _model(arm, model, None, {r.seed: r.result.test for r in ended})
         served = {r.seed: r.result.serving for r in ended if r.result.serving is not None}
         for where in dict.fromkeys(str(one.precision) for one in served.values()):
             tests = {seed: one.test for seed, one in served.items() if one.precision == where}
-            for model in MODELS:
+            for model in TESTED_MODELS:
                 found += _model(arm, model, where, tests)
     return found
 

@@ -14,9 +14,9 @@ from essa.coordinator import report
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
 from essa.coordinator.method import make_objective
-from essa.coordinator.state import RunState, load_run, save_run
+from essa.coordinator.state import open_run, save_run
 from essa.coordinator.stopping import eta_s
-from essa.coordinator.watched_evaluator import shifted
+from essa.coordinator.watched_evaluator import count
 from essa.data import JobData, draw_batch
 from essa.ports import (
     Clock,
@@ -77,21 +77,16 @@ class GradientCoordinator:
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
         self._recorder = recorder or Recorder()
-        fallbacks: list[str] = []
-        saved = load_run(checkpoint, digest, fallbacks.append)
-        self._is_resumed = saved is not None
-        self._state = saved or RunState(
-            basis_digest=digest,
-            best_vector=np.zeros(dimension),
-            elapsed_s=spent_s,
-            tokens=spent_tokens,
-            samples=spent_samples,
-        )
+        opened = open_run(
+            checkpoint, digest, dimension=dimension, spent_s=spent_s,
+            spent_tokens=spent_tokens, spent_samples=spent_samples,
+        )  # fmt: skip
+        self._state, self._is_resumed = opened.state, opened.is_resumed
         self._examiner = Examiner(
             spec, data, evaluator, sink, objective=make_objective(spec, dimension),
             state=self._state, recorder=self._recorder, clock=self._clock, devices=devices,
         )  # fmt: skip
-        for text in fallbacks:
+        for text in opened.notes:
             self._examiner.warn("checkpoint_fallback", text)
 
     def run(self) -> Outcome:
@@ -142,7 +137,7 @@ class GradientCoordinator:
         return news
 
     def _roll_out(self, news: TrainerNews, number: int) -> GroupRollouts:
-        spec, method, state = self._spec, self._method, self._state
+        spec, method = self._spec, self._method
         batch = draw_batch(self._data.train, spec.batch_size, seed=spec.seed, generation=number)
         began_s = self._examiner.elapsed_s
         rollouts = self._sampler.sample(
@@ -153,10 +148,8 @@ class GradientCoordinator:
             # Every step has its own luck; a step that is done again has the same.
             seed=spec.seed + number * spec.batch_size * method.group_size,
         )
-        state.tokens += rollouts.scores.tokens
-        state.samples += rollouts.scores.samples
         self._recorder.rollouts("train", number, batch, rollouts.by_sample())
-        self._recorder.work("train", number, shifted(rollouts.scores.spans, began_s))
+        count(rollouts.scores, began_s, self._state, self._recorder, "train", number)
         self._examiner.tell_failures(rollouts.scores)
         self._examiner.tell_once("records_not_written", self._recorder.failure())
         return rollouts

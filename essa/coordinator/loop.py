@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from essa.coordinator import report
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.method import make_objective, searched_with
-from essa.coordinator.state import RunState, load_run, save_run
+from essa.coordinator.state import open_run, save_run
 from essa.coordinator.stopping import eta_s
 from essa.data import JobData, draw_batch
 from essa.events import ResultEvent, StageEvent
@@ -77,23 +75,18 @@ class Coordinator:
         self._clock = clock or MonotonicClock()
         self._recorder = recorder or Recorder()
         self._objective = make_objective(spec, dimension)
-        fallbacks: list[str] = []
-        saved = load_run(checkpoint, basis_digest, fallbacks.append)
-        self._is_resumed = saved is not None
-        if saved is not None:
-            self._objective.restore(saved.objective)
-        self._state = saved or RunState(
-            basis_digest=basis_digest,
-            best_vector=np.zeros(dimension),
-            elapsed_s=spent_s,
-            tokens=spent_tokens,
-            samples=spent_samples,
-        )
+        opened = open_run(
+            checkpoint, basis_digest, dimension=dimension, spent_s=spent_s,
+            spent_tokens=spent_tokens, spent_samples=spent_samples,
+        )  # fmt: skip
+        self._state, self._is_resumed = opened.state, opened.is_resumed
+        if opened.is_resumed:
+            self._objective.restore(opened.state.objective)
         self._examiner = Examiner(
             spec, data, evaluator, sink, objective=self._objective, state=self._state,
             recorder=self._recorder, clock=self._clock, devices=devices,
         )  # fmt: skip
-        for text in fallbacks:
+        for text in opened.notes:
             self._examiner.warn("checkpoint_fallback", text)
 
     def run(self) -> Outcome:

@@ -41,6 +41,45 @@ class RunState:
     """What the objective has learned."""
 
 
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run at its start. `notes` are what the user should know of the checkpoint."""
+
+    state: RunState
+    is_resumed: bool
+    notes: tuple[str, ...]
+
+
+def open_run(
+    path: Path,
+    basis_digest: str,
+    *,
+    dimension: int,
+    spent_s: float,
+    spent_tokens: int,
+    spent_samples: int,
+) -> OpenedRun:
+    """Go on from the checkpoint at `path`, or begin where there is none.
+
+    Args:
+        basis_digest: identity of what vectors stand on.
+        dimension: D.
+        spent_s, spent_tokens, spent_samples: used before, for a run that begins.
+    Raises:
+        CheckpointIncompatibleError, CheckpointCorruptError: see `load_run`.
+    """
+    notes: list[str] = []
+    saved = load_run(path, basis_digest, notes.append)
+    state = saved or RunState(
+        basis_digest=basis_digest,
+        best_vector=np.zeros(dimension),
+        elapsed_s=spent_s,
+        tokens=spent_tokens,
+        samples=spent_samples,
+    )
+    return OpenedRun(state, saved is not None, tuple(notes))
+
+
 def save_run(path: Path, state: RunState) -> None:
     """Write a checkpoint that a crash cannot tear."""
     meta: dict[str, Any] = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from essa.coordinator.state import RunState
 from essa.ports import Evaluator, Recorder
-from essa.types import EvaluationKind, FloatArray, PopulationScores, Row, WorkSpan
+from essa.types import EvaluationKind, FloatArray, PopulationScores, Row
 
 
 class WatchedEvaluator(Evaluator):
@@ -48,15 +48,29 @@ class WatchedEvaluator(Evaluator):
     ) -> PopulationScores:
         began_s = self._elapsed_s()
         scores = self._evaluator.evaluate(vectors_N_D, rows, with_base=with_base, label=label)
-        self._state.tokens += scores.tokens
-        self._state.samples += scores.samples
-        self._recorder.work(self._kind, self._generation, shifted(scores.spans, began_s))
+        count(scores, began_s, self._state, self._recorder, self._kind, self._generation)
         return scores
 
 
-def shifted(spans: Iterable[WorkSpan], began_s: float) -> tuple[WorkSpan, ...]:
-    """Spans of an evaluation that began so long after the job, in seconds since the job's start."""
-    return tuple(
+def count(
+    scores: PopulationScores,
+    began_s: float,
+    state: RunState,
+    recorder: Recorder,
+    kind: EvaluationKind,
+    generation: int | None,
+) -> None:
+    """Add what an evaluation cost to the run's state, and record who did what.
+
+    Args:
+        began_s: when it began, in seconds since the job's start.
+        kind: what was evaluated.
+        generation: None for the test.
+    """
+    state.tokens += scores.tokens
+    state.samples += scores.samples
+    spans = tuple(
         span._replace(started_s=began_s + span.started_s, ended_s=began_s + span.ended_s)
-        for span in spans
+        for span in scores.spans
     )
+    recorder.work(kind, generation, spans)

@@ -72,6 +72,10 @@ class PlannedRun(NamedTuple):
     spec: AlignmentJobSpec
     warm_start_of: str | None
 
+    def told(self, problem: Problem) -> Problem:
+        """A fault of the job, told as one of its arm."""
+        return replace(problem, field=f"arms.{self.arm}: {problem.field}")
+
 
 def validate_comparison(raw: dict[str, Any]) -> ComparisonSpec:
     """Validate a comparison given as plain data, its arms included.

@@ -13,6 +13,7 @@ import pytest
 from alignment_api.cli.commands import compare
 from alignment_api.cli.main import build_parser, main
 from alignment_api.comparisons.folder import ComparisonFolder
+from alignment_api.run_folder import read_events
 from essa.errors import SpecError
 from essa.spec.comparison_file import load_comparison_file
 
@@ -100,7 +101,7 @@ def test_a_run_that_broke_resumes_and_its_warm_start_is_not_made_again(essa, tmp
     assert "essa, seed 0 has not ended." in (tmp_path / "out" / "report.md").read_text()
     assert essa(*one_seed) == 0
     assert (tmp_path / "out/runs/essa-0/trained").read_text() == "once\n"
-    events = ComparisonFolder(tmp_path / "out").events("essa", 0)
+    events = read_events(ComparisonFolder(tmp_path / "out").run_dir("essa", 0))
     assert [event.type for event in events][:2] == ["warm_start", "validation"]
 
 

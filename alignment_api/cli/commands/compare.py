@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from rich.table import Table as ShownTable
 from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
 from alignment_api.comparisons.folder import ComparisonFolder
 from alignment_api.ownership import check_package_owners
+from alignment_api.run_folder import new_folder
 from alignment_api.settings import Settings
 from essa.comparison.blocks import Table
 from essa.comparison.tables import score_table, target_table
@@ -41,7 +40,7 @@ def run(arguments: argparse.Namespace, command: Sequence[str] = RUN_COMMAND) -> 
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
     spec = load_comparison_file(Path(arguments.source), arguments.overrides)
-    out = arguments.out or _new_folder(settings, spec.name)
+    out = arguments.out or new_folder(settings.home / "comparisons", spec.name)
     folder = ComparisonFolder(out)
 
     def say(line: str) -> None:
@@ -74,8 +73,3 @@ def _shown(table: Table) -> ShownTable:
     for row in table.rows:
         shown.add_row(*row)
     return shown
-
-
-def _new_folder(settings: Settings, name: str) -> Path:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    return settings.home / "comparisons" / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

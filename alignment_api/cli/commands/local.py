@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import time
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,6 +13,7 @@ from alignment_api.cli.offline import uploaded_files
 from alignment_api.home import FolderLock
 from alignment_api.jobs.checks import find_problems
 from alignment_api.ownership import check_package_owners
+from alignment_api.run_folder import new_folder
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
 from essa.spec.file import load_job_file, problem_error
@@ -29,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
     if problems:
         raise problem_error(problems)
-    run_dir = (arguments.run_dir or _new_run_dir(settings, spec.name)).absolute()
+    run_dir = (arguments.run_dir or new_folder(settings.home / "runs", spec.name)).absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / "job.log"
     with FolderLock(run_dir / "run.lock"), output_to(log) as screen:
@@ -43,8 +41,3 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         print_result(result, console)
     return 0
-
-
-def _new_run_dir(settings: Settings, name: str) -> Path:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    return settings.home / "runs" / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -12,12 +12,11 @@ from essa.coordinator.gradient_loop import GradientCoordinator
 from essa.coordinator.loop import Outcome
 from essa.data import JobData
 from essa.errors import JobCancelledError
-from essa.events import WarningEvent
 from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, TrainerNews
 from essa.spec import AlignmentJobSpec
 from essa.testing import ANSWER_TOKENS, FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, FloatArray, PopulationScores, Row, WorkSpan
-from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION, OPTIMUM, Spoil
+from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION, OPTIMUM, Bench, Spoil
 
 SPREAD = 0.1
 """Of the vectors that answers are sampled from, around the trained one."""
@@ -151,14 +150,13 @@ class ScoreFunctionTrainer(GradientTrainer):
         return self._folder / f"{step}.npy"
 
 
-class GradientBench:
-    """Runs jobs on one checkpoint; the state of the last run stays visible."""
+class GradientBench(Bench):
+    """The same for jobs of a gradient method."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = folder / "search.ckpt"
-        self.sink = RecordingSink()
 
     def run(
         self,
@@ -195,9 +193,6 @@ class GradientBench:
             clock=self.clock,
             **spent,
         ).run()
-
-    def warnings(self) -> dict[str, str]:
-        return {event.code: event.message for event in self.sink.of(WarningEvent)}
 
 
 def cancel_after(rollouts: int) -> Callable[[FloatArray], None]:
