@@ -1,7 +1,7 @@
 """One reader of the store for each job that is watched, however many watch it.
 
-A watcher first catches up from the store; from then on all watchers of a job share what its reader
-finds, already written out.
+All watchers of a job share what its reader finds, written out once: opening a stream costs one more
+watcher nothing but sending. Only who needs older events than are kept reads the store itself.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 import threading
-from collections import deque
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from operator import attrgetter
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -27,8 +29,25 @@ ReadEvents = Callable[[str, int, int], EventBatch]
 """Job, number of an event, most events -> the events after it, oldest first."""
 
 _BATCH = 200
-_KEPT = 400
-"""Newest messages of a watched job that are kept in memory."""
+_KEPT_CHARS = 8_000_000
+"""The newest messages of a watched job are kept up to this length; then half are dropped."""
+_SENT_CHARS = 200_000
+"""About as much is sent at a time: what a slow watcher has not taken is in memory once more."""
+
+
+class Message(NamedTuple):
+    """An event as the text of an event stream."""
+
+    number: int
+    text: str
+
+
+class Written(NamedTuple):
+    """What one look at the store found, written out."""
+
+    messages: list[Message]
+    has_more: bool
+    status: JobStatus
 
 
 class JobFeed:
@@ -36,37 +55,47 @@ class JobFeed:
 
     Attributes:
         last: number of the newest event found.
-        status: of the job when it was found.
+        status: of the job once all its events were found.
         is_broken: the store could not be read; watchers should come back later.
     """
 
-    def __init__(self, last: int, status: JobStatus) -> None:
+    def __init__(self, last: int) -> None:
         self.last = last
-        self.status = status
+        self.status: JobStatus | None = None
         self.is_broken = False
         self.watchers = 0
-        self._messages: deque[tuple[int, str]] = deque(maxlen=_KEPT)
+        self._first = last + 1
+        self._messages: list[Message] = []
+        self._chars = 0
         self._news = asyncio.Event()
 
     @property
     def is_over(self) -> bool:
         """True once no event can follow."""
-        return self.status.is_terminal or self.is_broken
+        return self.is_broken or (self.status is not None and self.status.is_terminal)
 
-    def after(self, seq: int) -> str | None:
-        """Messages after an event; None where not all of them are kept."""
-        if not self._messages or self._messages[0][0] > seq + 1:
+    def after(self, seq: int) -> list[Message] | None:
+        """Some of the messages after an event, oldest first; None where the next is not kept."""
+        if seq + 1 < self._first:
             return None
-        return "".join(text for number, text in self._messages if number > seq)
+        begin = bisect_right(self._messages, seq, key=attrgetter("number"))
+        chars, end = 0, begin
+        while end < len(self._messages) and chars < _SENT_CHARS:
+            chars += len(self._messages[end].text)
+            end += 1
+        return self._messages[begin:end]
 
-    def add(self, batch: EventBatch) -> None:
+    def add(self, found: Written) -> None:
         """Take in what was read, and wake all watchers."""
-        for event in batch.events:
-            self._messages.append((event.id, message(event)))
-            self.last = event.id
-        if not batch.has_more:
-            self.status = batch.status
-        if batch.events or self.is_over:
+        self._messages += found.messages
+        self._chars += sum(len(message.text) for message in found.messages)
+        if found.messages:
+            self.last = found.messages[-1].number
+        if self._chars > _KEPT_CHARS:
+            self._forget()
+        if not found.has_more:
+            self.status = found.status
+        if found.messages or self.is_over:
             self.wake()
 
     def wake(self) -> None:
@@ -82,6 +111,15 @@ class JobFeed:
         except TimeoutError:
             return False
         return True
+
+    def _forget(self) -> None:
+        """Drop the oldest half, so that it is seldom done."""
+        count = 0
+        while self._chars > _KEPT_CHARS / 2 and count < len(self._messages):
+            self._chars -= len(self._messages[count].text)
+            count += 1
+        self._first = self._messages[count - 1].number + 1
+        del self._messages[:count]
 
 
 class EventHub:
@@ -101,16 +139,16 @@ class EventHub:
         self._readers: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def watch(self, job_id: str, last: int, status: JobStatus) -> AsyncIterator[JobFeed]:
+    async def watch(self, job_id: str, after: int) -> AsyncIterator[JobFeed]:
         """The feed of a job, read while somebody watches it.
 
         Args:
             job_id: the job.
-            last, status: where a feed that is not there yet begins.
+            after: number of the event after which a feed begins that is not there yet.
         """
         feed = self._feeds.get(job_id)
         if feed is None or feed.is_broken:
-            feed = self._feeds[job_id] = JobFeed(last, status)
+            feed = self._feeds[job_id] = JobFeed(after)
             self._readers[job_id] = asyncio.create_task(self._follow(job_id, feed))
         feed.watchers += 1
         try:
@@ -121,18 +159,23 @@ class EventHub:
                 del self._feeds[job_id]
                 self._readers.pop(job_id).cancel()
 
-    async def read(self, job_id: str, after: int, limit: int = _BATCH) -> EventBatch:
-        """Read the store without holding up the loop."""
-        return await anyio.to_thread.run_sync(self._read, job_id, after, limit)
+    async def read(self, job_id: str, after: int) -> Written:
+        """Events after one, from the store, without holding up the loop."""
+        return await anyio.to_thread.run_sync(self._written, job_id, after)
+
+    def _written(self, job_id: str, after: int) -> Written:
+        batch = self._read(job_id, after, _BATCH)
+        messages = [Message(event.id, message_text(event)) for event in batch.events]
+        return Written(messages, batch.has_more, batch.status)
 
     async def _follow(self, job_id: str, feed: JobFeed) -> None:
         try:
             while not feed.is_over:
-                batch = await self.read(job_id, feed.last)
-                feed.add(batch)
+                found = await self.read(job_id, feed.last)
+                feed.add(found)
                 if self._closing.is_set():
                     feed.wake()
-                if not batch.has_more:
+                if not found.has_more:
                     await asyncio.sleep(self._poll_s)
         except StoreError:
             logger.exception("the events of %s cannot be read", job_id)
@@ -140,7 +183,7 @@ class EventHub:
             feed.wake()
 
 
-def message(event: JobEvent) -> str:
+def message_text(event: JobEvent) -> str:
     """An event as the text of an event stream."""
     # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
     data = json.dumps(event_object(event).model_dump(mode="json"))

@@ -164,10 +164,15 @@ def test_all_who_watch_a_job_share_one_reader_of_the_store(
         reads.append(after)
         return plain(job_id, after, limit)
 
+    def is_watched_by(count: int) -> bool:
+        feed = hub._feeds.get(job_id)
+        return feed is not None and feed.watchers == count
+
     monkeypatch.setattr(hub, "_read", counted)
     job_id = service.submit(name="slow")
     watchers = 30
     seen: list[list[str]] = []
+    began = time.monotonic()
 
     def watch() -> None:
         messages = read_stream(service, job_id)
@@ -176,17 +181,39 @@ def test_all_who_watch_a_job_share_one_reader_of_the_store(
     threads = [threading.Thread(target=watch) for _ in range(watchers)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(reads) > watchers, "all to have caught up")
+    wait_until(lambda: is_watched_by(watchers), "all to watch")
     service.wait_for(job_id, "running")
-    reads.clear()
-    began = time.monotonic()
     service.allow(job_id, 1, 2, 3, 4)
     for thread in threads:
         thread.join()
     looks = (time.monotonic() - began) / service.settings.poll_s
     assert seen == [[*map(str, range(1, len(TYPES) + 1)), ""]] * watchers
-    # One look a pause, and a few by those who came while something happened.
-    assert len(reads) <= looks + watchers
+    assert len(reads) <= looks + 2
+
+
+def test_a_viewer_who_comes_late_is_sent_what_the_feed_has_kept(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = service.app.state.hub
+    plain, reads = hub._read, []
+
+    def counted(job_id: str, after: int, limit: int) -> EventBatch:
+        reads.append(after)
+        return plain(job_id, after, limit)
+
+    job_id = service.submit(name="slow")
+    path = f"/v1/fine_tuning/jobs/{job_id}/events"
+    with service.client.stream("GET", path, headers=STREAM) as answer:
+        first = read_messages(answer.iter_lines())
+        service.allow(job_id, 1, 2, 3)
+        next(message for message in first if message.id == "7")
+        monkeypatch.setattr(hub, "_read", counted)
+        with service.client.stream("GET", path, headers=STREAM) as later:
+            messages = read_messages(later.iter_lines())
+            assert [next(messages).id for _ in range(7)] == [*map(str, range(1, 8))]
+        assert set(reads) <= {7}, "the store was only asked for news"
+        service.allow(job_id, 4)
+        assert [message.event for message in first][-2:] == ["result", "end"]
 
 
 def test_a_stream_can_be_asked_for_by_query(service: Service, finished: str) -> None:
