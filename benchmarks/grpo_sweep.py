@@ -58,7 +58,7 @@ def main() -> None:
         "train_s": "training",
     }
     print_table(list(columns.values()), [[row[name] for name in columns] for row in rows])
-    print_json({"benchmark": "grpo_sweep", "runs": rows})
+    print_json("grpo_sweep", runs=rows)
 
 
 def _overrides(name: str, method: dict[str, Any], arguments: argparse.Namespace) -> list[str]:

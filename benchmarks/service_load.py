@@ -2,7 +2,8 @@
 
 `essa serve` runs a real job. Blocks of generations without watchers take turns with blocks that are
 watched; the job's throughput is compared turn by turn. Readers ask for the job, the list of jobs,
-its events and its generations in turn.
+its events and its generations in turn. All viewers of a block come at once and are sent the job's
+history: the reads of those seconds are shown apart.
 
 Engines have the first core, watchers and readers run in this process on the last one, beside the
 service: what is measured includes the cost of 200 clients on the same machine.
@@ -35,6 +36,8 @@ JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
 READS = ("", "/events?limit=50", "/generations")
 START_TIMEOUT_S = 60.0
 POLL_S = 0.5
+OPENING_S = 5.0
+"""Of a watched block, in which its viewers connect and catch up."""
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Seen:
     """What clients saw.
 
     Attributes:
-        latencies_s: of the reads, by what was read.
+        latencies_s: of the reads, by what was read, those while viewers connect apart.
         statuses: answers that were not 200.
         events: messages that watchers received.
     """
@@ -186,10 +189,12 @@ async def _read(server: str, key: str, path: str, seen: Seen, reads_per_s: float
         client.timeout = httpx.Timeout(60.0)
         running: set[asyncio.Task[None]] = set()
         paths = [path + part for part in READS] + ["/v1/fine_tuning/jobs"]
-        number = 0
+        number, began_s = 0, time.perf_counter()
         while True:
             kind = number % len(paths)
             name = ("job", "events", "generations", "list")[kind]
+            if time.perf_counter() - began_s < OPENING_S:
+                name += ", viewers opening"
             task = asyncio.create_task(_one_read(client, paths[kind], name, seen))
             running.add(task)
             task.add_done_callback(running.discard)
