@@ -90,6 +90,7 @@ def test_each_fault_of_a_broken_installation_comes_with_its_cure(
     install(site, "torch", "2.1.0+cpu")
     install(site, "torchvision", "0.28.0")
     install(site, "transformers", "4.57.0")
+    install(site, "trl", "0.9.0")
     install(site, "vllm", "0.32.0")
     install(site, "other-workers", "1.0", top_level="workers\n")
     program(tmp_path / "bin", "nvidia-smi", "echo driver mismatch >&2; exit 9")
@@ -121,7 +122,12 @@ def test_each_fault_of_a_broken_installation_comes_with_its_cure(
         assert found[check]["state"] == "failure", found[check]
         assert seen in found[check]["seen"]
         assert advice in found[check]["advice"]
-    for check, advice in {"variable ESSA_PROT": "ESSA_PORT", "auth": "ESSA_AUTH=on"}.items():
+    warned = {
+        "variable ESSA_PROT": "ESSA_PORT",
+        "auth": "ESSA_AUTH=on",
+        "extra baseline": "pip install 'essa-service[baseline]' for jobs with",
+    }
+    for check, advice in warned.items():
         assert found[check]["state"] == "warning"
         assert advice in found[check]["advice"]
     assert found["home"]["state"] == "ok"

