@@ -45,9 +45,9 @@ class GrpoMethod(SpecModel):
 
     type: Literal["grpo"] = "grpo"
     preset: Literal["tuned", "paper"] = "tuned"
-    """Defaults of what is not written out. `tuned`: usual values for LoRA, to be replaced by those
-    of a sweep on your task (`benchmarks/grpo_sweep.py`). `paper`: learning rate 1e-5, mini-batch
-    64, as in the paper of ESSA, for a batch of 512 completions."""
+    """Defaults of what is not written out. `tuned`: learning rate 3e-3, the best of a sweep on
+    SmolLM2-135M (docs/BASELINE.md); larger models want less. `paper`: learning rate 1e-5,
+    mini-batch 64, as in the paper of ESSA, for a batch of 512 completions."""
     parameters: Literal["lora", "singular_values"] = "lora"
     """`lora`: all weights of the adapter. `singular_values`: only those of its factors, whose
     singular vectors stay (SVD-GRPO, the control that separates optimiser from search space)."""
@@ -59,7 +59,7 @@ class GrpoMethod(SpecModel):
     """Passes over the completions of one step."""
     micro_batch: int = Field(default=16, ge=1)
     """Completions per forward and backward pass: memory against speed."""
-    learning_rate: Positive = 2e-4
+    learning_rate: Positive = 3e-3
     optimizer: OptimizerName = "adamw"
     """8-bit ones are bitsandbytes'; lion, adamp and exadam pytorch-optimizer's. `apollo` has a step
     size for every channel of a factor, `apollo_mini` one for a factor, from gradients projected to

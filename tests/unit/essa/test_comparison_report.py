@@ -183,4 +183,4 @@ def test_a_preset_of_an_arm_is_not_hidden_by_the_defaults_of_the_job():
     job = {**specification().job, "method": {"type": "grpo"}, "batch_size": 64}
     spec = specification(job=job, arms=arms, reference="tuned", seeds=[0])
     found = {run.arm: run.spec.method.learning_rate for run in planned_runs(spec)}
-    assert found == {"tuned": 2e-4, "paper": 1e-5}
+    assert found == {"tuned": 3e-3, "paper": 1e-5}
