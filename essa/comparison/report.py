@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from essa.comparison.blocks import Block, Code, Table, Text
@@ -126,4 +127,19 @@ def _provenance(surroundings: Surroundings) -> list[Block]:
 
 
 def _plain(shared: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in shared.items() if name not in ("name", "seed")}
+    return {
+        name: _without_folders(value)
+        for name, value in shared.items()
+        if name not in ("name", "seed")
+    }
+
+
+def _without_folders(value: Any) -> Any:
+    """Files by name: where they lie means nothing to who reads a report; it has their digests."""
+    if isinstance(value, dict):
+        return {name: _without_folders(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in value]
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value

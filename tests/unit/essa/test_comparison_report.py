@@ -158,6 +158,16 @@ def test_curves_are_drawn_as_steps_inside_the_picture():
     assert root.find("title").text == "A & B"
 
 
+def test_a_report_names_files_and_not_the_folders_of_the_machine_that_made_it():
+    data = {name: {"path": f"/home/somebody/{name}.jsonl"} for name in ("train", "validation")}
+    job = specification().job
+    spec = specification(job={**job, "data": {**job["data"], **data}})
+    for write in (markdown_report, html_report):
+        text = write(spec, summarize((), tuple(spec.arms), spec.reference, None), AROUND)
+        assert "train.jsonl" in text
+        assert "somebody" not in text
+
+
 def test_differences_are_setting_by_setting():
     shared = {"a": {"type": "x", "k": 1}, "b": [1, 2], "c": None}
     other = {"a": {"type": "y", "m": 2}, "b": [1, 2], "c": None}
