@@ -1,4 +1,4 @@
-"""What lies in the folder of a run, and where runs without the service are put."""
+"""Runs without the service: where they are put, and the events that they have left."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from pathlib import Path
 
 from essa.events import Event, event_adapter
 
-ADAPTER_FOLDER = "adapter"
-WARM_START_FOLDER = "warm_start"
-PROVENANCE_FILE = "provenance.json"
-"""What the run was made from; there once it has begun."""
-RESULT_FILE = "result.json"
-"""There once it has come to its end."""
 EVENTS_FILE = "events.jsonl"
-"""Of runs without the service, which have no store."""
+"""In the folder of such a run, which has no store."""
 
 
 def read_events(run_dir: Path) -> list[Event]:
-    """The events of a run without the service so far."""
+    """The events of such a run so far."""
     path = run_dir / EVENTS_FILE
     if not path.is_file():
         return []

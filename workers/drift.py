@@ -20,6 +20,7 @@ from essa.events import StageEvent
 from essa.parametrize.adapter import LoraAdapter, read_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.ports import EventSink, GroupRollouts, RunControl
+from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
 from essa.spec.model import AdapterWarmStart
 from essa.spec.search import SepCmaEsSearch
@@ -203,7 +204,7 @@ def _warm_start(source: RunSource) -> LoraAdapter:
     given = source.provenance.job.warm_start
     if isinstance(given, AdapterWarmStart):
         return read_adapter(Path(given.path).expanduser())
-    return read_adapter(source.run_dir / "warm_start")
+    return read_adapter(source.run_dir / WARM_START_FOLDER)
 
 
 def _change(start: LoraAdapter, adapter: LoraAdapter) -> float:

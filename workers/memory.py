@@ -16,8 +16,8 @@ class MemoryWatch:
     """Remembers the most memory that this process and its descendants had together.
 
     Proportional set sizes, so that pages which processes share count once. Summing them up walks
-    all page tables, so it is done only where plain resident sizes have grown. A peak shorter than a
-    second can be missed.
+    all page tables, so it is done only where plain resident sizes are at a new peak. A peak
+    shorter than a second can be missed.
     """
 
     def __init__(self, every_s: float = SAMPLE_EVERY_S) -> None:

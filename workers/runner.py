@@ -16,6 +16,7 @@ from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator, EventSink, RunControl
+from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
 from essa.spec.grpo import GrpoMethod
@@ -28,7 +29,6 @@ from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.evaluator import PoolEvaluator
 from workers.export.provenance import write_provenance
-from workers.export.source import ADAPTER_FOLDER, RESULT_FILE
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
 from workers.job_context import JobContext, JobRun, open_context
@@ -210,7 +210,7 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
 
 
 def _warm_start_dir(job: JobRun) -> Path:
-    return job.run_dir / "warm_start"
+    return job.run_dir / WARM_START_FOLDER
 
 
 def _check_rows(reward: Reward, data: JobData) -> None:

@@ -14,9 +14,10 @@ from alignment_api.devices import Share
 from alignment_api.home import FolderLock
 from alignment_api.job_child import JobChild, last_lines
 from alignment_api.jobs.checks import find_problems
-from alignment_api.run_folder import EVENTS_FILE, WARM_START_FOLDER
+from alignment_api.run_folder import EVENTS_FILE
 from alignment_api.settings import Settings
 from essa.events import StageEvent, event_adapter
+from essa.records.folder import WARM_START_FOLDER
 from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
 from essa.spec.file import problem_error
 from essa.spec.problem import Problem

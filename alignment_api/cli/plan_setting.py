@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignment_api.base_config import base_config
-from alignment_api.run_folder import PROVENANCE_FILE
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.plan import paper
@@ -22,6 +21,7 @@ from essa.plan.made_up import made_up_slowness
 from essa.plan.measured import MeasuredEngines, engine_works, fit_speed, split_by
 from essa.plan.shape import NAMED, ModelShape, named_shape, read_shape
 from essa.plan.simulation import Fleet
+from essa.records.folder import PROVENANCE_FILE
 from essa.records.timeline import FILE, read_timeline
 from essa.spec.engine import Precision
 

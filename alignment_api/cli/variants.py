@@ -12,9 +12,10 @@ from alignment_api.cli.in_process import output_to, run_here
 from alignment_api.cli.offline import uploaded_files
 from alignment_api.home import FolderLock
 from alignment_api.jobs.checks import find_problems
-from alignment_api.run_folder import RESULT_FILE, WARM_START_FOLDER, read_events
+from alignment_api.run_folder import read_events
 from alignment_api.settings import Settings
 from essa.events import Event
+from essa.records.folder import RESULT_FILE, WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec, SepCmaEsSearch
 from essa.spec.file import problem_error, validate_job
 

@@ -7,11 +7,12 @@ import shlex
 from pathlib import Path
 
 from alignment_api.comparisons.surroundings import surroundings_of
-from alignment_api.run_folder import RESULT_FILE, read_events
+from alignment_api.run_folder import read_events
 from essa.comparison.history import RunHistory, read_history
 from essa.comparison.report import html_report, markdown_report
 from essa.comparison.summary import Summary, summarize
 from essa.errors import SpecError
+from essa.records.folder import RESULT_FILE
 from essa.spec.comparison import ComparisonSpec, planned_runs, validate_comparison
 
 SPEC_FILE = "comparison.json"

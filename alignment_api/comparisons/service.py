@@ -35,11 +35,11 @@ from alignment_api.jobs.insertion import add_job
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.listing import ends
-from alignment_api.run_folder import WARM_START_FOLDER
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.comparison.report import html_report, markdown_report
 from essa.errors import JobConflictError
+from essa.records.folder import WARM_START_FOLDER
 from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment_api.run_folder import PROVENANCE_FILE
 from essa.comparison.report import Surroundings
+from essa.records.folder import PROVENANCE_FILE
 
 
 def surroundings_of(

@@ -13,6 +13,7 @@ from alignment_api.models.cached import cached_bases
 from alignment_api.models.entry import WARM_START, Entry, base_id, has_models, read_config
 from alignment_api.models.finished import FinishedJob, FinishedJobs
 from alignment_api.models.schemas import Model, ModelDetails, ModelKind
+from essa.records.folder import ADAPTER_FOLDER
 
 SERVICE = "essa"
 
@@ -71,7 +72,7 @@ class Catalogue:
                 "deleted",
                 field="model",
             )
-        adapter = entry.job.run_dir / "adapter"
+        adapter = entry.job.run_dir / ADAPTER_FOLDER
         # Renamed first: a folder that is half there must not be found.
         doomed = adapter.with_name(f".deleted-{uuid.uuid4().hex}")
         adapter.rename(doomed)

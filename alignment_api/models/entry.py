@@ -11,8 +11,8 @@ from typing import Any
 from alignment_api.errors import NotServedError
 from alignment_api.models.finished import FinishedJob
 from alignment_api.models.schemas import ModelKind
-from alignment_api.run_folder import ADAPTER_FOLDER, WARM_START_FOLDER
 from essa.parametrize.adapter_config import largest_rank
+from essa.records.folder import ADAPTER_FOLDER, WARM_START_FOLDER
 from essa.spec.engine import Precision
 from essa.spec.model import AdapterWarmStart
 

@@ -127,19 +127,18 @@ def _provenance(surroundings: Surroundings) -> list[Block]:
 
 
 def _plain(shared: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _without_folders(value)
-        for name, value in shared.items()
-        if name not in ("name", "seed")
-    }
+    shown = {name: value for name, value in shared.items() if name not in ("name", "seed")}
+    return _without_folders(shown)
 
 
 def _without_folders(value: Any) -> Any:
     """Files by name: where they lie means nothing to who reads a report; it has their digests."""
-    if isinstance(value, dict):
-        return {name: _without_folders(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_folders(inner) for inner in value]
-    if isinstance(value, str) and PurePath(value).is_absolute():
-        return PurePath(value).name
-    return value
+        return [_without_folders(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {name: _without_folders(one) for name, one in value.items()}
+    path = shown.get("path")
+    if isinstance(path, str) and PurePath(path).is_absolute():
+        shown["path"] = PurePath(path).name
+    return shown

@@ -50,6 +50,13 @@ def test_comparison_file_is_valid(name) -> None:
     assert len(planned_runs(spec)) == len(spec.arms) * 3
 
 
+def test_example_comparison_takes_turns() -> None:
+    spec = load_comparison_file(ROOT / "examples" / "upbeat" / "compare.yaml")
+    assert [run.arm for run in planned_runs(spec)] == [
+        "essa", "grpo", "grpo", "essa", "essa", "grpo",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_job_file_fits_the_committed_schema(name) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")

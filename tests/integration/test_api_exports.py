@@ -26,10 +26,10 @@ from alignment_api.exports.runner import ExportRunner
 from alignment_api.exports.schemas import ExportStatus
 from alignment_api.exports.shelf import SCRATCH, ExportShelf
 from alignment_api.settings import Settings
+from essa.records.folder import PROVENANCE_FILE as PROVENANCE
 from essa.spec.export import ExportSpec
 from tests.integration.api_harness import Service, running_service, wait_until
 from tests.unit.workers.export_run import SELECTED, write_run
-from workers.export.provenance import FILE as PROVENANCE
 
 MERGED = {"format": "merged"}
 EXACT = {"format": "merged", "precision": "fp32"}

@@ -41,6 +41,19 @@ def read_stream(service: Service, job_id: str, **headers: str) -> list[Message]:
         return list(read_messages(answer.iter_lines()))
 
 
+def count_reads(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From now on, the place of every look that the hub takes at the store."""
+    hub = service.app.state.hub
+    plain, reads = hub._read, []
+
+    def counted(job_id: str, after: int, limit: int) -> EventBatch:
+        reads.append(after)
+        return plain(job_id, after, limit)
+
+    monkeypatch.setattr(hub, "_read", counted)
+    return reads
+
+
 def test_a_finished_job_is_replayed_and_the_stream_ends(service: Service, finished: str) -> None:
     *events, end = read_stream(service, finished)
     assert [message.event for message in events] == TYPES
@@ -158,17 +171,12 @@ def test_all_who_watch_a_job_share_one_reader_of_the_store(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = service.app.state.hub
-    plain, reads = hub._read, []
-
-    def counted(job_id: str, after: int, limit: int) -> EventBatch:
-        reads.append(after)
-        return plain(job_id, after, limit)
 
     def is_watched_by(count: int) -> bool:
         feed = hub._feeds.get(job_id)
         return feed is not None and feed.watchers == count
 
-    monkeypatch.setattr(hub, "_read", counted)
+    reads = count_reads(service, monkeypatch)
     job_id = service.submit(name="slow")
     watchers = 30
     seen: list[list[str]] = []
@@ -194,20 +202,13 @@ def test_all_who_watch_a_job_share_one_reader_of_the_store(
 def test_a_viewer_who_comes_late_is_sent_what_the_feed_has_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub = service.app.state.hub
-    plain, reads = hub._read, []
-
-    def counted(job_id: str, after: int, limit: int) -> EventBatch:
-        reads.append(after)
-        return plain(job_id, after, limit)
-
     job_id = service.submit(name="slow")
     path = f"/v1/fine_tuning/jobs/{job_id}/events"
     with service.client.stream("GET", path, headers=STREAM) as answer:
         first = read_messages(answer.iter_lines())
         service.allow(job_id, 1, 2, 3)
         next(message for message in first if message.id == "7")
-        monkeypatch.setattr(hub, "_read", counted)
+        reads = count_reads(service, monkeypatch)
         with service.client.stream("GET", path, headers=STREAM) as later:
             messages = read_messages(later.iter_lines())
             assert [next(messages).id for _ in range(7)] == [*map(str, range(1, 8))]

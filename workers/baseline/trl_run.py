@@ -222,7 +222,7 @@ class _Trainer(GRPOTrainer):
         """On a CPU, logits of completions only.
 
         Without Triton, TRL's own way puts prompts through the output layer as well, chunk by chunk
-        and twice: two thirds of the time of an update where prompts are longer than answers.
+        and twice: nearly half of an update where prompts are longer than answers.
         """
         if input_ids.device.type != "cpu" or compute_aux_loss:
             return super()._get_per_token_logps_and_entropies(
@@ -243,8 +243,9 @@ class _Trainer(GRPOTrainer):
             normalizer = logits.logsumexp(-1)
             chosen = logits.gather(-1, ids[:, -logits_to_keep:, None]).squeeze(-1)
             log_probs.append(chosen - normalizer)
-            with torch.no_grad():
-                entropies.append(normalizer - (logits.softmax(-1) * logits).sum(-1))
+            if compute_entropy:
+                with torch.no_grad():
+                    entropies.append(normalizer - (logits.softmax(-1) * logits).sum(-1))
         return torch.cat(log_probs), torch.cat(entropies) if compute_entropy else None, None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ from essa.parametrize.adapter import CONFIG_FILE
 from essa.parametrize.adapter_config import largest_rank
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
+from essa.records.folder import ADAPTER_FOLDER
 from essa.spec import AlignmentJobSpec, Precision
 from essa.spec.export import ExportFormat, ExportSpec
 from essa.spec.grpo import GrpoMethod
@@ -27,7 +28,7 @@ from workers.export.card_tables import (
     version_table,
 )
 from workers.export.provenance import BaseRecord, Provenance
-from workers.export.source import ADAPTER_FOLDER, RunSource
+from workers.export.source import RunSource
 from workers.export.usage import python_code, serve_command, served_base
 
 _KINDS = {

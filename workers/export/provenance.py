@@ -13,14 +13,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from essa.data import read_jsonl
 from essa.errors import CheckpointCorruptError
 from essa.parametrize.storage import write_file
+from essa.records.folder import PROVENANCE_FILE
 from essa.spec import AlignmentJobSpec, DatasetSpec, Precision
 from essa.versions import installed_versions
 
 if TYPE_CHECKING:
     from workers.engine_setup import EnginePlan
     from workers.job_context import JobContext
-
-FILE = "provenance.json"
 
 
 class _Record(BaseModel):
@@ -83,7 +82,7 @@ class Provenance(_Record):
 
     def save(self, run_dir: Path) -> None:
         """Write it into the run's folder."""
-        write_file(run_dir / FILE, (self.model_dump_json(indent=2) + "\n").encode())
+        write_file(run_dir / PROVENANCE_FILE, (self.model_dump_json(indent=2) + "\n").encode())
 
 
 def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePlan) -> None:
@@ -115,7 +114,7 @@ def read_provenance(run_dir: Path) -> Provenance:
         FileNotFoundError: the run has not come that far.
         CheckpointCorruptError: the file is damaged.
     """
-    path = run_dir / FILE
+    path = run_dir / PROVENANCE_FILE
     text = path.read_text(encoding="utf-8")
     try:
         return Provenance.model_validate_json(text)

@@ -13,11 +13,9 @@ from essa.events import ResultEvent
 from essa.parametrize.adapter import CONFIG_FILE, LoraAdapter, read_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
+from essa.records.folder import ADAPTER_FOLDER, PROVENANCE_FILE, RESULT_FILE
 from essa.records.vectors import NOT_KEPT, kept_generations, read_vector
-from workers.export.provenance import FILE, Provenance, read_provenance
-
-RESULT_FILE = "result.json"
-ADAPTER_FOLDER = "adapter"
+from workers.export.provenance import Provenance, read_provenance
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class RunSource:
             return read_provenance(self.run_dir)
         except FileNotFoundError as error:
             raise JobConflictError(
-                f"{self.run_dir} has no {FILE}: the run has not prepared its model yet, or this "
-                "is no run's folder"
+                f"{self.run_dir} has no {PROVENANCE_FILE}: the run has not prepared its model yet, "
+                "or this is no run's folder"
             ) from error
 
     @cached_property

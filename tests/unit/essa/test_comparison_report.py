@@ -161,11 +161,13 @@ def test_curves_are_drawn_as_steps_inside_the_picture():
 def test_a_report_names_files_and_not_the_folders_of_the_machine_that_made_it():
     data = {name: {"path": f"/home/somebody/{name}.jsonl"} for name in ("train", "validation")}
     job = specification().job
-    spec = specification(job={**job, "data": {**job["data"], **data}})
+    prompt = {"type": "text", "template": "/think {prompt}"}
+    spec = specification(job={**job, "data": {**job["data"], **data, "prompt": prompt}})
     for write in (markdown_report, html_report):
         text = write(spec, summarize((), tuple(spec.arms), spec.reference, None), AROUND)
         assert "train.jsonl" in text
         assert "somebody" not in text
+        assert "/think {prompt}" in text
 
 
 def test_differences_are_setting_by_setting():
