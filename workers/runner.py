@@ -136,9 +136,7 @@ def _searched(
             dimension=codec.dimension,
             basis_digest=codec.digest,
             checkpoint=job.run_dir / CHECKPOINT_FILE,
-            spent_s=time.monotonic() - job.started_s,
-            spent_tokens=warm.tokens,
-            spent_samples=warm.samples,
+            before=warm.as_preparation(time.monotonic() - job.started_s),
             recorder=recorder,
             devices=pool.devices,
         ).run()
@@ -180,7 +178,6 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
     if path.exists():
         return AdapterBasis.load(path), finished_warm_start(spec.warm_start, _warm_start_dir(job))
     job.stage("warm_start", spec.warm_start.type)
-    began_s = time.monotonic()
     warm = make_warm_start(
         spec.warm_start,
         model_folder=context.base.folder,
@@ -195,7 +192,7 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
     job.sink.emit(
         WarmStartEvent(
             kind=spec.warm_start.type,
-            seconds=time.monotonic() - began_s,
+            seconds=warm.seconds,
             tokens=warm.tokens,
             samples=warm.samples,
         )

@@ -14,7 +14,7 @@ from essa.coordinator import report
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
 from essa.coordinator.method import make_objective
-from essa.coordinator.state import open_run, save_run
+from essa.coordinator.state import Preparation, open_run, save_run
 from essa.coordinator.stopping import eta_s
 from essa.coordinator.watched_evaluator import count
 from essa.data import JobData, draw_batch
@@ -44,7 +44,7 @@ class GradientCoordinator:
         dimension: D, weights of the adapter.
         digest: identity of the warm start; a checkpoint over another is refused.
         checkpoint: file that is written with every one of the trainer's and resumed from.
-        spent_s, spent_tokens, spent_samples: what the job has used before.
+        before: what the job has used so far.
         recorder: takes what is only looked at.
         devices: GPUs, or cores where there are none, that the job holds.
     """
@@ -62,9 +62,7 @@ class GradientCoordinator:
         digest: str,
         checkpoint: Path,
         clock: Clock | None = None,
-        spent_s: float = 0.0,
-        spent_tokens: int = 0,
-        spent_samples: int = 0,
+        before: Preparation | None = None,
         recorder: Recorder | None = None,
         devices: int = 1,
     ) -> None:
@@ -77,10 +75,7 @@ class GradientCoordinator:
         self._checkpoint = checkpoint
         self._clock = clock or MonotonicClock()
         self._recorder = recorder or Recorder()
-        opened = open_run(
-            checkpoint, digest, dimension=dimension, spent_s=spent_s,
-            spent_tokens=spent_tokens, spent_samples=spent_samples,
-        )  # fmt: skip
+        opened = open_run(checkpoint, digest, dimension=dimension, before=before or Preparation())
         self._state, self._is_resumed = opened.state, opened.is_resumed
         self._examiner = Examiner(
             spec, data, evaluator, sink, objective=make_objective(spec, dimension),

@@ -10,7 +10,7 @@ from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.method import make_objective, searched_with
-from essa.coordinator.state import open_run, save_run
+from essa.coordinator.state import Preparation, open_run, save_run
 from essa.coordinator.stopping import eta_s
 from essa.data import JobData, draw_batch
 from essa.events import ResultEvent, StageEvent
@@ -44,8 +44,7 @@ class Coordinator:
         basis_digest: identity of the bases; a checkpoint over others is refused.
         dimension: D.
         checkpoint: file that is written after every generation and resumed from.
-        spent_s, spent_tokens, spent_samples: what the job has used before the search
-            (preparation, warm start).
+        before: what the job has used so far.
         recorder: takes what is only looked at.
         devices: GPUs, or cores where there are none, that the engines hold.
     """
@@ -61,9 +60,7 @@ class Coordinator:
         basis_digest: str,
         checkpoint: Path,
         clock: Clock | None = None,
-        spent_s: float = 0.0,
-        spent_tokens: int = 0,
-        spent_samples: int = 0,
+        before: Preparation | None = None,
         recorder: Recorder | None = None,
         devices: int = 1,
     ) -> None:
@@ -76,9 +73,8 @@ class Coordinator:
         self._recorder = recorder or Recorder()
         self._objective = make_objective(spec, dimension)
         opened = open_run(
-            checkpoint, basis_digest, dimension=dimension, spent_s=spent_s,
-            spent_tokens=spent_tokens, spent_samples=spent_samples,
-        )  # fmt: skip
+            checkpoint, basis_digest, dimension=dimension, before=before or Preparation()
+        )
         self._state, self._is_resumed = opened.state, opened.is_resumed
         if opened.is_resumed:
             self._objective.restore(opened.state.objective)

@@ -17,6 +17,22 @@ from essa.types import FloatArray
 _SEARCH = "search."
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What a job has used before its first generation.
+
+    Attributes:
+        seconds: since the start of the job, the warm start's included.
+        tokens, samples: of the warm start.
+        warm_start_s: seconds that making the warm start took; 0 where the adapter was there.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    samples: int = 0
+    warm_start_s: float = 0.0
+
+
 @dataclass
 class RunState:
     """Progress of one run. `best_vector` is the mean vector with the best validation verdict."""
@@ -33,6 +49,10 @@ class RunState:
     tokens: int = 0
     samples: int = 0
     elapsed_s: float = 0.0
+    warm_start_s: float = 0.0
+    """Of `elapsed_s`, what making the warm start took."""
+    warm_start_tokens: int = 0
+    """Of `tokens`."""
     unreliable_streak: int = 0
     stop_reason: str = ""
     """Why the search ended; empty while it goes on."""
@@ -55,16 +75,14 @@ def open_run(
     basis_digest: str,
     *,
     dimension: int,
-    spent_s: float,
-    spent_tokens: int,
-    spent_samples: int,
+    before: Preparation,
 ) -> OpenedRun:
     """Go on from the checkpoint at `path`, or begin where there is none.
 
     Args:
         basis_digest: identity of what vectors stand on.
         dimension: D.
-        spent_s, spent_tokens, spent_samples: used before, for a run that begins.
+        before: counted by a run that begins.
     Raises:
         CheckpointIncompatibleError, CheckpointCorruptError: see `load_run`.
     """
@@ -73,9 +91,11 @@ def open_run(
     state = saved or RunState(
         basis_digest=basis_digest,
         best_vector=np.zeros(dimension),
-        elapsed_s=spent_s,
-        tokens=spent_tokens,
-        samples=spent_samples,
+        elapsed_s=before.seconds,
+        warm_start_s=before.warm_start_s,
+        tokens=before.tokens,
+        warm_start_tokens=before.tokens,
+        samples=before.samples,
     )
     return OpenedRun(state, saved is not None, tuple(notes))
 
@@ -92,6 +112,8 @@ def save_run(path: Path, state: RunState) -> None:
             "tokens",
             "samples",
             "elapsed_s",
+            "warm_start_s",
+            "warm_start_tokens",
             "unreliable_streak",
             "stop_reason",
             "objective",

@@ -20,9 +20,10 @@ def stop_reason(budget: BudgetSpec, state: RunState, validation_score: float | N
         return f"validation score reached budget.target_score {budget.target_score:g}"
     if state.generation >= budget.generations:
         return f"budget.generations {budget.generations} done"
-    if budget.wall_s is not None and state.elapsed_s >= budget.wall_s:
+    free_s, free_tokens = _not_counted(budget, state)
+    if budget.wall_s is not None and state.elapsed_s - free_s >= budget.wall_s:
         return f"budget.wall_s {budget.wall_s:g} used up"
-    if budget.tokens is not None and state.tokens >= budget.tokens:
+    if budget.tokens is not None and state.tokens - free_tokens >= budget.tokens:
         return f"budget.tokens {budget.tokens} used up"
     return ""
 
@@ -31,5 +32,13 @@ def eta_s(budget: BudgetSpec, state: RunState, generation_s: float) -> float:
     """Seconds until the budget ends the search at the latest, at the present pace. Pure."""
     left = (budget.generations - state.generation) * generation_s
     if budget.wall_s is not None:
-        left = min(left, budget.wall_s - state.elapsed_s)
+        free_s, _ = _not_counted(budget, state)
+        left = min(left, budget.wall_s + free_s - state.elapsed_s)
     return max(0.0, left)
+
+
+def _not_counted(budget: BudgetSpec, state: RunState) -> tuple[float, int]:
+    """Seconds and tokens that do not use up the budget."""
+    if budget.after_warm_start:
+        return state.warm_start_s, state.warm_start_tokens
+    return 0.0, 0

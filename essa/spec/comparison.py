@@ -114,10 +114,16 @@ def planned_runs(spec: ComparisonSpec) -> tuple[PlannedRun, ...]:
             is_given = isinstance(shared.warm_start, AdapterWarmStart)
             maker = None if is_given or arm == arms[0] else arms[0]
             if job is not None:
-                runs.append(PlannedRun(arm, seed, job, maker))
+                runs.append(PlannedRun(arm, seed, _after_warm_start(job), maker))
     if problems:
         raise problem_error(problems)
     return tuple(runs)
+
+
+def _after_warm_start(spec: AlignmentJobSpec) -> AlignmentJobSpec:
+    """The same job with all of its budget for what comes after the warm start."""
+    budget = spec.budget.model_copy(update={"after_warm_start": True})
+    return spec.model_copy(update={"budget": budget})
 
 
 def with_warm_start(spec: AlignmentJobSpec, folder: str) -> AlignmentJobSpec:

@@ -30,6 +30,9 @@ class BudgetSpec(SpecModel):
     """Seconds from the start of the job, warm start included."""
     tokens: int | None = Field(default=None, ge=1)
     """Prompt and generated tokens, warm start and probes included."""
+    after_warm_start: bool = False
+    """Whether making the warm start uses up neither `wall_s` nor `tokens`. Comparisons set this:
+    one job makes the warm start that all of a seed share."""
     target_score: float | None = None
     """Stop once the validation score of the mean vector reaches this."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -22,6 +23,8 @@ FLAGS = [
 PHONE_WIDTH = 375
 PATIENCE_MS = 30_000
 """How long an expectation may take to come true: machines are loaded."""
+SETTLING_MS = 5_000
+"""A page that was made narrower lays itself out anew."""
 AXE = Path(__file__).with_name("axe-core") / "axe.min.js"
 
 
@@ -73,11 +76,16 @@ class BrowserPage:
             for node in rule["nodes"]
         ]
 
-    def is_wider_than_screen(self) -> bool:
-        """Whether one has to scroll sideways."""
-        return self.page.evaluate(
-            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-        )
+    def fits_the_screen(self) -> bool:
+        """Whether nobody has to scroll sideways, once charts have found their new width."""
+        root = "document.documentElement"
+        try:
+            self.page.wait_for_function(
+                f"{root}.scrollWidth <= {root}.clientWidth", timeout=SETTLING_MS
+            )
+        except PlaywrightTimeoutError:
+            return False
+        return True
 
     def _note(self, message: Any) -> None:
         if message.type == "error":

@@ -48,7 +48,7 @@ def test_pages_are_accessible_and_fit(open_service, browser: Browser, pages, sch
         expect(shown.locator(drawn).first).to_be_visible()
         shown.evaluate("document.querySelectorAll('.part').forEach((part) => (part.open = true))")
         assert page.serious_violations() == [], path
-        assert not page.is_wider_than_screen(), path
+        assert page.fits_the_screen(), path
         expect(shown.locator("h1")).to_have_count(1)
     # The console would name every breach of the security policy.
     assert [problem for problem in page.problems if not is_refusal(problem)] == []
@@ -64,7 +64,7 @@ def test_the_login_is_accessible(browser, tmp_path_factory, scheme):
         page.page.get_by_role("button", name="Log in").click()
         expect(page.page.get_by_role("alert")).to_contain_text("not valid")
         assert page.serious_violations() == []
-        assert not page.is_wider_than_screen()
+        assert page.fits_the_screen()
         page.close()
 
 

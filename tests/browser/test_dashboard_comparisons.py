@@ -48,7 +48,7 @@ def test_both_pages_are_accessible_and_fit(service, compared, browser: Browser, 
         shown = page.open(path)
         expect(shown.get_by_role("region").first).to_be_visible()
         assert page.serious_violations() == [], path
-        assert not page.is_wider_than_screen(), path
+        assert page.fits_the_screen(), path
         expect(shown.locator("h1")).to_have_count(1)
     assert page.problems == []
     page.close()

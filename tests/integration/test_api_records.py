@@ -23,6 +23,7 @@ from alignment_api.records import rollouts as reading
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.coordinator.loop import Coordinator
+from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.events import ValidationEvent
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
@@ -121,7 +122,7 @@ def run(store: Store, settings: Settings, job_id: str, codec: SingularValueCodec
             basis_digest=codec.basis.digest,
             checkpoint=run_dir / "search.ckpt",
             clock=clock,
-            spent_s=10.0,
+            before=Preparation(10.0),
             recorder=recorder,
             devices=2,
         ).run()

@@ -72,9 +72,7 @@ def train_by_gradients(
             dimension=codec.dimension,
             digest=codec.digest,
             checkpoint=checkpoint,
-            spent_s=time.monotonic() - job.started_s,
-            spent_tokens=warm.tokens,
-            spent_samples=warm.samples,
+            before=warm.as_preparation(time.monotonic() - job.started_s),
             recorder=recorder,
             devices=pool.devices + gpus,
         ).run()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from essa.coordinator.state import Preparation
 from essa.errors import DataError
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
@@ -18,11 +20,16 @@ from workers.warm_start.sft import train_lora
 
 @dataclass(frozen=True)
 class WarmStartResult:
-    """Folder of the adapter, and the tokens and completions spent on it."""
+    """Folder of the adapter, and the tokens, completions and seconds spent on it by this start."""
 
     folder: Path
     tokens: int = 0
     samples: int = 0
+    seconds: float = 0.0
+
+    def as_preparation(self, elapsed_s: float) -> Preparation:
+        """What the job has used before its first generation, `elapsed_s` after its start."""
+        return Preparation(elapsed_s, self.tokens, self.samples, self.seconds)
 
 
 def make_warm_start(
@@ -45,6 +52,7 @@ def make_warm_start(
     """
     if isinstance(spec, AdapterWarmStart) or out_dir.is_dir():
         return finished_warm_start(spec, out_dir)
+    began_s = time.monotonic()
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
@@ -55,7 +63,7 @@ def make_warm_start(
     train_lora(
         model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
     )
-    return WarmStartResult(out_dir, tokens, samples)
+    return WarmStartResult(out_dir, tokens, samples, time.monotonic() - began_s)
 
 
 def finished_warm_start(spec: WarmStartSpec, out_dir: Path) -> WarmStartResult:

@@ -79,7 +79,7 @@ def test_it_can_be_read_by_everyone_and_on_a_phone(dashboard, trained):
     expect(chart(dashboard, "Loss")).to_be_visible()
     assert dashboard.serious_violations() == []
     dashboard.page.set_viewport_size({"width": 375, "height": 800})
-    assert not dashboard.is_wider_than_screen()
+    assert dashboard.fits_the_screen()
 
 
 def test_a_search_over_all_weights_has_no_page_of_singular_values(service, dashboard):

@@ -188,6 +188,8 @@ def test_the_arms_rotate_over_the_seeds_and_the_first_makes_the_warm_start():
     assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
     run = planned_runs(spec)[1]
     assert (run.spec.seed, run.spec.method.group_size) == (5, 4)
+    # Who makes the warm start has as much of a budget left for itself as the others.
+    assert all(run.spec.budget.after_warm_start for run in planned_runs(spec))
 
 
 def test_a_preset_of_an_arm_is_not_hidden_by_the_defaults_of_the_job():

@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from essa.coordinator.loop import RELIABILITY_FLOOR
+from essa.coordinator.state import Preparation
 from essa.errors import JobCancelledError, NonFiniteFitnessError
 from essa.events import GenerationEvent, LadderEvent, ValidationEvent, WarningEvent
 from tests.unit.essa.coordinator_bench import DATA, DIMENSION, OPTIMUM, Bench, job, only
@@ -194,7 +195,7 @@ def test_the_target_waits_for_validation(bench):
 
 @pytest.mark.parametrize(
     ("budget", "spent"),
-    [({"target_score": -5.0}, {}), ({"wall_s": 60}, {"spent_s": 100.0})],
+    [({"target_score": -5.0}, {}), ({"wall_s": 60}, {"before": Preparation(100.0)})],
 )
 def test_a_budget_that_the_warm_start_exhausts_gives_the_warm_start(bench, budget, spent):
     outcome = bench.run(job(budget=budget), **spent)

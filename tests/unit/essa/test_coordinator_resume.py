@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from essa.checkpoint import previous_path
+from essa.coordinator.state import Preparation
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, StateMismatchError
 from essa.events import GenerationEvent, LadderEvent, StageEvent, ValidationEvent
 from tests.unit.essa.coordinator_bench import Bench, cancel_at, job
@@ -90,11 +91,13 @@ def test_a_damaged_checkpoint_falls_back_with_a_warning(bench, other_bench):
 
 def test_what_was_spent_before_counts_once(bench, other_bench):
     spec = job()
-    whole = bench.run(spec, spent_s=50.0, spent_tokens=10**6)
+    whole = bench.run(spec, before=Preparation(seconds=50.0, tokens=10**6))
     assert whole.result.seconds == 50.0 + 2.0 * len(bench.evaluator.calls)
     assert whole.result.tokens > 10**6
     with pytest.raises(JobCancelledError):
-        other_bench.run(spec, spoil=cancel_at("generation 1"), spent_s=50.0, spent_tokens=10**6)
+        other_bench.run(
+            spec, spoil=cancel_at("generation 1"), before=Preparation(seconds=50.0, tokens=10**6)
+        )
     # After a restart the warm start is there already and costs nothing.
     resumed = other_bench.run(spec)
     assert resumed.result.tokens == whole.result.tokens

@@ -34,6 +34,18 @@ def test_each_limit_stops_and_is_named(progress, score, setting):
     assert setting in stop_reason(ALL, state(**progress), score)
 
 
+def test_a_warm_start_uses_up_the_budget_unless_it_is_left_out():
+    progress = state(elapsed_s=90.0, warm_start_s=40.0, tokens=1500, warm_start_tokens=600)
+    after = ALL.model_copy(update={"after_warm_start": True})
+    assert "wall_s" in stop_reason(ALL, progress, None)
+    assert stop_reason(after, progress, None) == ""
+    assert eta_s(after, progress, generation_s=30.0) == 10.0
+    progress.elapsed_s = 100.0
+    assert "wall_s" in stop_reason(after, progress, None)
+    progress.elapsed_s, progress.tokens = 90.0, 1600
+    assert "tokens" in stop_reason(after, progress, None)
+
+
 def test_the_target_is_named_where_several_limits_meet():
     reason = stop_reason(ALL, state(generation=10, elapsed_s=61, tokens=2000), 0.9)
     assert "target_score" in reason

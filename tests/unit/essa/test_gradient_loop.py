@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from essa.coordinator.state import Preparation
 from essa.data import draw_batch
 from essa.errors import CheckpointIncompatibleError, JobCancelledError
 from essa.events import GenerationEvent, StageEvent, ValidationEvent
@@ -75,7 +76,7 @@ def test_every_step_takes_its_own_batch_seed_and_the_methods_temperature(bench):
 
 
 def test_events_tell_groups_training_and_costs(bench):
-    bench.run(grpo_job(), spent_tokens=1000, spent_samples=50, devices=3)
+    bench.run(grpo_job(), before=Preparation(tokens=1000, samples=50), devices=3)
     events = bench.sink.of(GenerationEvent)
     assert [one.generation for one in events] == [1, 2, 3, 4, 5, 6]
     for one, rollouts in zip(events, bench.trainer.rollouts, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from essa.coordinator.state import load_run
+from essa.coordinator.state import Preparation, load_run
 from essa.errors import JobCancelledError
 from essa.events import GenerationEvent, ValidationEvent
 from essa.records.recorder import RunRecorder
@@ -187,7 +187,7 @@ def test_the_mean_of_every_generation_is_kept_exactly(bench):
 
 def test_the_timeline_counts_from_the_jobs_start_and_names_what_was_done(bench):
     spec = job({"sigma_init": "auto", "ladder": {"sigmas": [0.3, 0.5]}}, evaluation={"every": 6})
-    bench.run(spec, spent_s=50.0)
+    bench.run(spec, before=Preparation(seconds=50.0))
     works = read_timeline(bench.run_dir)
     kinds = [(work.kind, work.generation) for work in works]
     assert kinds == [
@@ -209,7 +209,9 @@ def test_the_timeline_counts_from_the_jobs_start_and_names_what_was_done(bench):
 
 
 def test_events_tell_what_was_spent_so_far(bench):
-    bench.run(job(evaluation={"every": 3}), spent_s=50.0, spent_samples=1000, devices=4)
+    bench.run(
+        job(evaluation={"every": 3}), before=Preparation(seconds=50.0, samples=1000), devices=4
+    )
     generations, validations = bench.sink.of(GenerationEvent), bench.sink.of(ValidationEvent)
     assert [event.samples for event in validations] == [1020, 1040 + 3 * 96, 1060 + 6 * 96]
     assert generations[0].samples == 1020 + 96
@@ -265,9 +267,9 @@ def test_what_a_crash_left_half_done_is_thrown_away(bench):
 
 
 def test_samples_survive_a_resume(bench, other_bench):
-    bench.run(job(), spent_samples=1000)
+    bench.run(job(), before=Preparation(samples=1000))
     with pytest.raises(JobCancelledError):
-        other_bench.run(job(), spoil=cancel_at("generation 4"), spent_samples=1000)
+        other_bench.run(job(), spoil=cancel_at("generation 4"), before=Preparation(samples=1000))
     other_bench.run(job())
     assert other_bench.sink.of(GenerationEvent)[-1] == bench.sink.of(GenerationEvent)[-1]
 
