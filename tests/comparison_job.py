@@ -2,8 +2,9 @@
 
 It serves `essa compare` and the service.
 
-It makes no engine: it writes down its warm start and two validations. Where the run's folder has a
-file `break`, it reports its warm start and dies the first time.
+It makes no engine: it writes down its warm start and two validations. Where the comparison's folder
+has a file `break-RUN`, that run reports its warm start and dies the first time; with `hang-RUN` it
+goes on only when told to end.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def run_job(spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, **_: Any)
         with (run_dir / "trained").open("a") as file:
             file.write("once\n")
         sink.emit(WarmStartEvent(kind=spec.warm_start.type, seconds=WARM_S, tokens=500, samples=9))
-        _die_if_told(spec, run_dir)
+        _die_or_hang_if_told(run_dir)
     elif not is_making:
         assert (Path(spec.warm_start.path) / "adapter_config.json").is_file()
         sink.emit(WarmStartEvent(kind="adapter", seconds=0.1, tokens=0, samples=0))
@@ -58,7 +59,12 @@ def run_job(spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, **_: Any)
     return ended
 
 
-def _die_if_told(spec: AlignmentJobSpec, run_dir: Path) -> None:
+def _die_or_hang_if_told(run_dir: Path) -> None:
+    hangs = run_dir.parents[1] / f"hang-{run_dir.name}"
+    if hangs.exists():
+        hangs.unlink()
+        (run_dir / "pid").write_text(str(os.getpid()))
+        signal.pause()
     told = run_dir.parents[1] / f"break-{run_dir.name}"
     if told.exists():
         told.unlink()

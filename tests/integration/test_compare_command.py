@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +106,26 @@ def test_a_run_that_broke_resumes_and_its_warm_start_is_not_made_again(essa, tmp
     assert (tmp_path / "out/runs/essa-0/trained").read_text() == "once\n"
     events = read_events(ComparisonFolder(tmp_path / "out").run_dir("essa", 0))
     assert [event.type for event in events][:2] == ["warm_start", "validation"]
+
+
+def test_an_interruption_ends_the_run_and_the_comparison_and_both_resume(essa, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "hang-essa-0").touch()
+    running = tmp_path / "out/runs/essa-0/pid"
+
+    def interrupt() -> None:
+        while not (running.exists() and running.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+
+    presser = threading.Thread(target=interrupt, daemon=True)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        essa()
+    assert not Path(f"/proc/{running.read_text()}").exists()
+    assert "grpo, seed 0" not in capsys.readouterr().out
+    assert essa() == 0
+    assert (tmp_path / "out/runs/essa-0/trained").read_text() == "once\n"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(essa, tmp_path, capsys):
