@@ -6,10 +6,11 @@ example's data is small and committed, it comes along as samples that the dashbo
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -28,6 +29,10 @@ class Example(NamedTuple):
     needs: str
     samples_of: str | None = None
     """Folder of examples whose data comes along."""
+    job_of: str | None = None
+    """Folder of the example whose job it is; None is the one of its own name."""
+    changes: Mapping[str, Any] = MappingProxyType({})
+    """What it has different from that job, section by section; None takes a section out."""
 
 
 GALLERY = (
@@ -37,6 +42,21 @@ GALLERY = (
         "Cheerful answers that still name what was asked about, from prompts and a reward alone.",
         "SmolLM2-135M; two cores, minutes. Sample data comes with it.",
         "upbeat",
+    ),
+    Example(
+        "upbeat-grpo",
+        "Upbeat voice by GRPO",
+        "The same task by policy gradients, to know what they cost and reach on it.",
+        "SmolLM2-135M and the extra `baseline`; two cores, minutes. Sample data comes with it.",
+        "upbeat",
+        "upbeat",
+        {
+            "name": "upbeat-grpo",
+            "method": {"type": "grpo", "group_size": 4},
+            "search": None,
+            "batch_size": 16,
+            "budget": {"generations": 12, "target_score": 1.4},
+        },
     ),
     Example(
         "constrained",
@@ -62,8 +82,9 @@ GALLERY = (
 
 def template(example: Example) -> dict[str, Any]:
     """What the dashboard reads."""
-    text = (EXAMPLES / example.name / "job.yaml").read_text(encoding="utf-8")
-    spec = copy.deepcopy(yaml.safe_load(text))
+    folder = EXAMPLES / (example.job_of or example.name)
+    written = yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))
+    spec = {name: value for name, value in (written | example.changes).items() if value is not None}
     for name in SETS:
         del spec["data"][name]
     if spec["warm_start"].get("path"):
