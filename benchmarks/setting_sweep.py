@@ -5,8 +5,8 @@ and see the same prompts in the same order where their batches are alike; they a
 validation set, and the test set is not looked at. With several seeds, every variant runs once with
 each, all variants of a seed before the next seed.
 
-    setting_sweep.py --seconds 120 "search.population=16 batch_size=24" "search.population=48 batch_size=8"
-    setting_sweep.py --generations 10 --set method.type=grpo "method.learning_rate=1e-3" "method.learning_rate=3e-3"
+    setting_sweep.py --seconds 120 "search.population=16 batch_size=24" "search.population=48"
+    setting_sweep.py --generations 10 --set method.type=grpo "method.group_size=4 batch_size=16"
 """
 
 from __future__ import annotations
