@@ -63,7 +63,9 @@ def _die_or_hang_if_told(run_dir: Path) -> None:
     hangs = run_dir.parents[1] / f"hang-{run_dir.name}"
     if hangs.exists():
         hangs.unlink()
-        (run_dir / "pid").write_text(str(os.getpid()))
+        written = run_dir / "pid.new"
+        written.write_text(str(os.getpid()))
+        written.rename(run_dir / "pid")
         signal.pause()
     told = run_dir.parents[1] / f"break-{run_dir.name}"
     if told.exists():

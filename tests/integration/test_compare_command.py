@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from alignment_api.comparisons.folder import ComparisonFolder
 from alignment_api.run_folder import read_events
 from essa.errors import SpecError
 from essa.spec.comparison_file import load_comparison_file
+from tests.integration.api_harness import wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = (sys.executable, str(ROOT / "tests" / "comparison_job.py"))
@@ -108,22 +108,24 @@ def test_a_run_that_broke_resumes_and_its_warm_start_is_not_made_again(essa, tmp
     assert [event.type for event in events][:2] == ["warm_start", "validation"]
 
 
-def test_an_interruption_ends_the_run_and_the_comparison_and_both_resume(essa, tmp_path, capsys):
+def test_ctrl_c_ends_the_run_and_the_comparison_and_both_resume(essa, file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "hang-essa-0").touch()
+    program = (
+        "import sys; from alignment_api.cli.commands import compare;"
+        "from alignment_api.cli.main import build_parser;"
+        f"compare.run(build_parser().parse_args(sys.argv[1:]), {SCRIPT})"
+    )
+    given = ["compare", str(file), "--out", "out", "--home", str(tmp_path / "home")]
     running = tmp_path / "out/runs/essa-0/pid"
-
-    def interrupt() -> None:
-        while not (running.exists() and running.read_text()):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-
-    presser = threading.Thread(target=interrupt, daemon=True)
-    presser.start()
-    with pytest.raises(KeyboardInterrupt):
-        essa()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *given], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as comparison:
+        wait_until(running.exists, "the first run")
+        comparison.send_signal(signal.SIGINT)
+        shown, _ = comparison.communicate(timeout=60)
+    assert b"grpo, seed 0" not in shown
     assert not Path(f"/proc/{running.read_text()}").exists()
-    assert "grpo, seed 0" not in capsys.readouterr().out
     assert essa() == 0
     assert (tmp_path / "out/runs/essa-0/trained").read_text() == "once\n"
 
