@@ -33,11 +33,14 @@ install-gpu: ## make .venv with the GPU profile (vLLM's CUDA wheel)
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)
 
+# Two files at a time: most of a test is the start of some process, which keeps one core busy.
+TEST_PROCESSES ?= 2
+
 test: install ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-fast: install ## the tests that start no engine
-	$(BIN)/python -m pytest -m "not engine and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu"
 
 check: install ## lint, format and layering
 	$(BIN)/ruff check .

@@ -46,7 +46,7 @@ def test_a_job_is_submitted_from_the_form_and_watched_to_its_end(dashboard, rows
 
 def test_a_template_fills_the_form_and_brings_its_data(dashboard, open_service):
     page = dashboard.open("/jobs/new")
-    page.get_by_role("button", name="Upbeat voice").click()
+    page.get_by_role("button", name="Upbeat voice Cheerful").click()
     expect(page.get_by_label("Name", exact=True)).to_have_value("upbeat")
     page.get_by_role("button", name="Use the example's data").click()
     expect(page.get_by_text("3 files are uploaded.")).to_be_visible()
