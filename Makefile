@@ -33,11 +33,12 @@ install-gpu: ## make .venv with the GPU profile (vLLM's CUDA wheel)
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)
 
-# Two files at a time: most of a test is the start of some process, which keeps one core busy.
+# Most of a test without engines is the start of some process, which keeps one core busy. An engine
+# keeps all, and some tests look at which core it has.
 TEST_PROCESSES ?= 2
 
-test: install ## all tests
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+test: test-fast ## all tests
+	$(BIN)/python -m pytest -m "engine or gpu"
 
 test-fast: install ## the tests that start no engine
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu"
