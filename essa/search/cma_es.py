@@ -42,25 +42,32 @@ class _CmaStrategy(SearchStrategy):
     diagonal: ClassVar[bool]
     _free_shapes: ClassVar[frozenset[str]] = frozenset({"scaling"})
 
-    def __init__(self, start: SearchStart, *, sigma_min: float = 0.0) -> None:
+    def __init__(
+        self, start: SearchStart, *, learning_rate_mean: float = 1.0, sigma_min: float = 0.0
+    ) -> None:
         super().__init__(start)
         _check_start(start, sigma_min)
         cma = import_cma()
         self._version = str(cma.__version__)
         self._es = cma.CMAEvolutionStrategy(
-            start.first_mean(), start.sigma_init, self._options(cma, sigma_min)
+            start.first_mean(),
+            start.sigma_init,
+            self._options(cma, learning_rate_mean, sigma_min),
         )
         # Rates stay those of the nominal weights when ties or missing scores change mu_eff for one
         # generation: the negative weights keep C positive definite only under these rates.
         rates = dict(self._es.sm.parameters(mueff=self._es.sp.weights.mueff, lam=self.population))
         self._es.sm.parameters = lambda mueff=None, lam=None: rates
 
-    def _options(self, cma: ModuleType, sigma_min: float) -> dict[str, Any]:
+    def _options(
+        self, cma: ModuleType, learning_rate_mean: float, sigma_min: float
+    ) -> dict[str, Any]:
         from cma.sigma_adaptation import CMAAdaptSigmaCSA
 
         return {
             "popsize": self.population,
             "CMA_diagonal": self.diagonal,
+            "CMA_cmean": learning_rate_mean,
             "AdaptSigma": CMAAdaptSigmaCSA,
             "CMA_mirrors": 0,
             "conditioncov_alleviate": False,

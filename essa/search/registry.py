@@ -10,12 +10,17 @@ from essa.search.cma_es import CmaEs, SepCmaEs
 from essa.search.open_es import OpenAiEs
 from essa.search.random_search import RandomSearch
 from essa.search.snes import Snes
-from essa.spec.search import SearchSpec
+from essa.spec.search import CmaEsSearch, SearchSpec, SepCmaEsSearch
 from essa.types import FloatArray
 
+
+def _cma_settings(spec: SepCmaEsSearch | CmaEsSearch) -> dict[str, float]:
+    return {"learning_rate_mean": spec.learning_rate_mean, "sigma_min": spec.sigma_min}
+
+
 STRATEGIES: dict[str, Callable[[SearchStart, Any], SearchStrategy]] = {
-    SepCmaEs.kind: lambda start, spec: SepCmaEs(start, sigma_min=spec.sigma_min),
-    CmaEs.kind: lambda start, spec: CmaEs(start, sigma_min=spec.sigma_min),
+    SepCmaEs.kind: lambda start, spec: SepCmaEs(start, **_cma_settings(spec)),
+    CmaEs.kind: lambda start, spec: CmaEs(start, **_cma_settings(spec)),
     OpenAiEs.kind: lambda start, spec: OpenAiEs(
         start,
         optimizer=spec.optimizer,

@@ -48,6 +48,9 @@ class _SearchModel(SpecModel):
 class _CmaSearch(_SearchModel):
     population: int = Field(default=16, ge=3)
     """Candidates per generation (lambda)."""
+    learning_rate_mean: float = Field(default=1.0, gt=0, le=1)
+    """Share of the way to the weighted mean of the best that the mean goes (c_m). Where fitness is
+    mostly noise, under 1: the way's random part adds up with its square."""
     sigma_min: float = Field(default=1e-3, ge=0)
     """Floor of the step size."""
 
