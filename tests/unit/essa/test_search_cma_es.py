@@ -50,6 +50,15 @@ def test_without_ties_the_update_is_pycmas_own(strategy: type) -> None:
     assert search.sigma == pytest.approx(np.exp(np.mean(np.log(plain.stds))), rel=1e-12)
 
 
+@BOTH
+def test_the_mean_goes_a_share_of_the_way_and_the_step_size_is_the_same(strategy: type) -> None:
+    whole, part = strategy(start()), strategy(start(), learning_rate_mean=0.25)
+    for search in (whole, part):
+        search.tell(-np.sum(search.ask() ** 4, axis=1))
+    np.testing.assert_allclose(part.mean - 1, 0.25 * (whole.mean - 1), rtol=1e-12)
+    assert part.sigma == pytest.approx(whole.sigma, rel=1e-12)
+
+
 def luck_with_ties_and_a_gap(luck: np.random.Generator) -> np.ndarray:
     fitness = luck.integers(0, 3, 12).astype(float)
     fitness[luck.integers(12)] = np.nan
