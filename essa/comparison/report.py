@@ -19,7 +19,7 @@ from essa.comparison.tables import (
     target_by_seed,
     target_table,
 )
-from essa.spec.comparison import ComparisonSpec
+from essa.spec.comparison import ComparisonSpec, after_warm_start
 from essa.spec.file import validate_job
 from essa.spec.overlay import overlay, with_default_variants
 
@@ -96,11 +96,11 @@ def _introduction(
 
 
 def _specifications(spec: ComparisonSpec) -> list[Block]:
-    shared = validate_job(spec.job).model_dump(mode="json")
+    shared = after_warm_start(validate_job(spec.job)).model_dump(mode="json")
     rows = []
     for arm, changes in spec.arms.items():
         changed = validate_job(overlay(with_default_variants(spec.job, changes), changes))
-        found = differences(shared, changed.model_dump(mode="json"))
+        found = differences(shared, after_warm_start(changed).model_dump(mode="json"))
         rows += [(arm, name, before, after) for name, (before, after) in found.items()]
         if not found:
             rows.append((arm, "nothing", "", ""))

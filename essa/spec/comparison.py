@@ -114,14 +114,14 @@ def planned_runs(spec: ComparisonSpec) -> tuple[PlannedRun, ...]:
             is_given = isinstance(shared.warm_start, AdapterWarmStart)
             maker = None if is_given or arm == arms[0] else arms[0]
             if job is not None:
-                runs.append(PlannedRun(arm, seed, _after_warm_start(job), maker))
+                runs.append(PlannedRun(arm, seed, after_warm_start(job), maker))
     if problems:
         raise problem_error(problems)
     return tuple(runs)
 
 
-def _after_warm_start(spec: AlignmentJobSpec) -> AlignmentJobSpec:
-    """The same job with all of its budget for what comes after the warm start."""
+def after_warm_start(spec: AlignmentJobSpec) -> AlignmentJobSpec:
+    """The same job as a comparison runs it: the shared warm start uses up no budget."""
     budget = spec.budget.model_copy(update={"after_warm_start": True})
     return spec.model_copy(update={"budget": budget})
 
