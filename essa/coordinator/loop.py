@@ -202,7 +202,7 @@ class Coordinator:
             self._examiner.warn(
                 "low_reliability",
                 f"split-half reliability has been under {RELIABILITY_FLOOR} for "
-                f"{RELIABILITY_PATIENCE} generations: candidates are ranked mostly by luck. Where the "
-                "validation score does not rise, raise search.sigma_init or batch_size, or use "
+                f"{RELIABILITY_PATIENCE} generations: candidates are ranked mostly by luck. Where "
+                "the validation score does not rise, raise search.sigma_init or batch_size, or use "
                 "sigma_init: auto",
             )
