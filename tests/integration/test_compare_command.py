@@ -112,7 +112,9 @@ def test_ctrl_c_ends_the_run_and_the_comparison_and_both_resume(essa, file, tmp_
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "hang-essa-0").touch()
     program = (
-        "import sys; from alignment_api.cli.commands import compare;"
+        # Where tests run in processes of their own, those ignore it, and so would this one.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from alignment_api.cli.commands import compare;"
         "from alignment_api.cli.main import build_parser;"
         f"compare.run(build_parser().parse_args(sys.argv[1:]), {SCRIPT})"
     )
@@ -121,9 +123,12 @@ def test_ctrl_c_ends_the_run_and_the_comparison_and_both_resume(essa, file, tmp_
     with subprocess.Popen(
         [sys.executable, "-c", program, *given], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as comparison:
-        wait_until(running.exists, "the first run")
-        comparison.send_signal(signal.SIGINT)
-        shown, _ = comparison.communicate(timeout=60)
+        try:
+            wait_until(running.exists, "the first run")
+            comparison.send_signal(signal.SIGINT)
+            shown, _ = comparison.communicate(timeout=60)
+        finally:
+            comparison.kill()
     assert b"grpo, seed 0" not in shown
     assert not Path(f"/proc/{running.read_text()}").exists()
     assert essa() == 0
