@@ -47,7 +47,7 @@ GALLERY = (
         "upbeat-grpo",
         "Upbeat voice by GRPO",
         "The same task by policy gradients, to know what they cost and reach on it.",
-        "SmolLM2-135M and the extra `baseline`; two cores, minutes. Sample data comes with it.",
+        "SmolLM2-135M and the extra baseline; two cores, minutes. Sample data comes with it.",
         "upbeat",
         "upbeat",
         {
