@@ -19,9 +19,9 @@ from essa.comparison.tables import (
     target_by_seed,
     target_table,
 )
-from essa.spec.comparison import ComparisonSpec, after_warm_start
+from essa.spec.comparison import ComparisonSpec, after_warm_start, planned_runs
 from essa.spec.file import validate_job
-from essa.spec.overlay import overlay, with_default_variants
+from essa.spec.job import AlignmentJobSpec
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def _introduction(
 
 
 def _specifications(spec: ComparisonSpec) -> list[Block]:
-    shared = after_warm_start(validate_job(spec.job)).model_dump(mode="json")
+    shared = _without_identity(after_warm_start(validate_job(spec.job)))
+    arms = {run.arm: run.spec for run in planned_runs(spec) if run.seed == spec.seeds[0]}
     rows = []
-    for arm, changes in spec.arms.items():
-        changed = validate_job(overlay(with_default_variants(spec.job, changes), changes))
-        found = differences(shared, after_warm_start(changed).model_dump(mode="json"))
+    for arm, changed in arms.items():
+        found = differences(shared, _without_identity(changed))
         rows += [(arm, name, before, after) for name, (before, after) in found.items()]
         if not found:
             rows.append((arm, "nothing", "", ""))
@@ -111,7 +111,7 @@ def _specifications(spec: ComparisonSpec) -> list[Block]:
             tuple(rows),
             "Resolved, defaults included; a blank is a setting that this variant does not have.",
         ),
-        Code("The shared job, resolved", json.dumps(_plain(shared), indent=1)),
+        Code("The shared job, resolved", json.dumps(_without_folders(shared), indent=1)),
     ]
 
 
@@ -126,9 +126,9 @@ def _provenance(surroundings: Surroundings) -> list[Block]:
     return blocks
 
 
-def _plain(shared: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in shared.items() if name not in ("name", "seed")}
-    return _without_folders(shown)
+def _without_identity(spec: AlignmentJobSpec) -> dict[str, Any]:
+    """What a comparison's jobs may differ in by their arm: not in name and seed."""
+    return spec.model_dump(mode="json", exclude={"name", "seed"})
 
 
 def _without_folders(value: Any) -> Any:

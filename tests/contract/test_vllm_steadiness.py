@@ -98,12 +98,12 @@ def test_answers_are_bit_equal_in_any_company(engine, temperature, codec):
     assert _answers(engine, PAIRS, parameters) == alone
 
 
-def test_two_tensor_parallel_processes_answer_as_one(tiny_model, codec):
-    """Of Qwen2, whose projections have biases besides weights that are split."""
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_two_tensor_parallel_processes_answer_as_one(architecture, tiny_model, codec):
     greedy = SamplingParameters(max_tokens=8, with_logprobs=True)
     answers = []
     for ranks in (1, 2):
-        engine = _engine(tiny_model("qwen2"), Precision.FP32, codec, ranks)
+        engine = _engine(tiny_model(architecture), Precision.FP32, codec, ranks)
         try:
             answers.append(_answers(engine, PAIRS, greedy))
         finally:

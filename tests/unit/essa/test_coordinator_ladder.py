@@ -119,9 +119,11 @@ def test_the_event_tells_the_table_the_rule_and_the_cost():
 def test_each_target_has_its_own_ladder(target):
     evaluator = noisy()
     probe(evaluator, sigmas=None, target=target)
-    tried = {call.label for call in evaluator.calls}
-    assert tried <= {f"step size {sigma:g}" for sigma in DEFAULT_SIGMAS[target]}
-    assert "step size 1" in tried
+    tried = [call.label for call in evaluator.calls]
+    ladder = [f"step size {sigma:g}" for sigma in DEFAULT_SIGMAS[target]]
+    places = sorted(ladder.index(label) for label in tried)
+    assert tried[0] == "step size 1"
+    assert places == list(range(places[0], places[0] + len(tried)))
 
 
 def test_a_step_whose_reliability_is_low_by_bad_luck_is_still_taken():
