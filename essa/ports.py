@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from essa.events import Event
 from essa.types import (
     Completion,
@@ -141,6 +143,28 @@ class GroupRollouts:
                 # A prompt whose rollout failed has no answers.
                 [group[n].text if n < len(group) else "" for group in self.completions]
                 for n in samples
+            ],
+        )
+
+    def best(self) -> PopulationScores:
+        """The best completion of every prompt, as one candidate; of equals the first.
+
+        A prompt without a single score stays missing.
+        """
+        known_P_G = np.where(np.isnan(self.rewards_P_G), -np.inf, self.rewards_P_G)
+        best_P = known_P_G.argmax(axis=1)
+        prompts = np.arange(len(best_P))
+        return replace(
+            self.scores,
+            rewards_N_P=self.rewards_P_G[prompts, best_P][None],
+            components={
+                name: values[prompts, best_P][None] for name, values in self.components_P_G.items()
+            },
+            completions=[
+                [
+                    group[n].text if n < len(group) else ""
+                    for group, n in zip(self.completions, best_P, strict=True)
+                ]
             ],
         )
 

@@ -108,7 +108,12 @@ class _Measurement:
 
     def run(self) -> dict[str, Drift]:
         from_base = self._plain().sample(
-            self._rows, samples=1, temperature=1.0, label="sampling from the base", seed=self._seed
+            None,
+            self._rows,
+            samples=1,
+            temperature=1.0,
+            seed=self._seed,
+            label="sampling from the base",
         )
         found = {BASE_NAME: self._measure(BASE_NAME, None, from_base)}
         for name, adapter in self._adapters.items():

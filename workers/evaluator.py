@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from essa.errors import EvaluationError
 from essa.plan.blocks import plan_blocks
-from essa.ports import Evaluator, GroupRollouts
+from essa.ports import Evaluator, GroupRollouts, GroupSampler
 from essa.spec.engine import RolloutSpec
 from essa.types import FloatArray, PopulationScores, Row, describe_failures
 from reward.base import Reward
@@ -35,7 +35,7 @@ class Codec(Protocol):
         """Shape (N, S), as the engines' basis orders them."""
 
 
-class PoolEvaluator(Evaluator):
+class PoolEvaluator(Evaluator, GroupSampler):
     """Rollouts on the pool; rewards here, in threads, as candidates are finished.
 
     Args:
@@ -91,18 +91,18 @@ class PoolEvaluator(Evaluator):
 
     def sample(
         self,
+        vector: FloatArray | None,
         rows: Sequence[Row],
         *,
         samples: int,
         temperature: float,
-        label: str,
-        is_base: bool = True,
         seed: int | None = None,
+        label: str = "rollouts",
     ) -> GroupRollouts:
         """Sample several answers a prompt and score every one.
 
         Args:
-            is_base: from the base; otherwise from the one candidate that the codec has.
+            vector: shape (D,); None is the base.
             seed: of the sampling; None takes the evaluator's own.
         Raises:
             EvaluationError: not one answer could be scored.
@@ -110,14 +110,15 @@ class PoolEvaluator(Evaluator):
         parameters = replace(self._greedy_or_sampled(), temperature=temperature, samples=samples)
         if seed is not None:
             parameters = replace(parameters, seed=seed)
-        if not is_base:
-            self._pool.set_population(self._codec.scales(np.zeros((1, 1))))
+        if vector is not None:
+            self._pool.set_population(self._codec.scales(vector[None]))
         sheet = ScoreSheet(1, rows, self._reward.component_names, samples)
         with Scoring(self._reward, sheet, self._check) as scoring:
-            self._roll_out([BASE if is_base else 0], 0, rows, sheet, scoring, label, parameters)
+            ids = [BASE if vector is None else 0]
+            self._roll_out(ids, 0, rows, sheet, scoring, label, parameters)
             reward_s = scoring.finish()
         if np.isnan(sheet.rewards).all():
-            whose = "the base" if is_base else "the adapter"
+            whose = "the base" if vector is None else "the adapter"
             raise EvaluationError(
                 f"not one of {sheet.rewards.size} answers sampled from {whose} could be scored; "
                 "look at the reward, engine.max_model_len and rollout.max_tokens. Failures: "

@@ -19,10 +19,12 @@ from essa.ports import Evaluator, EventSink, RunControl
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
+from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
 from workers.baseline.stage import train_by_gradients, weight_evaluator
 from workers.cluster import ray_cluster
@@ -107,6 +109,8 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
         if isinstance(spec.method, GrpoMethod):
             weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
             return Found(weights, outcome)
+        if isinstance(spec.method, BestOfNMethod):
+            return Found(codec, judge_best_of_n(context, pool, codec, warm))
         if spec.moves_weights:
             weights = WeightCodec(read_adapter(warm.folder))
             evaluator: Evaluator = weight_evaluator(context, pool, weights)

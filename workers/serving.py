@@ -15,7 +15,9 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator
 from essa.spec import AlignmentJobSpec, EngineSpec
+from essa.spec.best_of_n import BestOfNMethod
 from essa.types import PopulationScores, describe_failures
+from workers.baseline.best_of_n import best_of_n_evaluator
 from workers.baseline.stage import weight_evaluator
 from workers.engine_setup import EnginePlan
 from workers.job_context import JobContext
@@ -108,4 +110,6 @@ def _evaluator(
     if isinstance(codec, WeightCodec):
         return weight_evaluator(context, pool, codec)
     pool.load_basis(codec.engine_basis())
+    if isinstance(context.job.spec.method, BestOfNMethod):
+        return best_of_n_evaluator(context, pool, codec)
     return context.evaluator(pool, codec)

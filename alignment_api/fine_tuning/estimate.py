@@ -19,6 +19,7 @@ from essa.parametrize.dimension import search_dimension
 from essa.plan.memory import essa_memory
 from essa.plan.shape import read_shape
 from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.grpo import GrpoMethod, OptimizerName
 
 PROMPT_TOKENS = 128
@@ -104,7 +105,9 @@ def forecast(
 
 
 def _sequences(spec: AlignmentJobSpec) -> int:
-    """Completions of one generation."""
+    """Completions of one generation; 0 where there is none."""
+    if isinstance(spec.method, BestOfNMethod):
+        return 0
     if isinstance(spec.method, GrpoMethod):
         return spec.batch_size * spec.method.group_size
     return spec.search.population * spec.batch_size * spec.rollout.samples_per_prompt
@@ -131,7 +134,7 @@ def _memory(
     sequences: int,
 ) -> dict[str, int]:
     """Bytes of one engine by what they are for."""
-    together = min(sequences, _together(spec))
+    together = min(sequences or _together(spec), _together(spec))
     parts = essa_memory(
         read_shape(config),
         precision=spec.engine.precision,
@@ -196,6 +199,8 @@ def _times(
     events: EventRepository,
 ) -> dict[str, Any]:
     """Seconds by the speed of the newest job with the same base and engines; empty if none."""
+    if not sequences:
+        return {}
     for row in earlier:
         other = stored_spec(row)
         if (other.model, other.engine) != (spec.model, spec.engine):

@@ -66,13 +66,15 @@ class Method(_Request):
     """How to align. The object named like `type` says the rest."""
 
     type: str = Field(json_schema_extra={"examples": ["evolution"]})
-    """`evolution`, `constrained_evolution`, `grpo` or `reinforcement`."""
+    """`evolution`, `constrained_evolution`, `grpo`, `best_of_n` or `reinforcement`."""
     evolution: dict[str, Any] | None = None
     """Every field of a specification but model, files and seed."""
     constrained_evolution: dict[str, Any] | None = None
     """The same and the fields of the method: objective, constraints, controller."""
     grpo: dict[str, Any] | None = None
     """The same with the fields of the baseline: learning rate, group size, optimiser."""
+    best_of_n: dict[str, Any] | None = None
+    """The same with how many answers are sampled, at which temperature; `search` is not read."""
     reinforcement: Reinforcement | None = None
     supervised: dict[str, Any] | None = None
     dpo: dict[str, Any] | None = None

@@ -16,12 +16,13 @@ from alignment_api.fine_tuning.requests import (
 from alignment_api.graders.translation import GraderEndpoint, as_reward
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.constrained import ConstrainedMethod, EvolutionMethod
 from essa.spec.file import problem_error, validate_job
 from essa.spec.grpo import GrpoMethod
 from essa.spec.problem import Problem
 
-METHODS = ("evolution", "constrained_evolution", "grpo", "reinforcement")
+METHODS = ("evolution", "constrained_evolution", "grpo", "best_of_n", "reinforcement")
 
 _FILES = {"train": "training_file", "validation": "validation_file", "test": "test_file"}
 _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
@@ -33,6 +34,7 @@ _METHOD_FIELDS = {
         ("evolution", EvolutionMethod),
         ("constrained_evolution", ConstrainedMethod),
         ("grpo", GrpoMethod),
+        ("best_of_n", BestOfNMethod),
     )
 }
 """Settings of the specification's `method` that the object of a method holds."""

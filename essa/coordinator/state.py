@@ -60,6 +60,19 @@ class RunState:
     objective: dict[str, Any] = field(default_factory=dict)
     """What the objective has learned."""
 
+    @classmethod
+    def begin(cls, basis_digest: str, dimension: int, before: Preparation) -> RunState:
+        """Of a run that has done nothing but what came before; `dimension` is D."""
+        return cls(
+            basis_digest=basis_digest,
+            best_vector=np.zeros(dimension),
+            elapsed_s=before.seconds,
+            warm_start_s=before.warm_start_s,
+            tokens=before.tokens,
+            warm_start_tokens=before.tokens,
+            samples=before.samples,
+        )
+
 
 @dataclass(frozen=True)
 class OpenedRun:
@@ -88,15 +101,7 @@ def open_run(
     """
     notes: list[str] = []
     saved = load_run(path, basis_digest, notes.append)
-    state = saved or RunState(
-        basis_digest=basis_digest,
-        best_vector=np.zeros(dimension),
-        elapsed_s=before.seconds,
-        warm_start_s=before.warm_start_s,
-        tokens=before.tokens,
-        warm_start_tokens=before.tokens,
-        samples=before.samples,
-    )
+    state = saved or RunState.begin(basis_digest, dimension, before)
     return OpenedRun(state, saved is not None, tuple(notes))
 
 

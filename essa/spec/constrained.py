@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.grpo import GrpoMethod
 from essa.spec.threshold_search import ThresholdSearchSpec
 
@@ -199,5 +200,5 @@ class ConstrainedMethod(SpecModel):
 
 
 MethodSpec = Annotated[
-    EvolutionMethod | ConstrainedMethod | GrpoMethod, Field(discriminator="type")
+    EvolutionMethod | ConstrainedMethod | GrpoMethod | BestOfNMethod, Field(discriminator="type")
 ]

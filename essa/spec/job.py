@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SettingError, SpecModel
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
@@ -91,6 +92,8 @@ class AlignmentJobSpec(SpecModel):
     @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
+        if isinstance(self.method, BestOfNMethod):
+            return False
         return isinstance(self.method, GrpoMethod) or self.search.target == "weights"
 
     @model_validator(mode="after")
@@ -118,23 +121,24 @@ class AlignmentJobSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
-    def _gradients_need_a_score_each(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, GrpoMethod):
+    def _samples_need_a_score_each(self) -> AlignmentJobSpec:
+        if not isinstance(self.method, GrpoMethod | BestOfNMethod):
             return self
+        method = self.method.type
         batch = models_in(self.reward, BatchMetric)
         for part in batch:
             raise SettingError(
                 "reward",
                 part.type,
-                "is a metric of the whole batch, and method.type grpo needs a score for every "
+                f"is a metric of the whole batch, and method.type {method} needs a score for every "
                 "completion; score completions one by one, or use method.type evolution",
             )
         if isinstance(self.reward, CompositeReward) and self.reward.normalize == "running":
             raise SettingError(
                 "reward.normalize",
                 "running",
-                "is for populations; with method.type grpo set it to none: advantages are "
-                "normalised within their group",
+                f"is for populations; with method.type {method} set it to none: completions are "
+                "compared within their group",
             )
         return self
 

@@ -230,6 +230,16 @@ def test_a_dry_run_of_a_training_tells_the_trainers_memory_and_what_is_not_in_it
     assert "activations are not reckoned" in warning
 
 
+def test_a_dry_run_of_best_of_n_knows_memory_and_no_generations(
+    client: TestClient, home: Path
+) -> None:
+    method = {"type": "best_of_n", "samples": 4}
+    body = job_spec(home, model={"path": str(save_config(home))}, method=method)
+    estimate = client.post(JOBS, json=body, params={"validate_only": "true"}).json()["estimate"]
+    assert (estimate["sequences"], estimate["generation_s"], estimate["total_s"]) == (0, None, None)
+    assert estimate["memory"]["kv_cache"] > 0
+
+
 def body_tokens(validation: dict[str, Any]) -> int:
     return validation["spec"]["rollout"]["max_tokens"]
 

@@ -1,1 +1,1 @@
-"""The gradient baseline: GRPO by TRL, on rollouts of the same engines."""
+"""Baselines on the same engines: GRPO by TRL, and the best of N answers of the warm start."""

@@ -71,12 +71,7 @@ class WeightEvaluator(Evaluator, GroupSampler):
         seed: int,
     ) -> GroupRollouts:
         return self._load(vector).sample(
-            rows,
-            samples=samples,
-            temperature=temperature,
-            label="rollouts",
-            is_base=False,
-            seed=seed,
+            np.zeros(1), rows, samples=samples, temperature=temperature, seed=seed
         )
 
     def _load(self, vector: FloatArray) -> PoolEvaluator:

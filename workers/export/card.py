@@ -16,6 +16,7 @@ from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
 from essa.records.folder import ADAPTER_FOLDER
 from essa.spec import AlignmentJobSpec, Precision
+from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.export import ExportFormat, ExportSpec
 from essa.spec.grpo import GrpoMethod
 from workers.export.card_tables import (
@@ -50,7 +51,7 @@ _TRAINED = {
     "singular_values": "the singular values of the adapter's A and B, whose singular vectors stay",
 }
 _SEARCH_TAGS = ("evolution-strategies",)
-_METHOD_TAGS = {"grpo": ("grpo", "trl")}
+_METHOD_TAGS = {"grpo": ("grpo", "trl"), "best_of_n": ("best-of-n",)}
 _RELATIONS = {
     ExportFormat.ADAPTER: "adapter",
     ExportFormat.MERGED: "finetune",
@@ -116,6 +117,12 @@ def _made_how(job: AlignmentJobSpec) -> str:
             "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
             f"({job.method.optimizer}, {job.method.group_size} completions a prompt), trained "
             f"{_TRAINED[job.method.parameters]}."
+        )
+    if isinstance(job.method, BestOfNMethod):
+        return (
+            "by a short warm start alone. `aligned` below is the best of "
+            f"{job.method.samples} answers sampled at temperature {job.method.temperature:g}, by "
+            "the reward: to have that score, sample as many and choose as the reward does."
         )
     return (
         "without gradients after a short warm start: an evolution strategy "
@@ -184,16 +191,22 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     result = source.result
     if result is None:
         return f"## Selection\n\nThe mean vector of generation {spec.checkpoint}."
-    lines = [
-        f"The job selected generation {result.selected_generation} of {result.generations} by its "
-        f"validation score; it stopped: {cell(result.stop_reason)}.",
-        f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s.",
-    ]
+    is_searched = not isinstance(source.provenance.job.method, BestOfNMethod)
+    lines = [f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s."]
+    if is_searched:
+        lines.insert(
+            0,
+            f"The job selected generation {result.selected_generation} of {result.generations} by "
+            f"its validation score; it stopped: {cell(result.stop_reason)}.",
+        )
+    else:
+        lines.insert(0, "Nothing was searched or trained, and nothing selected.")
     if result.validation is not None:
         found = result.validation
+        remark = ": the best of several, so it is optimistic." if is_searched else "."
         lines.append(
             f"Validation score {number(found.mean)} ({interval(found.ci95)}) on {found.prompts} "
-            "prompts: the best of several, so it is optimistic."
+            f"prompts{remark}"
         )
     return "## Selection\n\n" + "\n".join(lines)
 
@@ -212,6 +225,8 @@ def _ran_on(provenance: Provenance) -> str:
     method, precision = provenance.job.method, provenance.searched.precision
     if isinstance(method, GrpoMethod):
         return f"Rollouts ran on {precision}, gradients went through {method.precision}"
+    if isinstance(method, BestOfNMethod):
+        return f"Answers were sampled on {precision}"
     return f"The search ran on {precision}"
 
 

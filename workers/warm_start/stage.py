@@ -88,6 +88,7 @@ def _sample_pairs(
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
     found = evaluator.sample(
+        None,
         rows,
         samples=spec.samples_per_prompt,
         temperature=spec.temperature,

@@ -10,12 +10,12 @@ import { go, setQuery } from "../router.js";
  * - `query` is the URLSearchParams of the address; `signal` aborts when the tab is left.
  */
 export const CHART_TABS = [
-  { name: "fitness", title: "Fitness", open: openFitness },
+  { name: "fitness", title: "Fitness", open: openFitness, isShown: (job) => isSearch(job) || isTraining(job) },
   {
     name: "search",
     title: "Search",
     open: async (given) => (await import("./search_state.js")).searchTab(given),
-    isShown: (job) => !isTraining(job),
+    isShown: isSearch,
   },
   {
     name: "training",
@@ -23,7 +23,7 @@ export const CHART_TABS = [
     open: async (given) => (await import("./training.js")).trainingTab(given),
     isShown: isTraining,
   },
-  { name: "values", title: "Singular values", open: openSingularValues, isShown: (job) => !movesWeights(job) },
+  { name: "values", title: "Singular values", open: openSingularValues, isShown: keepsVectors },
   {
     name: "constraints",
     title: "Constraints",
@@ -38,9 +38,13 @@ function isTraining(job) {
   return job.method.type === "grpo";
 }
 
-/** Whether all weights of the adapter move: those of single generations are not kept. */
-function movesWeights(job) {
-  return isTraining(job) || job.essa.spec.search?.target === "weights";
+function isSearch(job) {
+  return !["grpo", "best_of_n"].includes(job.method.type);
+}
+
+/** Whether single generations can be looked at: where all weights of the adapter move, they are not kept. */
+function keepsVectors(job) {
+  return isSearch(job) && job.essa.spec.search?.target !== "weights";
 }
 
 async function openFitness({ jobId, job, history }) {

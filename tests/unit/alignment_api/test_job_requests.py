@@ -127,6 +127,15 @@ def test_grpo_holds_the_methods_own_settings_too() -> None:
     assert found.kept["method"] == {"type": "grpo", "grpo": content}
 
 
+def test_best_of_n_says_how_many_answers() -> None:
+    content = {"reward": {"type": "sentiment"}, "samples": 4, "temperature": 0.7}
+    spec = read(request("best_of_n", content)).spec
+    assert spec.method.model_dump() == {"type": "best_of_n", "samples": 4, "temperature": 0.7}
+    assert spec.rollout.temperature == 0
+    with pytest.raises(SpecError, match="method.best_of_n.samples"):
+        read(request("best_of_n", content | {"samples": 1}))
+
+
 def test_reinforcement_is_a_grader_and_defaults() -> None:
     spec = read(graded(CHECK, batch_size=6, eval_interval=3, n_epochs="auto")).spec
     assert (spec.method.type, spec.search.type) == ("evolution", "sep_cma_es")

@@ -284,7 +284,7 @@ def test_scoring_under_the_base_is_told_without_tokens_and_failures_too(codec, v
 def test_samples_of_the_base_come_with_their_rewards():
     pool = LocalPool(capacity=4)
     found = make_evaluator(pool, None, seed=5).sample(
-        ROWS, samples=4, temperature=0.8, label="sampling"
+        None, ROWS, samples=4, temperature=0.8, label="sampling"
     )
     rewards, sampled, tokens = found.rewards_P_G, found.completions, found.scores.tokens
     assert rewards.shape == (len(ROWS), 4)
@@ -302,7 +302,7 @@ def test_lost_samples_of_the_base_are_missing():
     pool = LocalPool()
     lost = tuple(ord(letter) for letter in ROWS[0].prompt)
     pool.fails = lambda item: "too long" if lost in item.prompts else None
-    found = make_evaluator(pool, None).sample(ROWS, samples=2, temperature=1.0, label="")
+    found = make_evaluator(pool, None).sample(None, ROWS, samples=2, temperature=1.0)
     rewards, sampled = found.rewards_P_G, found.completions
     missing = np.isnan(rewards).any(axis=1)
     assert missing[0]
@@ -314,7 +314,7 @@ def test_a_base_without_a_single_score_names_the_failures():
     pool = LocalPool()
     pool.fails = lambda item: "too long"
     with pytest.raises(EvaluationError, match=r"too long \(x11\)"):
-        make_evaluator(pool, None).sample(ROWS, samples=2, temperature=1.0, label="")
+        make_evaluator(pool, None).sample(None, ROWS, samples=2, temperature=1.0)
 
 
 class Fluency(ItemReward):
@@ -381,9 +381,9 @@ def test_an_error_in_a_reward_ends_the_evaluation(codec, vectors):
 def test_answers_are_sampled_from_the_base_or_from_the_adapter():
     pool = LocalPool()
     evaluator = make_evaluator(pool, Ones(7))
-    base = evaluator.sample(ROWS, samples=3, temperature=0.7, label="", seed=5)
+    base = evaluator.sample(None, ROWS, samples=3, temperature=0.7, seed=5)
     assert pool.populations == []
-    adapter = evaluator.sample(ROWS, samples=3, temperature=0.7, label="", is_base=False, seed=5)
+    adapter = evaluator.sample(np.zeros(1), ROWS, samples=3, temperature=0.7, seed=5)
     (held,) = pool.populations
     np.testing.assert_array_equal(held, np.ones((1, 7)))
     for found, score in ((base, BASE_SCORE), (adapter, float(held.sum()))):
@@ -413,7 +413,7 @@ def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(co
     pool = LocalPool(capacity=1)
     pool.fails = lambda item: "broken" if len(item.prompts[0]) == 2 else None
     found = make_evaluator(pool, None, reward).sample(
-        ROWS, samples=2, temperature=1.0, label="", seed=1
+        None, ROWS, samples=2, temperature=1.0, seed=1
     )
     assert found.completions[1] == []
     assert np.isnan(found.rewards_P_G[1]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,19 @@ def test_the_card_tells_scores_data_spec_versions_and_licence(run):
     spec = yaml.safe_load(body.split("```yaml\n")[1].split("\n```")[0])
     assert spec["seed"] == 11
     assert spec["search"]["type"] == "sep_cma_es"
+
+
+def test_the_card_of_the_best_of_n_says_what_its_score_takes(run, tmp_path):
+    shutil.copytree(run["dir"], tmp_path / "run")
+    path = tmp_path / "run" / "provenance.json"
+    written = json.loads(path.read_text())
+    written["spec"]["method"] = {"type": "best_of_n", "samples": 5, "temperature": 0.8}
+    path.write_text(json.dumps(written))
+    card = model_card(RunSource(tmp_path / "run"), ExportSpec())
+    assert "best of 5 answers sampled at temperature 0.8" in card
+    assert "nothing selected" in card
+    assert "optimistic" not in card
+    assert "evolution" not in card.split("## Specification")[0]
 
 
 def test_the_hub_reads_the_front_matter(run):

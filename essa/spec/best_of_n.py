@@ -1,0 +1,24 @@
+"""The baseline without training: sample several answers and take the best by the reward."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from essa.spec.base import SpecModel
+
+
+class BestOfNMethod(SpecModel):
+    """Judge the warm start by the best of N sampled answers to every prompt.
+
+    Nothing is searched or trained: `search`, `batch_size` and `budget` are not read, and the
+    adapter of the job is the warm start. Who serves it pays N answers and their rewards for each
+    that is used. The reward must score every completion for itself.
+    """
+
+    type: Literal["best_of_n"] = "best_of_n"
+    samples: int = Field(default=8, ge=2)
+    """Answers sampled for each prompt (N)."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Of these answers. Base and warm start, shown beside them, decode as `rollout` says."""

@@ -1,0 +1,62 @@
+"""A job that trains nothing, on real engines: its score is of the best of several answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from essa.events import GenerationEvent, ResultEvent, ValidationEvent
+from essa.parametrize.adapter import read_adapter, write_adapter
+from essa.spec import AlignmentJobSpec
+from essa.testing import RecordingSink
+from tests.integration.test_recorded_run import NeverCancelled, make_job
+from workers.runner import run_alignment_job
+
+pytestmark = pytest.mark.engine
+
+
+def run(spec: AlignmentJobSpec, folder: Path) -> tuple[ResultEvent, RecordingSink]:
+    sink = RecordingSink()
+    result = run_alignment_job(
+        spec,
+        run_dir=folder / "run",
+        cache_dir=folder / "cache",
+        sink=sink,
+        control=NeverCancelled(),
+        resolve_file=Path,
+    )
+    return result, sink
+
+
+def test_the_best_answers_count_the_adapter_stays_and_a_second_run_agrees(
+    tiny_model, tiny_adapter, tmp_path
+):
+    start = tiny_adapter()
+    write_adapter(start, tmp_path / "warm_start")
+    given = make_job(tmp_path, tiny_model("qwen2"), tmp_path / "warm_start").model_dump(mode="json")
+    given["method"] = {"type": "best_of_n", "samples": 6, "temperature": 2.0}
+    # Something that two answers seldom have alike.
+    given["reward"] = {"type": "length", "unit": "characters", "max": 40}
+    given["engine"]["precision"] = "bf16"
+    given["evaluation"] = {"serving_precision": "fp32"}
+    spec = AlignmentJobSpec.model_validate(given)
+
+    result, sink = run(spec, tmp_path)
+    assert sink.of(GenerationEvent) == []
+    (validated,) = sink.of(ValidationEvent)
+    assert validated.samples == 6 * 4
+    assert set(result.test) == {"base", "warm_start", "aligned"}
+    assert result.test["aligned"].prompts == 4
+    assert result.serving is not None
+    assert result.serving.test["aligned"].mean >= result.serving.test["warm_start"].mean
+    kept = {one.name: one.lora_B @ one.lora_A for one in start.modules}
+    for module in read_adapter(tmp_path / "run" / "adapter").modules:
+        np.testing.assert_allclose(module.lora_B @ module.lora_A, kept[module.name], atol=1e-5)
+
+    again, _ = run(spec, tmp_path)
+    assert again.test["aligned"].mean == pytest.approx(result.test["aligned"].mean)

@@ -1,0 +1,49 @@
+"""The best of N answers of the warm start as a stage of a job: engines and bases are there."""
+
+from __future__ import annotations
+
+import time
+
+from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
+from essa.coordinator.loop import Outcome
+from essa.parametrize.codec import SingularValueCodec
+from essa.records.recorder import RunRecorder
+from essa.spec.best_of_n import BestOfNMethod
+from workers.job_context import JobContext
+from workers.pool import EnginePool
+from workers.warm_start.stage import WarmStartResult
+
+
+def judge_best_of_n(
+    context: JobContext, pool: EnginePool, codec: SingularValueCodec, warm: WarmStartResult
+) -> Outcome:
+    """Score the warm start by the best of its sampled answers.
+
+    Raises:
+        JobCancelledError: the user cancelled.
+        EvaluationError: not one answer could be scored.
+    """
+    job, spec = context.job, context.job.spec
+    assert isinstance(spec.method, BestOfNMethod)
+    job.stage("search", f"sampling {spec.method.samples} answers to every prompt")
+    with RunRecorder(job.run_dir, spec.evaluation) as recorder:
+        return BestOfNCoordinator(
+            spec,
+            context.data,
+            best_of_n_evaluator(context, pool, codec),
+            job.sink,
+            dimension=codec.dimension,
+            digest=codec.digest,
+            before=warm.as_preparation(time.monotonic() - job.started_s),
+            recorder=recorder,
+            devices=pool.devices,
+        ).run()
+
+
+def best_of_n_evaluator(
+    context: JobContext, pool: EnginePool, codec: SingularValueCodec
+) -> BestOfN:
+    """Scores vectors on these engines, the last by its best answers."""
+    spec, evaluator = context.job.spec, context.evaluator(pool, codec)
+    assert isinstance(spec.method, BestOfNMethod)
+    return BestOfN(evaluator, evaluator, spec.method, spec.seed)
