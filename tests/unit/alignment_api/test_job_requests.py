@@ -132,7 +132,7 @@ def test_best_of_n_says_how_many_answers() -> None:
     spec = read(request("best_of_n", content)).spec
     assert spec.method.model_dump() == {"type": "best_of_n", "samples": 4, "temperature": 0.7}
     assert spec.rollout.temperature == 0
-    with pytest.raises(SpecError, match="method.best_of_n.samples"):
+    with pytest.raises(SpecError, match=r"method\.best_of_n\.samples"):
         read(request("best_of_n", content | {"samples": 1}))
 
 

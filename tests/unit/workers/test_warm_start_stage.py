@@ -43,7 +43,7 @@ class WrittenSamples:
         self.asked: dict[str, Any] = {}
 
     def sample(
-        self, rows: Sequence[Row], *, samples: int, temperature: float, label: str
+        self, vector: None, rows: Sequence[Row], *, samples: int, temperature: float, label: str
     ) -> GroupRollouts:
         self.asked = {"rows": tuple(rows), "samples": samples, "temperature": temperature}
         kept = self._samples[: len(rows)]
