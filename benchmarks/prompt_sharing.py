@@ -10,6 +10,7 @@ for each its own, and held against it. Nothing of this is timed.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def main() -> None:
         folder, *overrides = arguments.run
         run_here(load_job_file(arguments.job, overrides), Path(folder), arguments.cores)
         return
-    folder = arguments.out / f"{arguments.job.parent.name}-{arguments.sigma:g}"
+    folder = arguments.out / _name(arguments)
     if not (folder / DONE).exists():
         run_in_child("the generation", folder, _command(arguments, folder))
     rewards_N_P = _rewards(folder / "run" / "rollouts" / "train-000001.parquet")
@@ -65,6 +66,13 @@ def main() -> None:
         spread_of_prompts=float(rewards_N_P.mean(axis=0).std()),
         correlations=[one._asdict() for one in found],
     )
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    """Of the run: what it does, so that another is not taken for it."""
+    given = f"{arguments.sigma:g}-{arguments.population}x{arguments.prompts}"
+    parts = [arguments.job.parent.name, given, *arguments.set]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 
 
 def _held_against_half(rewards_N_P: FloatArray, size: int) -> Found:

@@ -22,6 +22,7 @@ from essa.parametrize.weights import WeightCodec
 from essa.ports import EventSink, GroupRollouts, RunControl
 from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
+from essa.spec.constrained import EvolutionMethod
 from essa.spec.model import AdapterWarmStart
 from essa.spec.search import SepCmaEsSearch
 from essa.types import FloatArray
@@ -192,6 +193,7 @@ def _spec(task: AlignmentJobSpec, first: RunSource) -> AlignmentJobSpec:
             "model": run.model,
             "engine": run.engine.model_copy(update={"gate": False}),
             "warm_start": AdapterWarmStart(path=str(first.adapter_folder)),
+            "method": EvolutionMethod(),
             "search": SepCmaEsSearch(target="weights"),
             "seed": run.seed,
         }

@@ -41,10 +41,14 @@ def print_result(
     console.print(_score_table(result))
     if any(score.constraints for score in result.test.values()):
         console.print(_constraint_table(result))
-    console.print(
+    moved = (
         f"{result.generations} generations, the result is of generation "
-        f"{result.selected_generation}; stopped: {result.stop_reason}; {result.tokens:,} tokens in "
-        f"{duration(result.seconds)}",
+        f"{result.selected_generation}; stopped: "
+        if result.generations
+        else ""
+    )
+    console.print(
+        f"{moved}{result.stop_reason}; {result.tokens:,} tokens in {duration(result.seconds)}",
         highlight=False,
     )
     for place, used in result.reward_costs.items():

@@ -74,7 +74,7 @@ class Method(_Request):
     grpo: dict[str, Any] | None = None
     """The same with the fields of the baseline: learning rate, group size, optimiser."""
     best_of_n: dict[str, Any] | None = None
-    """The same with how many answers are sampled, at which temperature; `search` is not read."""
+    """The same with how many answers are sampled, at which temperature; nothing is searched."""
     reinforcement: Reinforcement | None = None
     supervised: dict[str, Any] | None = None
     dpo: dict[str, Any] | None = None

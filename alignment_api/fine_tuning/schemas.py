@@ -150,7 +150,7 @@ class Estimate(_Answer):
     trainer_memory: dict[str, int] = {}
     """Of the process that trains by gradients, by what it is for; activations are not in it."""
     sequences: int
-    """Completions of one generation."""
+    """Completions of one generation; 0 where the method has none."""
     generation_s: float | None = None
     total_s: float | None = None
     based_on: str | None = None

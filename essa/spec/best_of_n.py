@@ -12,9 +12,10 @@ from essa.spec.base import SpecModel
 class BestOfNMethod(SpecModel):
     """Judge the warm start by the best of N sampled answers to every prompt.
 
-    Nothing is searched or trained: `search`, `batch_size` and `budget` are not read, and the
-    adapter of the job is the warm start. Who serves it pays N answers and their rewards for each
-    that is used. The reward must score every completion for itself.
+    Nothing is searched or trained: `batch_size` and `budget` are not read, of `search` only
+    `target` and `alpha`, in which engines hold the warm start; and the adapter of the job is the
+    warm start. Who serves it pays N answers and their rewards for each that is used. The reward
+    must score every completion for itself.
     """
 
     type: Literal["best_of_n"] = "best_of_n"

@@ -143,6 +143,16 @@ class AlignmentJobSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _best_of_n_moves_no_weights(self) -> AlignmentJobSpec:
+        if isinstance(self.method, BestOfNMethod) and self.search.target == "weights":
+            raise SettingError(
+                "search.target",
+                "weights",
+                "has nothing to move with method.type best_of_n; leave search.target out",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gradients_come_in_whole_batches(self) -> AlignmentJobSpec:
         if not isinstance(self.method, GrpoMethod):
             return self

@@ -40,8 +40,8 @@ def test_the_best_answers_count_the_adapter_stays_and_a_second_run_agrees(
     write_adapter(start, tmp_path / "warm_start")
     given = make_job(tmp_path, tiny_model("qwen2"), tmp_path / "warm_start").model_dump(mode="json")
     given["method"] = {"type": "best_of_n", "samples": 6, "temperature": 2.0}
-    # Something that two answers seldom have alike.
-    given["reward"] = {"type": "length", "unit": "characters", "max": 40}
+    # Letters of which the greedy answer need not have one, and one of six hot answers has.
+    given["reward"] = {"type": "regex", "pattern": "[b-mB-M]"}
     given["engine"]["precision"] = "bf16"
     given["evaluation"] = {"serving_precision": "fp32"}
     spec = AlignmentJobSpec.model_validate(given)
@@ -53,7 +53,8 @@ def test_the_best_answers_count_the_adapter_stays_and_a_second_run_agrees(
     assert set(result.test) == {"base", "warm_start", "aligned"}
     assert result.test["aligned"].prompts == 4
     assert result.serving is not None
-    assert result.serving.test["aligned"].mean >= result.serving.test["warm_start"].mean
+    for test in (result.test, result.serving.test):
+        assert test["aligned"].mean > test["warm_start"].mean
     kept = {one.name: one.lora_B @ one.lora_A for one in start.modules}
     for module in read_adapter(tmp_path / "run" / "adapter").modules:
         np.testing.assert_allclose(module.lora_B @ module.lora_A, kept[module.name], atol=1e-5)

@@ -192,15 +192,13 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     if result is None:
         return f"## Selection\n\nThe mean vector of generation {spec.checkpoint}."
     is_searched = not isinstance(source.provenance.job.method, BestOfNMethod)
-    lines = [f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s."]
+    chosen = "Nothing was searched or trained, and nothing selected."
     if is_searched:
-        lines.insert(
-            0,
+        chosen = (
             f"The job selected generation {result.selected_generation} of {result.generations} by "
-            f"its validation score; it stopped: {cell(result.stop_reason)}.",
+            f"its validation score; it stopped: {cell(result.stop_reason)}."
         )
-    else:
-        lines.insert(0, "Nothing was searched or trained, and nothing selected.")
+    lines = [chosen, f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s."]
     if result.validation is not None:
         found = result.validation
         remark = ": the best of several, so it is optimistic." if is_searched else "."

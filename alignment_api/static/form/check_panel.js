@@ -82,14 +82,16 @@ function problemItem({ field, text }, form) {
 function forecast({ dimension, slots, estimate, warnings }) {
   const guess = estimate ?? {};
   const trainer = Object.values(guess.trainer_memory ?? {});
+  // Where there are no generations, as with the best of several answers, nothing of them is known.
+  const isSearch = guess.sequences !== 0;
   const rows = [
-    [trainer.length ? "Numbers trained" : "Numbers searched", dimension === null || dimension === undefined ? "not known yet" : dimension.toLocaleString("en")],
-    ["Completions a generation", compact(guess.sequences)],
+    isSearch && [trainer.length ? "Numbers trained" : "Numbers searched", dimension === null || dimension === undefined ? "not known yet" : dimension.toLocaleString("en")],
+    isSearch && ["Completions a generation", compact(guess.sequences)],
     ["Memory of an engine", bytes(guess.memory_bytes)],
     trainer.length && ["Memory of the trainer, without activations", bytes(trainer.reduce((sum, one) => sum + one, 0))],
     ["Engine slots", slots],
-    ["A generation takes", guess.generation_s ? duration(guess.generation_s) : "not known yet"],
-    ["The search takes", guess.total_s ? duration(guess.total_s) : "not known yet"],
+    isSearch && ["A generation takes", guess.generation_s ? duration(guess.generation_s) : "not known yet"],
+    isSearch && ["The search takes", guess.total_s ? duration(guess.total_s) : "not known yet"],
     guess.based_on && ["Reckoned from", el("a", { href: `#/jobs/${encodeURIComponent(guess.based_on)}`, class: "mono" }, guess.based_on)],
   ].filter(Boolean);
   return [

@@ -80,6 +80,7 @@ def test_a_job_is_validated_once_tested_once_and_moves_nothing() -> None:
         ({"method": {"type": "best_of_n", "samples": 1}}, "method.samples", "2"),
         ({"method": {"type": "best_of_n", "temperature": 0}}, "method.temperature", "0"),
         ({"reward": {"type": "corpus_bleu"}}, "reward", "method.type best_of_n needs a score"),
+        ({"search": {"type": "snes", "target": "weights"}}, "search.target", "leave search.target"),
         (
             {
                 "reward": {

@@ -398,6 +398,13 @@ def test_answers_are_sampled_from_the_base_or_from_the_adapter():
     assert min(one.seed for one in parameters) == 5
 
 
+def test_the_vector_that_is_asked_for_is_the_one_that_answers(codec, vectors):
+    pool = LocalPool()
+    make_evaluator(pool, codec).sample(vectors[2], ROWS, samples=2, temperature=1.0)
+    (held,) = pool.populations
+    np.testing.assert_array_equal(held, codec.scales(vectors[2:3]))
+
+
 def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(codec):
     reward = build_reward(
         CompositeReward.model_validate(
