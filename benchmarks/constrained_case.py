@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cores import numbers, on_free_cores
-from job_runs import DONE, read_events, run_here, run_in_child
+from job_runs import read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -53,8 +53,7 @@ def main() -> None:
     if arguments.run:
         _run_one(*arguments.run, arguments)
         return
-    if not (arguments.out / START / DONE).exists():
-        _run_on(arguments.cores[0], START, "0", arguments)
+    _run_on(arguments.cores[0], START, "0", arguments)
     runs = [
         (part, seed)
         for seed in arguments.seeds.split(",")
@@ -63,8 +62,7 @@ def main() -> None:
     ]
 
     def run(one: tuple[str, str], core: int) -> None:
-        if not (arguments.out / "-".join(one) / DONE).exists():
-            _run_on(core, *one, arguments)
+        _run_on(core, *one, arguments)
 
     on_free_cores(run, runs, arguments.cores)
     _print(arguments)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cores import numbers, on_free_cores
-from job_runs import DONE, run_here, run_in_child
+from job_runs import run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -46,8 +46,7 @@ def main() -> None:
 
     def run(one: tuple[str, str], core: int) -> dict[str, Any]:
         folder = arguments.out / "-".join(one)
-        if not (folder / DONE).exists():
-            _run_on(core, *one, folder, arguments)
+        _run_on(core, *one, folder, arguments)
         return {"precision": one[0], "seed": int(one[1])} | _read(folder, arguments)
 
     found = on_free_cores(run, runs, arguments.cores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from essa.events import Event, StageEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 
-DONE = "finished"
+_DONE = "finished"
 """Stands in the folder of a run that has come to its end."""
 
 
@@ -29,11 +30,19 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line)["event"] for line in lines]
 
 
+def folder_name(settings: str) -> str:
+    """A name that tells runs with other settings apart."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", settings).strip("-")
+
+
 def run_in_child(name: str, folder: Path, command: Sequence[str]) -> None:
     """Run a job by a command that calls `run_here`, or end with the tail of its log.
 
-    Not resumed: the clock of a resumed job says nothing.
+    One that has finished there is not run again. One that has not is not resumed: the clock of a
+    resumed job says nothing.
     """
+    if (folder / _DONE).exists():
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with (folder / "job.log").open("w") as log:
@@ -58,7 +67,7 @@ def run_here(spec: AlignmentJobSpec, folder: Path, cores: Sequence[int]) -> None
         control=_NeverCancelled(),
         resolve_file=no_uploads,
     )
-    (folder / DONE).touch()
+    (folder / _DONE).touch()
 
 
 class _Recorder(EventSink):

@@ -10,14 +10,13 @@ for each its own, and held against it. Nothing of this is timed.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from cores import numbers
-from job_runs import DONE, read_events, run_here, run_in_child
+from job_runs import folder_name, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -45,8 +44,7 @@ def main() -> None:
         run_here(load_job_file(arguments.job, overrides), Path(folder), arguments.cores)
         return
     folder = arguments.out / _name(arguments)
-    if not (folder / DONE).exists():
-        run_in_child("the generation", folder, _command(arguments, folder))
+    run_in_child("the generation", folder, _command(arguments, folder))
     rewards_N_P = _rewards(folder / "run" / "rollouts" / "train-000001.parquet")
     sizes = [size for size in arguments.sizes if size <= rewards_N_P.shape[1] // 2]
     found = [_held_against_half(rewards_N_P, size) for size in sizes]
@@ -71,8 +69,7 @@ def main() -> None:
 def _name(arguments: argparse.Namespace) -> str:
     """Of the run: what it does, so that another is not taken for it."""
     given = f"{arguments.sigma:g}-{arguments.population}x{arguments.prompts}"
-    parts = [arguments.job.parent.name, given, *arguments.set]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
+    return folder_name("-".join([arguments.job.parent.name, given, *arguments.set]))
 
 
 def _held_against_half(rewards_N_P: FloatArray, size: int) -> Found:

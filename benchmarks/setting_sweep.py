@@ -12,7 +12,6 @@ each, all variants of a seed before the next seed.
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from cores import numbers
-from job_runs import DONE, read_events, run_here, run_in_child
+from job_runs import folder_name, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
@@ -52,7 +51,7 @@ def main() -> None:
     rows = []
     for seed in arguments.seeds:
         for variant in arguments.variants:
-            name = f"{seed}-{re.sub(r'[^A-Za-z0-9.]+', '-', variant).strip('-')}"
+            name = f"{seed}-{folder_name(variant)}"
             _run(name, [*shared, f"seed={seed}", *shlex.split(variant)], arguments)
             rows.append({"variant": variant, "seed": seed, **_read(arguments.out / name)})
     columns = {
@@ -82,8 +81,6 @@ def main() -> None:
 
 def _run(name: str, overrides: list[str] | tuple[str, ...], arguments: argparse.Namespace) -> None:
     folder = arguments.out / name
-    if (folder / DONE).exists():
-        return
     fixed = [
         f"engine.workers={min(len(arguments.cores), arguments.workers)}",
         "data.test.limit=8",

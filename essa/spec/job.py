@@ -92,8 +92,6 @@ class AlignmentJobSpec(SpecModel):
     @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
-        if isinstance(self.method, BestOfNMethod):
-            return False
         return isinstance(self.method, GrpoMethod) or self.search.target == "weights"
 
     @model_validator(mode="after")
