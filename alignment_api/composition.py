@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from essa.events import ResultEvent
+from essa.number_format import MachineFormats
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
 from essa.spec.export import ExportSpec
@@ -51,6 +52,21 @@ def run_job(
         resolve_file=resolve_file,
         reward_policy=reward_policy,
     )
+
+
+def machine_formats(cache_dir: Path | None) -> MachineFormats:
+    """Which number formats are fast, emulated or impossible on this machine.
+
+    Measuring takes some seconds, in a process of its own.
+
+    Args:
+        cache_dir: folder of prepared models, where it is remembered; None measures anew.
+    Raises:
+        EngineStartError: torch cannot be loaded here.
+    """
+    from workers.format_probe import measured_formats, probe_in_child
+
+    return probe_in_child() if cache_dir is None else measured_formats(cache_dir)
 
 
 def measure_drift(

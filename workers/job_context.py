@@ -11,8 +11,10 @@ from pathlib import Path
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
+from essa.number_format import Activations, ChosenFormats
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
@@ -39,6 +41,18 @@ class JobRun:
     control: RunControl
     started_s: float
     shown_s: float = 0.0
+    formats: ChosenFormats | None = None
+    """What it computes in; None until its machines are known."""
+
+    def take(self, formats: ChosenFormats) -> None:
+        """Put what was chosen in the place of every `auto` of the specification."""
+        self.formats = formats
+        engine = self.spec.engine.model_copy(update={"precision": formats.precision})
+        method = self.spec.method
+        if isinstance(method, GrpoMethod) and method.precision == "auto":
+            trained = "bf16" if formats.training == "bfloat16" else "fp32"
+            method = method.model_copy(update={"precision": trained})
+        self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
 
     def stage(
         self, stage: str, message: str = "", done: int | None = None, total: int | None = None
@@ -71,12 +85,13 @@ class JobContext:
     resolve: Callable[[DatasetSpec], Path]
     """Where the file of a data set is."""
 
-    def plan(self, engine: EngineSpec) -> EnginePlan:
+    def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
         """Find or make the checkpoint that these engines load."""
         return plan_engines(
             self.store,
             self.base,
             engine,
+            activations,
             texts=self._calibration_texts,
             say=lambda text: self.job.stage("prepare_model", text),
         )
@@ -136,7 +151,7 @@ def open_context(
     resources = RewardResources(
         reward_policy,
         open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text)
+            model, cache_dir, lambda text: job.stage("reward_model", text), job.formats
         ),
     )
     reward = build_reward(spec.reward, resources=resources)

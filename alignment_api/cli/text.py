@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from essa.events import (
     ConstraintStatus,
     ErrorEvent,
+    FormatEvent,
     GateEvent,
     GenerationEvent,
     LadderEvent,
@@ -54,6 +55,16 @@ def _(event: StageEvent) -> str:
     if event.message:
         parts.append(event.message)
     return " ".join(parts)
+
+
+@event_line.register
+def _(event: FormatEvent) -> str:
+    emulated = [name for name, status in event.formats.items() if status == "emulated"]
+    because = f" ({', '.join(emulated)} only emulated here)" if emulated else ""
+    return (
+        f"computing with {event.precision} weights and {event.activations} activations, training "
+        f"in {event.training}{because}"
+    )
 
 
 @event_line.register
