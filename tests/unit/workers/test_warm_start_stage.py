@@ -74,6 +74,7 @@ class Bench:
             encoder=self.encoder,
             out_dir=self.out_dir,
             seed=0,
+            training="float32",
             say=self.said.append,
             should_stop=should_stop,
         )
