@@ -15,7 +15,7 @@ from workers.evaluator import PoolEvaluator
 from workers.prompting import PromptEncoder
 from workers.warm_start.pairs import SftPair, read_pairs
 from workers.warm_start.rejection import select_best
-from workers.warm_start.sft import train_lora
+from workers.warm_start.training import train_named, train_on_gpu
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def make_warm_start(
     *,
     model_folder: Path,
     train: Sequence[Row],
-    evaluator: PoolEvaluator,
+    evaluator: Callable[[], PoolEvaluator],
+    make_room: Callable[[], int],
     encoder: PromptEncoder,
     out_dir: Path,
     seed: int,
@@ -46,8 +47,13 @@ def make_warm_start(
 ) -> WarmStartResult:
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
 
+    Args:
+        evaluator: gives the engines; called only where answers are sampled, so that training on
+            given pairs comes before engines.
+        make_room: called before training; returns the GPUs that it may take.
     Raises:
         DataError: no usable training pair.
+        TrainerError: memory ran out, or the training's process died.
         JobCancelledError: the user cancelled.
     """
     if isinstance(spec, AdapterWarmStart) or out_dir.is_dir():
@@ -56,13 +62,12 @@ def make_warm_start(
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
-        pairs, tokens = _sample_pairs(spec, train, evaluator, encoder, say)
+        pairs, tokens = _sample_pairs(spec, train, evaluator(), encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
-    train_lora(
-        model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
-    )
+    fit = train_on_gpu if make_room() else train_named
+    fit(model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop)
     return WarmStartResult(out_dir, tokens, samples, time.monotonic() - began_s)
 
 
