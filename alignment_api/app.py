@@ -121,7 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.exports.start()
     queue.start()
     try:
-        async with open_inference(app, store, settings):
+        async with open_inference(app, store, settings, devices):
             yield
     finally:
         app.state.closing.set()

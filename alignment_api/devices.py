@@ -39,20 +39,27 @@ class Devices:
         cores: numbers as `os.sched_getaffinity` gives them.
         slots: engines that run at once.
         is_shared: False where engines run on a cluster, whose devices are not handed out here.
+        is_named: CUDA_VISIBLE_DEVICES says which GPUs this service may use.
     """
 
     gpus: tuple[str, ...]
     cores: tuple[int, ...]
     slots: int
     is_shared: bool = True
+    is_named: bool = False
 
-    def needed(self, engine: EngineSpec) -> int:
-        """Slots that a job's engines hold.
+    def needed(self, engine: EngineSpec, *, has_trainer: bool = False) -> int:
+        """Slots that a job holds: those of its engines, and of a trainer with a GPU of its own.
 
+        Args:
+            has_trainer: the job's method trains beside engines. On cores it takes turns with them.
         Raises:
             SpecError: more than there are; names the settings that change it.
         """
         slots = engine.workers * self._slots_of_one(engine)
+        if has_trainer and self.gpus and self.is_shared:
+            self._check_trainer(engine)
+            slots += self.slots_of_gpus(1)
         if slots > self.slots:
             raise SpecError(
                 f"engine.workers = {engine.workers}: the job's engines need {slots} slots, and "
@@ -70,12 +77,27 @@ class Devices:
             return Share(gpus=_parts(self.gpus, self.slots, slots))
         return Share(cores=_parts(self.cores, self.slots, slots))
 
+    def slots_of_gpus(self, count: int) -> int:
+        """Slots that together have so many GPUs."""
+        return max(1, math.ceil(count * self.slots / len(self.gpus) - 1e-9))
+
+    def _check_trainer(self, engine: EngineSpec) -> None:
+        held = engine.workers * engine.ranks
+        if held >= len(self.gpus):
+            raise SpecError(
+                f"method.type grpo trains on a GPU of its own beside engines that hold {held}, and "
+                f"this service has {len(self.gpus)}; lower engine.workers"
+                f"{self._other_knob(engine)}, or run it where there are {held + 1} GPUs",
+                field="engine.workers",
+            )
+
     def _slots_of_one(self, engine: EngineSpec) -> int:
         if not self.is_shared:
             return engine.ranks  # the cluster's machines may be unlike this one
-        found = self.gpus or self.cores
-        wanted = engine.ranks if self.gpus else engine.cores_per_worker or 1
-        return max(1, math.ceil(wanted * self.slots / len(found) - 1e-9))
+        if self.gpus:
+            return self.slots_of_gpus(engine.ranks)
+        cores = engine.cores_per_worker or 1
+        return max(1, math.ceil(cores * self.slots / len(self.cores) - 1e-9))
 
     def _other_knob(self, engine: EngineSpec) -> str:
         if self.gpus:
@@ -122,6 +144,7 @@ def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
         cores=cores,
         slots=slots or len(gpus or cores),
         is_shared=not environment.get("ESSA_RAY_ADDRESS"),
+        is_named="CUDA_VISIBLE_DEVICES" in environment,
     )
 
 

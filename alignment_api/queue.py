@@ -9,6 +9,7 @@ from alignment_api.devices import Devices, SlotTable
 from alignment_api.errors import StoreError
 from alignment_api.job_run import JobRun
 from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.schemas import JobStatus
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 
@@ -35,6 +36,8 @@ class JobQueue:
         self._settings = settings
         self._devices = devices
         self._slots = SlotTable(devices.slots)
+        self._giving_out = threading.Lock()
+        self._is_waiting = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._has_lost = threading.Event()
@@ -51,6 +54,23 @@ class JobQueue:
     def free_slots(self) -> int:
         """Engine slots that no job holds."""
         return self._slots.free
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a queued job found too few slots free, and still waits."""
+        return self._is_waiting and self._jobs.count(JobStatus.QUEUED) > 0
+
+    def borrow(self, count: int) -> tuple[int, ...]:
+        """Hold so many slots for something that is no job; none where jobs leave fewer."""
+        with self._giving_out:
+            if self.is_waiting or self._slots.free < count:
+                return ()
+            return self._slots.take(count)
+
+    def give_back(self, slots: tuple[int, ...]) -> None:
+        """Let go of borrowed slots."""
+        self._slots.give_back(slots)
+        self._wake.set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -98,10 +118,12 @@ class JobQueue:
                 self._wake.wait()
 
     def _start_next(self) -> bool:
-        row = self._jobs.claim_next(self._slots.free, self._devices.slots)
-        if row is None:
-            return False
-        slots = self._slots.take(row["slots"])
+        with self._giving_out:
+            row = self._jobs.claim_next(self._slots.free, self._devices.slots)
+            self._is_waiting = row is None
+            if row is None:
+                return False
+            slots = self._slots.take(row["slots"])
         run = JobRun(
             row["id"],
             row["starts"] + 1,

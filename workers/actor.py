@@ -14,6 +14,7 @@ from essa.types import Completion
 from workers.core_claim import claim_cores
 from workers.engines.base import EngineHealth, SamplingParameters
 from workers.engines.build import EngineBuild, build_engine
+from workers.gpu_memory import await_free_memory
 
 CONCURRENT_CALLS = 64
 """Calls one actor takes at once; the engine merges them into one batch."""
@@ -59,6 +60,8 @@ class EngineActor:
                 "read the model by its path: keep ESSA_HOME, HF_HOME and your own models on "
                 "storage that all machines of the cluster have at the same path"
             )
+        if not self._cores:
+            await_free_memory()
         self._engine = build_engine(self._build)
         if basis is not None:
             self._engine.load_basis(basis)

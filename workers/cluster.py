@@ -46,7 +46,7 @@ def ray_cluster() -> Iterator[list[Node]]:
                 "chooses another"
             ) from error
         try:
-            nodes = _nodes()
+            nodes = nodes_of_cluster()
             if address:
                 check_nodes(nodes)
             yield nodes
@@ -67,7 +67,8 @@ def _here() -> dict[str, Any]:
     }
 
 
-def _nodes() -> list[Node]:
+def nodes_of_cluster() -> list[Node]:
+    """Machines of the Ray cluster that this process is in."""
     return [
         Node(
             node["NodeID"],

@@ -65,6 +65,19 @@ def plan_engines(
     return EnginePlan(spec, folder, digest, activations)
 
 
+def engine_placements(
+    job: AlignmentJobSpec, plan: EnginePlan, nodes: Sequence[Node]
+) -> list[Placement]:
+    """Where the engines will run.
+
+    Raises:
+        SpecError: the cluster is too small, or cannot do what the job asks for.
+    """
+    placements = plan_placement(plan.spec, nodes)
+    _check_invariance(job, placements)
+    return placements
+
+
 def start_pool(
     job: AlignmentJobSpec,
     plan: EnginePlan,
@@ -79,8 +92,7 @@ def start_pool(
         SpecError: the cluster is too small, or cannot do what the job asks for.
         EngineStartError: an engine did not start.
     """
-    placements = plan_placement(plan.spec, nodes)
-    _check_invariance(job, placements)
+    placements = engine_placements(job, plan, nodes)
     rank, modules = _adapter_shape(job)
     build = EngineBuild(
         spec=plan.spec,

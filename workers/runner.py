@@ -26,10 +26,10 @@ from reward.errors import RewardError
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
-from workers.baseline.stage import train_by_gradients, weight_evaluator
+from workers.baseline.stage import train_by_gradients, trainer_gpus, weight_evaluator
 from workers.cluster import is_elsewhere, ray_cluster
 from workers.engine_setup import EnginePlan
-from workers.evaluator import PoolEvaluator
+from workers.engine_turns import EngineTurns
 from workers.export.provenance import write_provenance
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
@@ -113,8 +113,11 @@ def run_alignment_job(
 def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
     job, spec = context.job, context.job.spec
     checkpoint = job.run_dir / CHECKPOINT_FILE
-    with context.engines(plan, nodes) as pool:
-        basis, warm = _bases(context, context.evaluator(pool, None))
+    if isinstance(spec.method, GrpoMethod):
+        trainer_gpus(spec.engine, nodes)  # refuses before anything has started
+    with closing(EngineTurns(context, plan, nodes)) as turns:
+        basis, warm = _bases(context, turns)
+        pool = turns.pool()
         codec = SingularValueCodec(basis)
         pool.load_basis(codec.engine_basis())
         if spec.engine.gate:
@@ -189,7 +192,7 @@ def _export(context: JobContext, found: Found, serving: EnginePlan) -> Path:
     return folder
 
 
-def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis, WarmStartResult]:
+def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmStartResult]:
     """The bases of this run; stored ones first, for singular vectors are not unique."""
     job, spec = context.job, context.job.spec
     path = job.run_dir / BASIS_FILE
@@ -200,7 +203,8 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
         spec.warm_start,
         model_folder=context.base.folder,
         train=context.data.train,
-        evaluator=evaluator,
+        evaluator=lambda: context.evaluator(turns.pool(), None),
+        make_room=turns.make_room,
         encoder=context.encoder,
         out_dir=_warm_start_dir(job),
         seed=spec.seed,

@@ -30,6 +30,7 @@ from alignment_api.listing import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec.file import problem_error, validate_job
+from essa.spec.grpo import GrpoMethod
 from essa.spec.overlay import overlay
 
 _LOOKED_THROUGH = 20
@@ -182,7 +183,9 @@ class JobService:
             SpecError, InsufficientScopeError: as `create` does.
         """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
-        slots = self._devices.needed(job.spec.engine)
+        slots = self._devices.needed(
+            job.spec.engine, has_trainer=isinstance(job.spec.method, GrpoMethod)
+        )
 
         def resolve(file_id: str) -> Path:
             return self._files.resolve(file_id, caller.project_id)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from alignment_api.devices import Devices
+from alignment_api.inference.gpus import ServerGpus
 from alignment_api.inference.pool import ServerPool
 from alignment_api.inference.service import InferenceService
 from alignment_api.models.catalogue import Catalogue
@@ -16,10 +18,12 @@ from alignment_api.store import Store
 
 
 @asynccontextmanager
-async def open_inference(app: FastAPI, store: Store, settings: Settings) -> AsyncIterator[None]:
+async def open_inference(
+    app: FastAPI, store: Store, settings: Settings, devices: Devices
+) -> AsyncIterator[None]:
     """Put `models` and `inference` into the application's state; stop all servers at the end."""
     app.state.models = Catalogue(StoredJobs(store, settings), settings.cache_dir)
-    pool = ServerPool(settings, app.state.closing)
+    pool = ServerPool(settings, ServerGpus(settings, devices, app.state.queue), app.state.closing)
     app.state.inference = InferenceService(settings, app.state.models, pool)
     pool.start()
     try:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from alignment_api.errors import ModelServerError
+from alignment_api.inference.gpus import ServerGpus
 from alignment_api.inference.server import ModelServer
 from alignment_api.models.entry import Weights
 from alignment_api.settings import Settings
@@ -24,11 +25,13 @@ class ServerPool:
 
     Args:
         settings: how many, how long.
+        gpus: of the servers.
         closing: set when the service stops; whatever waits or streams then ends.
     """
 
-    def __init__(self, settings: Settings, closing: threading.Event) -> None:
+    def __init__(self, settings: Settings, gpus: ServerGpus, closing: threading.Event) -> None:
         self._settings = settings
+        self._gpus = gpus
         self._closing = closing
         self._servers: list[ModelServer] = []
         self._changed = asyncio.Event()
@@ -112,14 +115,22 @@ class ServerPool:
             if server.fits(weights) and not server.is_retiring:
                 return server
         if len(self._servers) < self._settings.inference_servers:
-            server = ModelServer(weights, self._settings)
-            self._servers.append(server)
-            return server
+            return self._started(weights)
         idle = [one for one in self._servers if one.leases == 0 and not one.is_retiring]
         is_freeing = any(one.is_retiring for one in self._servers)
         if idle and not is_freeing:
             self._retire(min(idle, key=lambda one: one.used_at))
         return None
+
+    def _started(self, weights: Weights) -> ModelServer:
+        hold = self._gpus.take()
+        try:
+            server = ModelServer(weights, self._settings, hold)
+        except BaseException:
+            self._gpus.give_back(hold)
+            raise
+        self._servers.append(server)
+        return server
 
     async def _wait_for(self, server: ModelServer) -> None:
         try:
@@ -146,6 +157,7 @@ class ServerPool:
             logger.info("the server for %s has stopped", server.base)
         finally:
             self._servers.remove(server)
+            self._gpus.give_back(server.hold)
             self._changed.set()
 
     async def _look(self) -> None:
@@ -155,5 +167,6 @@ class ServerPool:
             for server in self._servers:
                 is_idle = server.leases == 0 and server.started.done()
                 is_old = is_idle and now - server.used_at > self._settings.inference_idle_s
-                if is_old or server.is_lost or self._closing.is_set():
+                is_in_the_way = is_idle and bool(server.hold.slots) and self._gpus.are_wanted()
+                if is_old or is_in_the_way or server.is_lost or self._closing.is_set():
                     self._retire(server)

@@ -33,7 +33,7 @@ class ServerProcess:
         log: its output.
     """
 
-    def __init__(self, weights: Weights, settings: Settings) -> None:
+    def __init__(self, weights: Weights, settings: Settings, share: Share) -> None:
         """Start it. Call it in a thread that lasts: the kernel ends the process with its thread.
 
         Raises:
@@ -45,7 +45,7 @@ class ServerProcess:
         self.log = settings.inference_dir / f"{weights.base.name}.log"
         try:
             command = server_command(settings, weights, self.socket)
-            self._child = self._started(command, threads(settings))
+            self._child = self._started(command, threads(settings), share)
         except BaseException:
             self._folder.rmdir()
             raise
@@ -64,12 +64,12 @@ class ServerProcess:
         """Where the log is, and how it ends."""
         return f"The end of {self.log}:\n{last_lines(self.log, _LOG_LINES, _LOG_TAIL_BYTES)}"
 
-    def _started(self, command: list[str], threads: int) -> JobChild:
+    def _started(self, command: list[str], threads: int, share: Share) -> JobChild:
         guard = [sys.executable, "-m", "alignment_api.inference.guard"]
         given = ["--parent", str(os.getpid()), "--threads", str(threads)]
         try:
             if self.log.exists():
                 self.log.replace(self.log.with_suffix(".previous.log"))
-            return JobChild([*guard, *given, *command], self.log, Share())
+            return JobChild([*guard, *given, *command], self.log, share)
         except OSError as error:
             raise ModelServerError(f"no model server can be started: {error}") from error

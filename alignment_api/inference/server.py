@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from alignment_api.errors import ModelServerError
+from alignment_api.inference.gpus import Hold
 from alignment_api.inference.launch import BASE_NAME, server_rank
 from alignment_api.inference.process import ServerProcess
 from alignment_api.models.entry import Adapter, Weights
@@ -32,13 +33,14 @@ class ModelServer:
 
     Attributes:
         base: folder of its base.
+        hold: its GPU, until it has stopped.
         leases: requests that use it.
         used_at: monotonic time of the last of them.
         is_retiring: it is being stopped, and takes no more requests.
         started: ends when it answers, or with the reason why it does not.
     """
 
-    def __init__(self, weights: Weights, settings: Settings) -> None:
+    def __init__(self, weights: Weights, settings: Settings, hold: Hold) -> None:
         """Start it; see `ServerProcess`."""
         self.base = weights.base
         self.leases = 0
@@ -49,7 +51,8 @@ class ModelServer:
         self._is_broken = False
         self._loaded: set[str] = set()
         self._loading = asyncio.Lock()
-        self._process = ServerProcess(weights, settings)
+        self.hold = hold
+        self._process = ServerProcess(weights, settings, hold.share)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 uds=str(self._process.socket), limits=httpx.Limits(max_connections=None)

@@ -61,7 +61,8 @@ class Bench:
         """Each `key` is a model never seen before, so that nothing is remembered."""
         sink = Recorder()
         pass_gate(
-            self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key, activations=self.activations,
+            self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key,
+            activations=self.activations,
             cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text: None,
         )  # fmt: skip
         (event,) = sink.events

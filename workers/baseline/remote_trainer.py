@@ -10,7 +10,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from essa.errors import SpecError, TrainerError
+from essa.errors import EssaError, SpecError, TrainerError
 from essa.parametrize.weights import WeightCodec
 from essa.ports import GradientTrainer, GroupRollouts, TrainerNews
 from workers.baseline.actor import TrainerActor
@@ -80,7 +80,7 @@ class RemoteTrainer(GradientTrainer):
             ) from error
         except RayError as error:
             cause = getattr(error, "cause", None) or error
-            if isinstance(cause, SpecError):
+            if isinstance(cause, EssaError):
                 raise cause from error
             raise TrainerError(f"the trainer failed: {type(cause).__name__}: {cause}") from error
         self.peak_bytes = max(self.peak_bytes, report.peak_bytes)

@@ -14,6 +14,7 @@ from essa.errors import SpecError
 from essa.parametrize.adapter import read_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.records.recorder import RunRecorder
+from essa.spec.engine import EngineSpec
 from essa.spec.grpo import GrpoMethod
 from workers.baseline.messages import TrainerBuild
 from workers.baseline.remote_trainer import RemoteTrainer
@@ -40,7 +41,7 @@ def train_by_gradients(
     """
     job, spec = context.job, context.job.spec
     assert isinstance(spec.method, GrpoMethod)
-    gpus = _trainer_gpus(pool, nodes)
+    gpus = trainer_gpus(spec.engine, nodes)
     codec = WeightCodec(read_adapter(warm.folder))
     longest = max(len(context.encoder.token_ids(row.prompt)) for row in context.data.train)
     build = TrainerBuild(
@@ -84,13 +85,20 @@ def weight_evaluator(context: JobContext, pool: EnginePool, codec: WeightCodec) 
     return WeightEvaluator(pool, codec, lambda ones: context.evaluator(pool, ones))
 
 
-def _trainer_gpus(pool: EnginePool, nodes: Sequence[Node]) -> int:
-    """One where there are any: it trains beside engines that keep theirs."""
+def trainer_gpus(engine: EngineSpec, nodes: Sequence[Node]) -> int:
+    """GPUs of the trainer: one where there are any, beside engines that keep theirs.
+
+    Raises:
+        SpecError: engines hold all of them. Taking turns is no way out: every step needs both, and
+            an engine takes longer to start than a step.
+    """
     total = sum(node.gpus for node in nodes)
-    if total and total <= pool.devices:
+    held = engine.workers * engine.ranks
+    if total and total <= held:
         raise SpecError(
-            f"the engines hold all {total} GPUs of the cluster, and method.type grpo needs one to "
-            "train on; lower engine.workers",
+            f"method.type grpo trains on a GPU of its own, and the engines hold {held} of the "
+            f"{total} that the cluster has; lower engine.workers or engine.tensor_parallel, or run "
+            f"it where there are {held + 1} GPUs",
             field="engine.workers",
         )
     return min(total, 1)

@@ -24,6 +24,7 @@ from workers.baseline.messages import Experience, Report, TrainerBuild
 from workers.baseline.model import load_trainable
 from workers.baseline.optimizers import make_optimizer
 from workers.baseline.singular_values import adapter_modules, train_singular_values
+from workers.out_of_memory import named_memory
 
 _TRAINABLE = "trainable.safetensors"
 _LOGGED = {
@@ -73,18 +74,27 @@ class TrlRun:
     # -- in the trainer's thread ------------------------------------------------------------
 
     def _run(self) -> None:
+        method = self._build.method
+        fix = (
+            f"lower method.micro_batch, now {method.micro_batch}, or set "
+            "method.gradient_checkpointing"
+        )
         try:
-            if self._build.threads:
-                torch.set_num_threads(self._build.threads)
-            trainer = self._trainer()
-            resumed = None
-            if self._first_step:
-                updates = self._first_step * self._build.updates
-                resumed = str(self._build.checkpoints / f"checkpoint-{updates}")
-            trainer.train(resume_from_checkpoint=resumed)
-            self._report(trainer.model, self._build.steps)
+            with named_memory("the trainer", fix, "method.micro_batch"):
+                self._train()
         except BaseException as error:
             self._to_driver.put(error)
+
+    def _train(self) -> None:
+        if self._build.threads:
+            torch.set_num_threads(self._build.threads)
+        trainer = self._trainer()
+        resumed = None
+        if self._first_step:
+            updates = self._first_step * self._build.updates
+            resumed = str(self._build.checkpoints / f"checkpoint-{updates}")
+        trainer.train(resume_from_checkpoint=resumed)
+        self._report(trainer.model, self._build.steps)
 
     def _trainer(self) -> _Trainer:
         build, method = self._build, self._build.method

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from essa.number_format import Activations
 from essa.spec.engine import EngineSpec, VllmEngineSpec
 from workers.engines.base import Engine
+from workers.engines.vllm_settings import RUNNER_ENVIRONMENT
 from workers.native_format import native_activations
 
 _CPU_MALLOC = {
@@ -101,6 +102,8 @@ def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str
     }
     if cores:
         environment |= {"OMP_NUM_THREADS": str(len(cores) // spec.ranks), **_CPU_MALLOC}
-    if isinstance(spec, VllmEngineSpec) and spec.ranks == 1:
-        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    if isinstance(spec, VllmEngineSpec):
+        environment |= RUNNER_ENVIRONMENT
+        if spec.ranks == 1:
+            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment

@@ -26,7 +26,12 @@ from essa.types import Completion
 from workers.cpu_capability import honour_lowered_capability
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.vllm_basis_file import write_basis
-from workers.engines.vllm_settings import VllmSettings, engine_arguments
+from workers.engines.vllm_settings import (
+    RUNNER_ENVIRONMENT,
+    VllmSettings,
+    check_config,
+    engine_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -234,6 +239,7 @@ class VllmEngine(Engine):
         if self._settings.tensor_parallel == 1:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         honour_lowered_capability()
+        os.environ.update(RUNNER_ENVIRONMENT)
         from vllm import EngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -245,6 +251,8 @@ class VllmEngine(Engine):
             install_cpu_kernels()
         arguments = engine_arguments(self._settings, on_cpu=current_platform.is_cpu())
         self._llm = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        check_config(self._llm.vllm_config)
+        self._reads_prefixes = not self._llm.vllm_config.scheduler_config.enable_chunked_prefill
         self._device = str(current_platform.device_type)
         self._max_model_len = self._llm.model_config.max_model_len
         self._tokenizer = self._llm.get_tokenizer()
@@ -270,8 +278,11 @@ class VllmEngine(Engine):
 
     def _admit(self, call: _Call) -> None:
         try:
+            # Scoring a prompt in parts, a preempted request would find the parts between in the
+            # cache, where others left them, and their log-probabilities would be uninitialised.
+            reads_prefixes = call.answers is None or self._reads_prefixes
             for index in range(len(call.prompts)):
-                self._add(call, index)
+                self._add(call, index, reads_prefixes)
         except Exception as error:
             self._abandon(call)
             call.future.set_exception(EngineError(f"vLLM refused a prompt: {error}"))

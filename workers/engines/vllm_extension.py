@@ -72,6 +72,8 @@ class PopulationWorkerExtension:
         manager.essa_table[order.to(manager.essa_table.device)] = torch.from_numpy(table).to(
             manager.essa_table.device
         )
+        for wrapper in manager.punica_wrapper_mapping.values():
+            wrapper.essa_slots = list(manager.lora_index_to_id)
 
     def population_slots(self) -> dict[int, int]:
         """Adapter number -> slot, as vLLM gave them out: in order of activation."""

@@ -34,7 +34,7 @@ from vllm.lora.punica_wrapper.punica_base import PunicaWrapperBase
 from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.platforms import current_platform
 
-from essa.errors import EngineStartError
+from essa.errors import EngineError, EngineStartError
 from workers.engines.vllm_cpu_kernels import STEADY_ROWS
 from workers.engines.vllm_settings import CONFIG_KEY
 
@@ -98,7 +98,8 @@ class LayerBuffers:
     def shrunk(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""
         rows = len(x)
-        if rows < STEADY_ROWS and self.shrink.device.type == "cpu":
+        # The device first: a question about a size narrows what torch.compile may run.
+        if self.shrink.device.type == "cpu" and rows < STEADY_ROWS:
             x = F.pad(x, (0, 0, 0, STEADY_ROWS - rows))
             slots = F.pad(slots, (0, STEADY_ROWS - rows))
         if self.packed is None:
@@ -228,13 +229,30 @@ def _write_slots(
     """Write the table row of every token of the coming step, and nothing else.
 
     The stock methods go through the tokens in Python, and sort them for kernels that never run.
+
+    Raises:
+        EngineError: an adapter of this step has no slot, or slots have changed since the table
+            was written. Checked here because a compiled forward pass takes row -1 for the last
+            one, which is the base's.
     """
+    written = getattr(self, "essa_slots", lora_index_to_id)
+    if written != lora_index_to_id:
+        moved = [old for old, new in zip(written, lora_index_to_id, strict=True) if old != new]
+        raise EngineError(
+            f"vLLM gave slots out anew after the population was written (before, the adapters "
+            f"{moved[:5]} had them); their tokens would run as others"
+        )
     held = np.array([number or 0 for number in lora_index_to_id])
-    # -1 is no row: an adapter without a slot must stop the step, not run as another.
-    row_of = np.full(int(held.max()) + 1, -1, dtype=np.int64)
+    wanted = np.asarray(mapping.index_mapping, dtype=np.int64)
+    row_of = np.full(max(int(held.max()), int(wanted.max(initial=0))) + 1, -1, dtype=np.int64)
     row_of[held] = np.arange(len(held))
     row_of[0] = len(held)
-    rows = row_of[np.asarray(mapping.index_mapping, dtype=np.int64)]
+    rows = row_of[wanted]
+    if rows.min(initial=0) < 0:
+        raise EngineError(
+            f"vLLM runs the adapters {sorted(set(wanted[rows < 0].tolist()))[:5]}, which hold none "
+            f"of its {len(held)} slots; their tokens would run as the base"
+        )
     self._token_lora_indices[: len(rows)].copy_(torch.from_numpy(rows), non_blocking=True)
     self.indices_len[0] = len(rows)
 
@@ -276,6 +294,7 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
     settings = (get_current_vllm_config().additional_config or {}).get(CONFIG_KEY, {})
     has_core = bool(settings.get("has_core", True))
     config = manager.lora_config
+    _check_layers(manager)
     for wrapper in manager.punica_wrapper_mapping.values():
         type(wrapper).update_metadata = _write_slots
         # vLLM leaves it uninitialised; a profiling run may read it before any mapping is set.
@@ -300,6 +319,23 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
         )
         start += width * (2 if has_core else 1)
     return table
+
+
+def _check_layers(manager: LoRAModelManager) -> None:
+    """Refuse layers whose forward pass would go to vLLM's own kernels, with metadata of no step."""
+    if manager.lora_config.fully_sharded_loras:
+        raise EngineStartError("vLLM's fully_sharded_loras leads past the population; turn it off")
+    foreign = {
+        name: type(module).__name__
+        for name, module in manager.modules.items()
+        if not isinstance(module, BaseLinearLayerWithLoRA)
+    }
+    if foreign:
+        name, kind = next(iter(foreign.items()))
+        raise EngineStartError(
+            f"{name} is a {kind}, not a linear layer, and cannot hold a population; take "
+            f"{name.rsplit('.', 1)[-1]!r} out of warm_start.lora.target_modules"
+        )
 
 
 def linear_layers(manager: LoRAModelManager) -> dict[str, BaseLinearLayerWithLoRA]:

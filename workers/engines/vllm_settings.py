@@ -20,6 +20,10 @@ CPU_BATCHED_TOKENS = 4096
 CPU_BLOCK_TOKENS = 32
 """Tokens of one KV block on CPU, the fewest its attention takes: short prompts share more of their
 head, and attention was 3 % faster over 32 than over vLLM's 128 (SmolLM2, 70 tokens of context)."""
+RUNNER_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
+"""The model runner that the population was read and tested with. It is the only one of the CPU
+build without Triton, and CUDA's GPUModelRunner is its parent class; vLLM's own default on CUDA is
+its second one."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values vLLM takes for max_lora_rank."""
 
@@ -73,6 +77,9 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         "worker_extension_cls": EXTENSION,
         "additional_config": {CONFIG_KEY: {"has_core": settings.has_core, "rank": settings.rank}},
         "disable_log_stats": True,
+        # With it vLLM has the next step under way when a request ends: its tokens would read a
+        # population that has been replaced, and their blocks keep the prefix cache from emptying.
+        "async_scheduling": False,
     }
     if settings.tensor_parallel == 1:
         arguments["distributed_executor_backend"] = "uni"
@@ -91,6 +98,31 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
     else:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     return arguments
+
+
+def check_config(config: Any) -> None:
+    """Hold what vLLM made of the arguments against what the population needs.
+
+    Args:
+        config: the engine's `VllmConfig`.
+    Raises:
+        EngineStartError: vLLM decided otherwise.
+    """
+    if config.use_v2_model_runner:
+        raise EngineStartError(
+            "vLLM took its second model runner, which the population was not tested with; unset "
+            "VLLM_USE_V2_MODEL_RUNNER, and turn off what needs it (watermarking, HiSparse)"
+        )
+    if config.scheduler_config.async_scheduling:
+        raise EngineStartError(
+            "vLLM turned asynchronous scheduling on, under which a step may read a population that "
+            "has been replaced; install the vLLM of deploy/requirements"
+        )
+    if config.max_concurrent_batches != 1:
+        raise EngineStartError(
+            f"vLLM keeps {config.max_concurrent_batches} steps under way at once; a population can "
+            "only be replaced between steps"
+        )
 
 
 def _cpu_model_len(settings: VllmSettings) -> int:

@@ -16,7 +16,7 @@ from workers.evaluator import PoolEvaluator
 from workers.prompting import PromptEncoder
 from workers.warm_start.pairs import SftPair, read_pairs
 from workers.warm_start.rejection import select_best
-from workers.warm_start.sft import train_lora
+from workers.warm_start.training import train_named, train_on_gpu
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def make_warm_start(
     *,
     model_folder: Path,
     train: Sequence[Row],
-    evaluator: PoolEvaluator,
+    evaluator: Callable[[], PoolEvaluator],
+    make_room: Callable[[], int],
     encoder: PromptEncoder,
     out_dir: Path,
     seed: int,
@@ -49,10 +50,13 @@ def make_warm_start(
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
 
     Args:
+        evaluator: gives the engines; called only where answers are sampled, so that training on
+            given pairs comes before engines.
+        make_room: called before training; returns the GPUs that it may take.
         training: number format that gradients are computed in.
-
     Raises:
         DataError: no usable training pair.
+        TrainerError: memory ran out, or the training's process died.
         JobCancelledError: the user cancelled.
     """
     if isinstance(spec, AdapterWarmStart) or out_dir.is_dir():
@@ -61,11 +65,12 @@ def make_warm_start(
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
-        pairs, tokens = _sample_pairs(spec, train, evaluator, encoder, say)
+        pairs, tokens = _sample_pairs(spec, train, evaluator(), encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
-    train_lora(
+    fit = train_on_gpu if make_room() else train_named
+    fit(
         model_folder,
         pairs,
         spec.lora,

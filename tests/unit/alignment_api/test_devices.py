@@ -88,6 +88,21 @@ def test_a_slot_of_a_cluster_is_an_engine_or_a_gpu_whatever_this_machine_has() -
     assert not find_devices(8, {"ESSA_RAY_ADDRESS": "head:6379"}).is_shared
 
 
+def test_a_trainer_holds_a_gpu_beside_the_engines_and_none_on_cores() -> None:
+    assert gpus(2).needed(VllmEngineSpec(), has_trainer=True) == 2
+    assert gpus(8).needed(VllmEngineSpec(workers=2, tensor_parallel=2), has_trainer=True) == 5
+    assert gpus(8, slots=2).needed(VllmEngineSpec(), has_trainer=True) == 2
+    assert cores(2).needed(VllmEngineSpec(workers=2), has_trainer=True) == 2
+
+
+def test_gradients_on_a_machine_with_too_few_gpus_are_refused_at_creation() -> None:
+    with pytest.raises(SpecError, match=r"hold 1, and this service has 1.* 2 GPUs") as caught:
+        gpus(1).needed(VllmEngineSpec(), has_trainer=True)
+    assert caught.value.detail["field"] == "engine.workers"
+    with pytest.raises(SpecError, match=r"engine\.tensor_parallel"):
+        gpus(4).needed(VllmEngineSpec(tensor_parallel=4), has_trainer=True)
+
+
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", ":6379", "auto"])
 def test_the_address_of_a_cluster_is_host_and_port(address) -> None:
     with pytest.raises(SpecError, match=r"ESSA_RAY_ADDRESS.*HOST:PORT"):

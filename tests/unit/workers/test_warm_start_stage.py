@@ -27,7 +27,7 @@ from essa.spec import (
 )
 from essa.types import Completion, PopulationScores, Row
 from workers.prompting import PromptEncoder
-from workers.warm_start import stage
+from workers.warm_start import training
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.stage import WarmStartResult, make_warm_start, warm_start_lora
 
@@ -63,14 +63,26 @@ class Bench:
     encoder: PromptEncoder
     out_dir: Path
     said: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    """When engines were asked for, and when to give way."""
+
+    def _engines(self) -> WrittenSamples:
+        self.steps.append("engines")
+        return self.evaluator
+
+    def _make_room(self) -> int:
+        self.steps.append("room")
+        return 0
 
     def make(self, spec, samples=(), should_stop: Callable[[], bool] = lambda: False):
         self.evaluator = WrittenSamples(samples)
+        self.steps = []
         return make_warm_start(
             spec,
             model_folder=self.model,
             train=ROWS,
-            evaluator=self.evaluator,
+            evaluator=self._engines,
+            make_room=self._make_room,
             encoder=self.encoder,
             out_dir=self.out_dir,
             seed=0,
@@ -96,7 +108,7 @@ def trained_on(monkeypatch) -> list[SftPair]:
         out_dir.mkdir(parents=True)
         return out_dir
 
-    monkeypatch.setattr(stage, "train_lora", record)
+    monkeypatch.setattr(training, "train_lora", record)
     return pairs
 
 
@@ -130,6 +142,7 @@ def test_it_trains_on_the_best_answer_of_each_prompt_that_has_one(bench, trained
     assert 0 < result.seconds < 60
     assert bench.evaluator.asked == {"rows": ROWS, "samples": 2, "temperature": 0.7}
     assert any("kept 2 of 4" in text for text in bench.said)
+    assert bench.steps == ["engines", "room"]
 
 
 def test_a_least_reward_is_kept_to(bench, trained_on):
@@ -185,6 +198,7 @@ def test_pairs_from_a_file_cost_no_samples(bench, trained_on, tmp_path):
     assert trained_on == [pair(bench, 1, "yes", is_finished=True)]
     assert result.tokens == 0
     assert bench.evaluator.asked == {}
+    assert bench.steps == ["room"]  # engines start afterwards
 
 
 def test_the_whole_stage_leaves_an_adapter_of_the_asked_shape(bench):

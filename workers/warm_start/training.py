@@ -1,0 +1,142 @@
+"""Where a warm start trains: in the job's process, or on a GPU that Ray hands out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from essa.errors import EssaError, JobCancelledError, TrainerError
+from essa.number_format import Activations
+from essa.spec.model import LoraSpec, SftSettings
+from workers.out_of_memory import named_memory
+from workers.pool import START_TIMEOUT_S
+from workers.warm_start.actor import LoraTrainerActor
+from workers.warm_start.pairs import SftPair
+from workers.warm_start.sft import train_lora
+
+POLL_S = 0.5
+
+
+def train_named(
+    model_folder: str | Path,
+    pairs: Sequence[SftPair],
+    lora: LoraSpec,
+    sft: SftSettings,
+    seed: int,
+    out_dir: Path,
+    progress: Callable[[str], None],
+    training: Activations,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """`train_lora` in this process.
+
+    Raises:
+        TrainerError: memory ran out; names the settings.
+    """
+    with named_memory("the warm start", _fix(sft), "warm_start.sft.batch_size"):
+        train_lora(
+            model_folder,
+            pairs,
+            lora,
+            sft,
+            seed,
+            out_dir,
+            progress,
+            training=training,
+            should_stop=should_stop,
+        )
+
+
+def train_on_gpu(
+    model_folder: str | Path,
+    pairs: Sequence[SftPair],
+    lora: LoraSpec,
+    sft: SftSettings,
+    seed: int,
+    out_dir: Path,
+    progress: Callable[[str], None],
+    training: Activations,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """The same in an actor that holds a GPU by Ray's accounting; returns when its process is told
+    to end.
+
+    Raises:
+        TrainerError: the process died, memory ran out, or no GPU came free.
+        JobCancelledError: `should_stop` answered True.
+    """
+    actor: Any = ray.remote(LoraTrainerActor).options(
+        num_cpus=0,
+        num_gpus=1,
+        max_concurrency=2,
+        runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"}},
+    ).remote()  # fmt: skip
+    try:
+        trained = actor.train.remote(str(model_folder), pairs, lora, sft, seed, training)
+        _watch(actor, trained, progress, should_stop)
+        files: dict[str, bytes] = ray.get(trained)
+    except RayActorError as error:
+        raise TrainerError(
+            f"the warm start's process died; where memory ran out, {_fix(sft)}",
+            field="warm_start.sft.batch_size",
+        ) from error
+    except RayError as error:
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, EssaError):
+            raise cause from error
+        raise TrainerError(f"the warm start failed: {type(cause).__name__}: {cause}") from error
+    finally:
+        ray.kill(actor)
+    _write(files, out_dir)
+
+
+def _watch(
+    actor: Any, training: Any, progress: Callable[[str], None], should_stop: Callable[[], bool]
+) -> None:
+    """Pass on what the actor tells until it has trained."""
+    give_up_s = time.monotonic() + START_TIMEOUT_S
+    has_started = False
+    news = actor.news.remote()
+    while True:
+        done, _ = ray.wait([training, news], num_returns=1, timeout=POLL_S)
+        if training in done:
+            return
+        if should_stop():
+            raise JobCancelledError("cancelled during the warm start")
+        if news in done:
+            has_started = True
+            for text in ray.get(news):
+                progress(text)
+            news = actor.news.remote()
+        elif not has_started and time.monotonic() > give_up_s:
+            raise TrainerError(
+                f"no GPU came free for the warm start within {START_TIMEOUT_S:g} s; lower "
+                "engine.workers, or ESSA_ENGINE_SLOTS to what the cluster has"
+            )
+
+
+def _write(files: dict[str, bytes], out_dir: Path) -> None:
+    temporary = out_dir.parent / f".{out_dir.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        shutil.rmtree(out_dir, ignore_errors=True)
+        temporary.rename(out_dir)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _fix(sft: SftSettings) -> str:
+    return (
+        f"lower warm_start.sft.batch_size, now {sft.batch_size}, or warm_start.sft.max_length, now "
+        f"{sft.max_length}"
+    )
