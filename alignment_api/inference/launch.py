@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from alignment_api.composition import machine_formats
 from alignment_api.errors import NotServedError
 from alignment_api.models.entry import Weights
 from alignment_api.settings import Settings
+from reward.machine import usable_cores
 
 BASE_NAME = "base"
 """What a server calls its base."""
@@ -72,7 +72,7 @@ def server_rank(rank: int) -> int:
 
 def threads(settings: Settings) -> int:
     """Threads of a server on CPU."""
-    return settings.inference_cores or max(1, len(os.sched_getaffinity(0)) // 2)
+    return settings.inference_cores or max(1, len(usable_cores()) // 2)
 
 
 def is_cpu_build() -> bool:

@@ -25,12 +25,12 @@ from essa.errors import EngineGateError
 from essa.number_format import Activations
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec.engine import Precision
+from reward.machine import memory_limit
 from workers.engines.transformers_loading import load_decoding_model
 from workers.models.checkpoint import weight_bytes
 
 MEMORY_FRAC = 0.7
 """Share of the free memory that the reference may fill."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,8 @@ def fits_memory(folder: Path) -> bool:
 def available_bytes() -> float:
     """Memory that this machine, or the container, has free now."""
     free = float(psutil.virtual_memory().available)
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        kept = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return free  # no container, or one without a limit
-    # Files that the kernel keeps in memory as long as nobody needs it.
-    return min(free, limit - used + int(kept.get("inactive_file", 0)))
+    limit = memory_limit()
+    return free if limit is None else min(free, float(limit.free))
 
 
 def _load(folder: Path, quantise_to: Precision | None, activations: Activations | None) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from essa.number_format import Activations
 from reward.errors import RewardConfigError
+from reward.machine import usable_cores
 from reward.spec.reward_model import RewardModelSpec
 from workers.reward_models.conversation_tokens import Turns
 
@@ -51,7 +51,7 @@ class RewardModelActor:
         from workers.reward_models.classifier import Classifier
 
         # Ray gives one thread to an actor that asks for no CPU.
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(len(usable_cores()))
         self._classifier = Classifier(self._folder, self._spec, self._device, self._activations)
 
     def score(self, conversations: Sequence[Turns]) -> list[float | str]:

