@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alignment_api.preflight import require_model
 from essa.events import ResultEvent
 from essa.number_format import MachineFormats
 from essa.ports import EventSink, RunControl
@@ -41,6 +42,7 @@ def run_job(
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
     """
+    require_model(spec.model)
     from workers.runner import run_alignment_job
 
     return run_alignment_job(
@@ -131,6 +133,7 @@ def quantize_model(
     Raises:
         EssaError: the model cannot be quantised that way.
     """
+    require_model(model)
     from workers.models.standalone import write_quantized
 
     write_quantized(

@@ -20,7 +20,11 @@ from rich.console import Console
 
 from alignment_api.cli.client import ApiClient
 from alignment_api.cli.watching import watch_job
+from alignment_api.preflight import require_machine
+from alignment_api.settings import Settings
+from essa.errors import MachineError
 from essa.events import ResultEvent
+from essa.spec import AlignmentJobSpec
 from essa.spec.file import load_job_file
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +40,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
     job = load_job_file(arguments.job, arguments.set)
+    _require_machine(job, out)
     # SIGTERM ends the demo as Ctrl-C does; a shell may have started it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -58,6 +63,15 @@ def main() -> int:
         _write_result(out / "result.json", job_id, result, time.monotonic() - started_s)
         console.print(f"\nfigures of this run: {out / 'result.json'}")
     return code
+
+
+def _require_machine(job: AlignmentJobSpec, out: Path) -> None:
+    """End at once where the service would refuse the job."""
+    try:
+        require_machine(job, Settings.from_environment(os.environ, home=out / "home"))
+    except MachineError as error:
+        print(error.message, file=sys.stderr)
+        sys.exit(2)
 
 
 def _arguments() -> argparse.Namespace:

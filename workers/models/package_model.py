@@ -110,6 +110,13 @@ def _fresh_model(
     return model
 
 
+def converted_bytes(gguf: Path) -> int:
+    """Size of the weights that `convert_gguf` writes: two bytes each."""
+    import gguf as gguf_format
+
+    return 2 * sum(int(tensor.n_elements) for tensor in gguf_format.GGUFReader(str(gguf)).tensors)
+
+
 def read_metadata(gguf: Path) -> dict[str, Any]:
     """GGUF key-value fields, without the long token lists."""
     import gguf as gguf_format

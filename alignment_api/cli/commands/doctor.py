@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from alignment_api.cli.doctor import content, gpu, machine, packages, service, store
+from alignment_api.cli.doctor import content, gpu, machine, packages, service, space, store
 from alignment_api.cli.doctor.finding import Finding, State, failure
 from alignment_api.cli.doctor.formats import as_plain, check_formats
-from essa.errors import EssaError
+from essa.errors import EssaError, MachineError
 from essa.number_format import MachineFormats
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _OF_INSTALLATION: tuple[Check, ...] = (
     machine.check_cpu,
     machine.check_memory,
     machine.check_shared_memory,
+    space.check_temporary,
     gpu.check_gpus,
     content.check_models,
     content.check_integrations,
@@ -69,7 +70,7 @@ def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Ite
     for settings in found:
         checks: tuple[Check, ...] = (
             partial(service.check_variables, os.environ),
-            partial(service.check_home, settings),
+            partial(space.check_home, settings),
             partial(service.check_file_system, settings),
             partial(store.check_store, settings),
             partial(service.check_access, settings),
@@ -86,6 +87,9 @@ def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[
 
     try:
         found.append(Settings.from_environment(os.environ, home=arguments.home))
+    except MachineError as error:
+        seen, _, advice = error.message.partition("; ")
+        yield failure("home", seen, advice)
     except EssaError as error:
         yield failure("settings", error.message, "correct the variable, or unset it")
 
