@@ -8,6 +8,7 @@ from pathlib import Path
 
 from essa.errors import SpecError
 from essa.parametrize.adapter import read_adapter
+from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, QuantizationSpec, VllmEngineSpec
 from essa.spec.search import SearchSpec
@@ -64,7 +65,7 @@ def start_pool(
     plan: EnginePlan,
     nodes: Sequence[Node],
     *,
-    say: Callable[[str], None],
+    say: Say,
     warn: Callable[[str], None],
 ) -> EnginePool:
     """Start the engines; blocks until every model is loaded.
@@ -85,10 +86,11 @@ def start_pool(
         has_core=not job.moves_weights and job.search.target == "factors",
         seed=job.seed,
     )
-    say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")
+    text = f"starting {plan.spec.kind} engines, {plan.spec.precision}"
+    say(text, 0, len(placements))
     pool = EnginePool(build, placements, notify=warn)
     try:
-        pool.start()
+        pool.start(lambda started: say(text, started, len(placements)))
     except BaseException:
         pool.close()
         raise

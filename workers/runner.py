@@ -161,7 +161,7 @@ def _check_engines(
         cache_dir=job.cache_dir,
         seed=job.spec.seed,
         sink=job.sink,
-        say=lambda text: job.stage("gate", text),
+        say=job.say("gate"),
     )
 
 
@@ -190,7 +190,7 @@ def _bases(context: JobContext, evaluator: PoolEvaluator) -> tuple[AdapterBasis,
         encoder=context.encoder,
         out_dir=_warm_start_dir(job),
         seed=spec.seed,
-        say=lambda text: job.stage("warm_start", text),
+        say=job.say("warm_start"),
         should_stop=job.control.is_cancelled,
     )
     job.sink.emit(

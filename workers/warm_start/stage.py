@@ -9,6 +9,7 @@ from pathlib import Path
 
 from essa.coordinator.state import Preparation
 from essa.errors import DataError
+from essa.ports import Say
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
 from workers.evaluator import PoolEvaluator
@@ -41,7 +42,7 @@ def make_warm_start(
     encoder: PromptEncoder,
     out_dir: Path,
     seed: int,
-    say: Callable[[str], None],
+    say: Say,
     should_stop: Callable[[], bool],
 ) -> WarmStartResult:
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
@@ -83,7 +84,7 @@ def _sample_pairs(
     train: Sequence[Row],
     evaluator: PoolEvaluator,
     encoder: PromptEncoder,
-    say: Callable[[str], None],
+    say: Say,
 ) -> tuple[list[SftPair], int]:
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")

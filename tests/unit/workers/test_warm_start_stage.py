@@ -64,6 +64,9 @@ class Bench:
     out_dir: Path
     said: list[str] = field(default_factory=list)
 
+    def say(self, text: str, *counted: float | None) -> None:
+        self.said.append(text)
+
     def make(self, spec, samples=(), should_stop: Callable[[], bool] = lambda: False):
         self.evaluator = WrittenSamples(samples)
         return make_warm_start(
@@ -74,7 +77,7 @@ class Bench:
             encoder=self.encoder,
             out_dir=self.out_dir,
             seed=0,
-            say=self.said.append,
+            say=self.say,
             should_stop=should_stop,
         )
 
