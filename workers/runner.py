@@ -79,6 +79,7 @@ def run_alignment_job(
     served = serving_engine(spec)
     serving = plan if served == spec.engine else context.plan(served)
     write_provenance(context, plan, serving)
+    job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)

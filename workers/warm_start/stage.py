@@ -57,7 +57,7 @@ def make_warm_start(
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
-        pairs, tokens = _sample_pairs(spec, train, evaluator, encoder, say)
+        pairs, tokens = sample_pairs(spec, train, evaluator, encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
@@ -79,13 +79,18 @@ def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
     return None if isinstance(spec, AdapterWarmStart) else spec.lora
 
 
-def _sample_pairs(
+def sample_pairs(
     spec: RejectionSamplingWarmStart,
     train: Sequence[Row],
     evaluator: PoolEvaluator,
     encoder: PromptEncoder,
     say: Say,
 ) -> tuple[list[SftPair], int]:
+    """The base's best answers to the first training prompts, and the tokens of all of them.
+
+    Raises:
+        DataError: none can be trained on.
+    """
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
     found = evaluator.sample(
