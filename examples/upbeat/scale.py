@@ -15,15 +15,9 @@ from typing import Any
 from essa.plan.job_speeds import JobSpeeds
 from essa.spec import AlignmentJobSpec
 
-SETTING = (
-    "search={type: openai_es, optimizer: sgd, learning_rate: 0.3, population: 16, sigma_init: 3.0}",
-    "batch_size=8",
-    "budget.target_score=null",
-    "engine.kv_cache_gib=0.5",
-)
-"""What the demo has other than the job file, whatever its size: the search that learns most from
-few completions (docs/JOBS.md) with the step that the ladder always takes here, an end that can be
-foreseen, and memory for the short answers that these are."""
+SETTING = ("search.sigma_init=3.0", "budget.target_score=null", "engine.kv_cache_gib=0.5")
+"""What the demo has other than the job file, whatever its size: the step that the ladder takes here
+with every seed, an end that can be foreseen, and memory for answers as short as these."""
 LIMIT_S = 600.0
 """The demo is to end within so many seconds."""
 AIM_S = 480.0
@@ -45,7 +39,7 @@ class Size:
 
     Attributes:
         warm_start: prompts that the base is sampled on.
-        every: generations from one validation to the next.
+        batch: prompts of a generation.
         is_served: whether the test is repeated on the base that the adapter will be served on,
             with engines of its own.
     """
@@ -53,18 +47,18 @@ class Size:
     warm_start: int
     validation: int
     test: int
+    batch: int
     fewest: int
     most: int
-    every: int
     is_served: bool = False
 
 
 SIZES = (
-    Size(warm_start=160, validation=120, test=240, fewest=24, most=32, every=8, is_served=True),
-    Size(warm_start=128, validation=96, test=240, fewest=16, most=32, every=8),
-    Size(warm_start=96, validation=64, test=200, fewest=12, most=24, every=6),
-    Size(warm_start=64, validation=48, test=160, fewest=8, most=16, every=4),
-    Size(warm_start=48, validation=40, test=120, fewest=6, most=12, every=6),
+    Size(warm_start=160, validation=120, test=240, batch=24, fewest=10, most=12, is_served=True),
+    Size(warm_start=128, validation=96, test=240, batch=24, fewest=8, most=12),
+    Size(warm_start=96, validation=64, test=200, batch=24, fewest=6, most=10),
+    Size(warm_start=64, validation=48, test=160, batch=16, fewest=6, most=10),
+    Size(warm_start=48, validation=40, test=120, batch=16, fewest=4, most=8),
 )
 
 
@@ -87,7 +81,7 @@ def choose_scale(job: AlignmentJobSpec, speeds: JobSpeeds, spent_s: float) -> Sc
     """The largest demo that ends in time; the smallest there is where none does.
 
     Args:
-        job: the demo's job; its population, batch and warm start are kept.
+        job: the demo's job; its population, warm start and times of validation are kept.
         spent_s: seconds since the demo's start.
     """
     left_s = AIM_S - spent_s
@@ -110,8 +104,8 @@ def _scale(job: AlignmentJobSpec, speeds: JobSpeeds, size: Size, generations: in
     sampled = size.warm_start * job.warm_start.samples_per_prompt
     steps = sft.epochs * math.ceil(size.warm_start / sft.batch_size)
     # The warm start is judged too, and the last generation in any case.
-    validations = 1 + math.ceil(generations / size.every)
-    rollouts = generations * job.search.population * job.batch_size
+    validations = 1 + math.ceil(generations / job.evaluation.every)
+    rollouts = generations * job.search.population * size.batch
     test_s = MODELS_TESTED * size.test * speeds.answer_s
     parts = {
         "start": OTHER_S + speeds.cluster_s + speeds.engines_s,
@@ -134,7 +128,7 @@ def overrides(job: AlignmentJobSpec, scale: Scale, spent_s: float) -> list[str]:
         "warm_start.max_prompts": size.warm_start,
         "data.validation.limit": size.validation,
         "data.test.limit": size.test,
-        "evaluation.every": size.every,
+        "batch_size": size.batch,
         "budget.generations": scale.generations,
         "budget.wall_s": _search_ends_s(scale, spent_s),
     }

@@ -84,7 +84,7 @@ def test_the_estimate_counts_every_part_once(scale, job) -> None:
     twice = scale._scale(job, slower(FAST, 2), once.size, once.generations)
     assert twice.seconds - scale.OTHER_S == pytest.approx(2 * (once.seconds - scale.OTHER_S))
     more = scale._scale(job, FAST, once.size, once.generations + 1)
-    generation_s = job.search.population * job.batch_size * FAST.answer_s
+    generation_s = job.search.population * once.size.batch * FAST.answer_s
     assert more.parts_s["search"] - once.parts_s["search"] in (
         pytest.approx(generation_s),
         pytest.approx(generation_s + once.size.validation * FAST.answer_s),
@@ -118,10 +118,11 @@ def test_the_job_has_the_size_that_was_chosen(scale, job) -> None:
     assert changed.data.validation.limit == chosen.size.validation
     assert changed.data.test.limit == chosen.size.test
     assert changed.budget.generations == chosen.generations
+    assert changed.batch_size == chosen.size.batch
     assert changed.serving_precision == changed.engine.precision
     assert changed.budget.target_score is None
     # The rest is the job as it stands in its file.
-    kept = {"warm_start", "data", "budget", "evaluation"}
+    kept = {"warm_start", "data", "budget", "evaluation", "batch_size"}
     assert changed.model_dump(exclude=kept) == job.model_dump(exclude=kept)
 
 
