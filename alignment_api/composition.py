@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from essa.events import ResultEvent
+from essa.number_format import MachineFormats
 from essa.plan.job_speeds import JobSpeeds
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
@@ -77,6 +78,21 @@ def try_speeds(
     from workers.speed_trial import try_speeds as measure
 
     return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
+
+
+def machine_formats(cache_dir: Path | None) -> MachineFormats:
+    """Which number formats are fast, emulated or impossible on this machine.
+
+    Measuring takes some seconds, in a process of its own.
+
+    Args:
+        cache_dir: folder of prepared models, where it is remembered; None measures anew.
+    Raises:
+        EngineStartError: torch cannot be loaded here.
+    """
+    from workers.format_probe import measured_formats, probe_in_child
+
+    return probe_in_child() if cache_dir is None else measured_formats(cache_dir)
 
 
 def measure_drift(

@@ -67,6 +67,25 @@ class WarmStartEvent(_EventModel):
     """Completions of its sampling."""
 
 
+class FormatEvent(_EventModel):
+    """What the job computes in: chosen at its first start, kept when it resumes."""
+
+    type: Literal["format"] = "format"
+    precision: str
+    """Of the base weights under the search: bf16, int8, int4 or fp32."""
+    activations: str
+    """float32 or bfloat16; the adapters' products too."""
+    serving: str
+    """Precision of the base that will be served."""
+    serving_activations: str
+    training: str
+    """What weights are trained in: float32 or bfloat16."""
+    device: str
+    """cpu or cuda."""
+    formats: dict[str, str] = Field(default_factory=dict)
+    """Every number format on this machine: fast, emulated or impossible."""
+
+
 class GateEvent(_EventModel):
     """The engines held against plain transformers before the search; the worst over all engines.
 
@@ -246,6 +265,7 @@ class ErrorEvent(_EventModel):
 Event = Annotated[
     StageEvent
     | WarmStartEvent
+    | FormatEvent
     | LadderEvent
     | GateEvent
     | GenerationEvent

@@ -18,6 +18,11 @@ from workers.ray_node import own_node
 ADDRESS_VARIABLE = "ESSA_RAY_ADDRESS"
 
 
+def is_elsewhere() -> bool:
+    """Whether jobs of this process run on the cluster of ESSA_RAY_ADDRESS."""
+    return bool(os.environ.get(ADDRESS_VARIABLE))
+
+
 @contextmanager
 def ray_cluster() -> Iterator[list[Node]]:
     """Join the cluster of ESSA_RAY_ADDRESS, or start one on this machine and stop it at the end.

@@ -11,8 +11,10 @@ from pathlib import Path
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
+from essa.number_format import Activations, ChosenFormats
 from essa.ports import EventSink, RunControl, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
@@ -42,6 +44,18 @@ class JobRun:
     """When something that is counted was shown last."""
     counted: tuple[str, int | None] = ("", None)
     """Its stage and total."""
+    formats: ChosenFormats | None = None
+    """What it computes in; None until its machines are known."""
+
+    def take(self, formats: ChosenFormats) -> None:
+        """Put what was chosen in the place of every `auto` of the specification."""
+        self.formats = formats
+        engine = self.spec.engine.model_copy(update={"precision": formats.precision})
+        method = self.spec.method
+        if isinstance(method, GrpoMethod) and method.precision == "auto":
+            trained = "bf16" if formats.training == "bfloat16" else "fp32"
+            method = method.model_copy(update={"precision": trained})
+        self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
 
     def stage(self, stage: str, message: str = "") -> None:
         self.check()
@@ -94,12 +108,13 @@ class JobContext:
     resolve: Callable[[DatasetSpec], Path]
     """Where the file of a data set is."""
 
-    def plan(self, engine: EngineSpec) -> EnginePlan:
+    def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
         """Find or make the checkpoint that these engines load."""
         return plan_engines(
             self.store,
             self.base,
             engine,
+            activations,
             texts=self._calibration_texts,
             say=self.job.say("prepare_model"),
         )
@@ -159,7 +174,7 @@ def open_context(
     resources = RewardResources(
         reward_policy,
         open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text)
+            model, cache_dir, lambda text: job.stage("reward_model", text), job.formats
         ),
     )
     reward = build_reward(spec.reward, resources=resources)

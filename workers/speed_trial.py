@@ -18,11 +18,14 @@ from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 from essa.spec.model import RejectionSamplingWarmStart
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
-from workers.cluster import ray_cluster
+from workers.cluster import is_elsewhere, ray_cluster
+from workers.engine_setup import EnginePlan
 from workers.gate.check import ANSWER_TOKENS
 from workers.gate.reference import Answer, ReferenceModel, fits_memory
 from workers.job_context import JobContext, JobRun, open_context
+from workers.placement import Node
 from workers.pool import EnginePool
+from workers.run_formats import settle_formats
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 from workers.warm_start.stage import sample_pairs
@@ -65,19 +68,42 @@ def try_speeds(
         job = JobRun(spec, Path(folder), cache_dir, sink, control, time.monotonic())
         job.stage("prepare_model", "looking for the base model")
         context = open_context(job, resolve_file, reward_policy)
-        plan = context.plan(spec.engine)
         job.stage("start_engines", "starting Ray")
         began_s = time.monotonic()
         with ray_cluster() as nodes, closing(context.reward):
-            cluster_s, began_s = _lap(began_s)
+            cluster_s, _ = _lap(began_s)
+            plan = _plan(context, nodes)
+            began_s = time.monotonic()
             with context.engines(plan, nodes) as pool:
                 engines_s, _ = _lap(began_s)
                 pairs, answer_s = _sampling(context, pool, warm_start)
                 train_load_s, train_step_s = _training(context, pairs, warm_start, job.run_dir)
                 load_s, reference_answer_s = _reference(context, plan.model_folder, pairs)
     return JobSpeeds(
-        cluster_s, engines_s, answer_s, train_load_s, train_step_s, load_s, reference_answer_s
+        str(plan.spec.precision),
+        cluster_s,
+        engines_s,
+        answer_s,
+        train_load_s,
+        train_step_s,
+        load_s,
+        reference_answer_s,
     )
+
+
+def _plan(context: JobContext, nodes: list[Node]) -> EnginePlan:
+    """The engines in the formats that a first start of the job would take."""
+    job = context.job
+    formats, _ = settle_formats(
+        job.spec,
+        run_dir=None,
+        cache_dir=job.cache_dir,
+        model_folder=context.base.folder,
+        nodes=nodes,
+        is_elsewhere=is_elsewhere(),
+    )
+    job.take(formats)
+    return context.plan(job.spec.engine, formats.activations)
 
 
 def _lap(began_s: float) -> tuple[float, float]:
@@ -128,7 +154,8 @@ def _training(
     began_s = time.monotonic()
     train_lora(
         context.base.folder, repeated, warm_start.lora, sft, context.job.spec.seed,
-        folder / "trained", watch, should_stop=context.job.control.is_cancelled,
+        folder / "trained", watch, training=context.job.formats.training,
+        should_stop=context.job.control.is_cancelled,
     )  # fmt: skip
     step_s = (steps[-1] - steps[0]) / TRAINING_STEPS
     return max(0.0, steps[0] - began_s - step_s), step_s

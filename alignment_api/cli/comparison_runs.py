@@ -122,7 +122,9 @@ def check_runs(runs: Sequence[PlannedRun], settings: Settings) -> None:
     """
     problems: list[Problem] = []
     for run in runs:
-        found = find_problems(run.spec, uploaded_files(settings), settings.reward_policy)
+        found = find_problems(
+            run.spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+        )
         at = [run.told(one) for one in found]
         problems += [one for one in at if one not in problems]
     if problems:

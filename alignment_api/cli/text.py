@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from essa.events import (
     ConstraintStatus,
     ErrorEvent,
+    FormatEvent,
     GateEvent,
     GenerationEvent,
     LadderEvent,
@@ -65,6 +66,16 @@ def stage_text(event: StageEvent, since_s: float | None = None) -> str:
     if since_s is not None:
         notes.append(f"for {duration(since_s)}")
     return ", ".join([text, *notes] if text else notes)
+
+
+@event_line.register
+def _(event: FormatEvent) -> str:
+    emulated = [name for name, status in event.formats.items() if status == "emulated"]
+    because = f" ({', '.join(emulated)} only emulated here)" if emulated else ""
+    return (
+        f"computing with {event.precision} weights and {event.activations} activations, training "
+        f"in {event.training}{because}"
+    )
 
 
 @event_line.register

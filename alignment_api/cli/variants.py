@@ -33,7 +33,9 @@ class Variants:
     """
 
     def __init__(self, spec: AlignmentJobSpec, out: Path, settings: Settings) -> None:
-        problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
+        problems = find_problems(
+            spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+        )
         if problems:
             raise problem_error(problems)
         self._spec = spec

@@ -187,7 +187,9 @@ class JobService:
         def resolve(file_id: str) -> Path:
             return self._files.resolve(file_id, caller.project_id)
 
-        problems = find_problems(job.spec, resolve, self._settings.reward_policy)
+        problems = find_problems(
+            job.spec, resolve, self._settings.reward_policy, self._settings.cache_dir
+        )
         if problems:
             raise problem_error([job.told(one) for one in problems])
         return slots

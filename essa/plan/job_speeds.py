@@ -11,6 +11,8 @@ class JobSpeeds(NamedTuple):
     Engines work side by side: `answer_s` is the time of all of them together for one answer.
     """
 
+    precision: str
+    """Of the base that was measured: what `engine.precision: auto` takes here."""
     cluster_s: float
     """Start of the Ray cluster."""
     engines_s: float

@@ -51,7 +51,7 @@ def main() -> int:
         speeds = measure(job, out / "home", console)
         spent_s = time.monotonic() - started_s
         scale = choose_scale(job, speeds, spent_s)
-        job = _job(arguments, overrides(job, scale, spent_s))
+        job = _job(arguments, overrides(scale, speeds.precision, spent_s))
         _tell(console, job, speeds, spent_s + scale.seconds)
         with ApiClient(server) as client:
             job_id = client.submit(job)["id"]
@@ -94,8 +94,9 @@ def _job(arguments: argparse.Namespace, scaled: list[str]) -> AlignmentJobSpec:
 def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s: float) -> None:
     """What was measured, what is done for it, and how long that takes."""
     console.print(
-        f"measured: {1 / speeds.answer_s:.1f} answers a second, {speeds.train_step_s:.1f} s a "
-        f"training step, {duration(speeds.engines_s)} until the engines are up\n"
+        f"measured: {1 / speeds.answer_s:.1f} answers a second over an {speeds.precision} base, "
+        f"{speeds.train_step_s:.1f} s a training step, {duration(speeds.engines_s)} until the "
+        "engines are up\n"
         f"so: a warm start from {job.warm_start.max_prompts} prompts, {job.budget.generations} "
         f"generations of {job.search.population} candidates x {job.batch_size} prompts, "
         f"{job.data.validation.limit} prompts for validation, {job.data.test.limit} for the test",
@@ -124,7 +125,7 @@ def _forecast(scale: Scale, speeds: JobSpeeds, spent_s: float) -> dict[str, Any]
             **{name: round(part_s, 1) for name, part_s in scale.parts_s.items()},
         },
         "scale": {**asdict(scale.size), "generations": scale.generations},
-        "speeds": {name: round(speed_s, 4) for name, speed_s in speeds._asdict().items()},
+        "speeds": speeds._asdict(),
     }
 
 

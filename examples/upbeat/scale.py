@@ -15,9 +15,15 @@ from typing import Any
 from essa.plan.job_speeds import JobSpeeds
 from essa.spec import AlignmentJobSpec
 
-SETTING = ("search.sigma_init=3.0", "budget.target_score=null", "engine.kv_cache_gib=0.5")
+SETTING = (
+    "search.sigma_init=3.0",
+    "budget.target_score=null",
+    "engine.precision=auto",
+    "engine.kv_cache_gib=0.5",
+)
 """What the demo has other than the job file, whatever its size: the step that the ladder takes here
-with every seed, an end that can be foreseen, and memory for answers as short as these."""
+with every seed, an end that can be foreseen, the base in the format that is fastest on the machine,
+and memory for answers as short as these."""
 LIMIT_S = 600.0
 """The demo is to end within so many seconds."""
 AIM_S = 480.0
@@ -55,10 +61,10 @@ class Size:
 
 SIZES = (
     Size(warm_start=160, validation=120, test=240, batch=24, fewest=10, most=12, is_served=True),
-    Size(warm_start=128, validation=96, test=240, batch=24, fewest=8, most=12),
-    Size(warm_start=96, validation=64, test=200, batch=24, fewest=6, most=10),
-    Size(warm_start=64, validation=48, test=160, batch=16, fewest=6, most=10),
-    Size(warm_start=48, validation=40, test=120, batch=16, fewest=4, most=8),
+    Size(warm_start=128, validation=96, test=240, batch=16, fewest=8, most=12),
+    Size(warm_start=96, validation=64, test=200, batch=12, fewest=8, most=10),
+    Size(warm_start=64, validation=48, test=160, batch=12, fewest=6, most=8),
+    Size(warm_start=48, validation=40, test=120, batch=12, fewest=4, most=6),
 )
 
 
@@ -121,10 +127,16 @@ def _scale(job: AlignmentJobSpec, speeds: JobSpeeds, size: Size, generations: in
     return Scale(size, generations, parts)
 
 
-def overrides(job: AlignmentJobSpec, scale: Scale, spent_s: float) -> list[str]:
-    """What the scale changes of the job file, as `--set` takes it."""
+def overrides(scale: Scale, precision: str, spent_s: float) -> list[str]:
+    """What the scale changes of the job file, as `--set` takes it.
+
+    Args:
+        precision: of the base that was measured.
+        spent_s: seconds since the demo's start.
+    """
     size = scale.size
     changes: dict[str, Any] = {
+        "engine.precision": precision,
         "warm_start.max_prompts": size.warm_start,
         "data.validation.limit": size.validation,
         "data.test.limit": size.test,
@@ -133,7 +145,7 @@ def overrides(job: AlignmentJobSpec, scale: Scale, spent_s: float) -> list[str]:
         "budget.wall_s": _search_ends_s(scale, spent_s),
     }
     if not size.is_served:
-        changes["evaluation.serving_precision"] = str(job.engine.precision)
+        changes["evaluation.serving_precision"] = precision
     return [f"{name}={json.dumps(value)}" for name, value in changes.items()]
 
 

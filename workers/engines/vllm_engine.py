@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
+from workers.cpu_capability import honour_lowered_capability
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.vllm_basis_file import write_basis
 from workers.engines.vllm_settings import VllmSettings, engine_arguments
@@ -237,6 +238,7 @@ class VllmEngine(Engine):
         # In-process vLLM: the step loop and the model share this process and its cores.
         if self._settings.tensor_parallel == 1:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        honour_lowered_capability()
         from vllm import EngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine

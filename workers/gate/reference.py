@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from essa.errors import EngineGateError
+from essa.number_format import Activations
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec.engine import Precision
 from workers.engines.transformers_loading import load_decoding_model
@@ -47,12 +48,18 @@ class ReferenceModel:
         folder: the checkpoint the engine runs.
         quantise_to: for the transformers engine, the precision bitsandbytes gives the base as it
             loads; None takes the checkpoint as it is.
+        activations: of such an engine, which the rounding of activations depends on.
     Raises:
         EngineGateError: the checkpoint does not load.
     """
 
-    def __init__(self, folder: Path, quantise_to: Precision | None = None) -> None:
-        self._model = _load(folder, quantise_to)
+    def __init__(
+        self,
+        folder: Path,
+        quantise_to: Precision | None = None,
+        activations: Activations | None = None,
+    ) -> None:
+        self._model = _load(folder, quantise_to, activations)
 
     def logprobs(
         self, adapter: LoraAdapter | None, answers: Sequence[Answer]
@@ -103,10 +110,11 @@ def memory_needed_bytes(folder: Path) -> int:
 
 def fits_memory(folder: Path) -> bool:
     """Whether this machine, or the container, has room for the reference now."""
-    return memory_needed_bytes(folder) <= MEMORY_FRAC * _available_bytes()
+    return memory_needed_bytes(folder) <= MEMORY_FRAC * available_bytes()
 
 
-def _available_bytes() -> float:
+def available_bytes() -> float:
+    """Memory that this machine, or the container, has free now."""
     free = float(psutil.virtual_memory().available)
     try:
         limit = int((_CGROUP / "memory.max").read_text())
@@ -118,9 +126,9 @@ def _available_bytes() -> float:
     return min(free, limit - used + int(kept.get("inactive_file", 0)))
 
 
-def _load(folder: Path, quantise_to: Precision | None) -> Any:
+def _load(folder: Path, quantise_to: Precision | None, activations: Activations | None) -> Any:
     if quantise_to in (Precision.INT8, Precision.INT4):
-        return load_decoding_model(folder, quantise_to, torch.device("cpu")).model
+        return load_decoding_model(folder, quantise_to, torch.device("cpu"), activations).model
     try:
         # float32 whatever the engine computes in: the reference should be the exact one.
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -16,6 +16,7 @@ from workers.models.checkpoint import check_folder
 from workers.models.content_hash import ContentHasher
 from workers.models.hub import download_snapshot, is_hub_name
 from workers.models.package_model import convert_gguf, find_gguf, is_package_path
+from workers.models.rounded import needs_rounding, round_folder
 
 FORMAT_VERSION = 1
 """Raise it when what we write for the same source changes."""
@@ -109,6 +110,16 @@ class ModelStore:
 
         variant = _variant(precision, settings, texts)
         return self._cache.get(_key(base.name, variant, base.digest), build, progress)
+
+    def rounded(self, base: PreparedModel, progress: Progress = _ignore) -> Path:
+        """Folder of the base with weights of bfloat16, which may be widened without a change."""
+        if not needs_rounding(base.folder):
+            return base.folder
+        return self._cache.get(
+            _key(base.name, "rounded", base.digest),
+            lambda folder: round_folder(base.folder, folder, progress),
+            progress,
+        )
 
     def digest(self, folder: Path) -> str:
         """SHA-256 over the content of a prepared model's folder."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from essa.errors import AdapterError, JobCancelledError
+from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
 from workers.warm_start.batches import check_pairs, collate, plan_batches
@@ -34,11 +35,13 @@ def train_lora(
     out_dir: str | Path,
     progress: Say,
     threads: int | None = None,
+    training: Activations | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a LoRA adapter and save it in PEFT's format.
 
-    The base stays frozen in its own precision; the adapter is float32. On a CPU the result is a
+    The base stays frozen in its own precision, or in float32 where the machine would emulate it;
+    the adapter is float32. On a CPU the result is a
     function of the arguments and the number of threads. Uses a CUDA device where there is one.
 
     Args:
@@ -50,6 +53,7 @@ def train_lora(
         out_dir: where the adapter goes; replaced if it exists, untouched on failure.
         progress: told the loss after every step.
         threads: CPU threads; None keeps torch's setting.
+        training: number format that gradients are computed in; None takes what is fast here.
         should_stop: asked before every step.
     Returns:
         `out_dir`.
@@ -60,12 +64,15 @@ def train_lora(
     """
     import torch
 
+    from workers.native_format import native_training
+
     check_pairs(pairs, sft.max_length)
     with _torch_state(seed, threads):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         progress(f"loading the base for the warm start on {device}")
         longest = max(len(pair) for pair in pairs)
-        model = load_lora_model(Path(model_folder), lora, device, longest)
+        training = training or native_training(device.type)
+        model = load_lora_model(Path(model_folder), lora, device, longest, training)
         _train(model, pairs, sft, seed, progress, should_stop)
         return _save(model, Path(out_dir))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from essa.coordinator.state import Preparation
 from essa.errors import DataError
+from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
@@ -42,10 +43,14 @@ def make_warm_start(
     encoder: PromptEncoder,
     out_dir: Path,
     seed: int,
+    training: Activations,
     say: Say,
     should_stop: Callable[[], bool],
 ) -> WarmStartResult:
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
+
+    Args:
+        training: number format that gradients are computed in.
 
     Raises:
         DataError: no usable training pair.
@@ -62,7 +67,15 @@ def make_warm_start(
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
     train_lora(
-        model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop
+        model_folder,
+        pairs,
+        spec.lora,
+        spec.sft,
+        seed,
+        out_dir,
+        say,
+        training=training,
+        should_stop=should_stop,
     )
     return WarmStartResult(out_dir, tokens, samples, time.monotonic() - began_s)
 

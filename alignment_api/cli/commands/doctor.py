@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from alignment_api.cli.doctor import content, gpu, machine, packages, service, store
 from alignment_api.cli.doctor.finding import Finding, State, failure
+from alignment_api.cli.doctor.formats import as_plain, check_formats
 from essa.errors import EssaError
+from essa.number_format import MachineFormats
 
 if TYPE_CHECKING:
     from alignment_api.settings import Settings
@@ -39,12 +41,14 @@ _OF_INSTALLATION: tuple[Check, ...] = (
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is found; 1 if something must be put right."""
-    findings = list(examine(arguments))
+    formats: list[MachineFormats] = []
+    findings = list(examine(arguments, formats))
     counts = Counter(finding.state for finding in findings)
     is_good = not counts[State.FAILURE]
     if arguments.json:
         shown = [finding._asdict() for finding in findings]
-        print(json.dumps({"ok": is_good, "findings": shown}, indent=2))
+        report = {"ok": is_good, "findings": shown, **as_plain(formats)}
+        print(json.dumps(report, indent=2))
     else:
         for finding in findings:
             print(_line(finding))
@@ -52,9 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_good else 1
 
 
-def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """All findings, of the installation first and then of the service."""
-    for check in _OF_INSTALLATION:
+def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Iterator[Finding]:
+    """All findings, of the installation first and then of the service.
+
+    Args:
+        formats: gets what the machine computes in.
+    """
+    for check in (*_OF_INSTALLATION, partial(check_formats, formats)):
         yield from _findings(check)
     found: list[Settings] = []
     yield from _findings(partial(_settings, arguments, found))

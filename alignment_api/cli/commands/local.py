@@ -24,7 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
+    problems = find_problems(
+        spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+    )
     if problems:
         raise problem_error(problems)
     run_dir = (arguments.run_dir or new_folder(settings.home / "runs", spec.name)).absolute()

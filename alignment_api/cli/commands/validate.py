@@ -15,7 +15,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line for each problem: field, value, fix."""
     settings = Settings.from_environment(os.environ, home=arguments.home)
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
+    problems = find_problems(
+        spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+    )
     if problems:
         raise problem_error(problems)
     print(f"{arguments.job_file} is a valid job")

@@ -61,7 +61,7 @@ def check_cpu() -> Iterator[Finding]:
         if "avx2" not in flags:
             yield failure("avx2", "the CPU has no AVX2", "use another machine, or a GPU")
         elif "avx512f" not in flags:
-            yield ok("avx2", "AVX2 but no AVX-512: engines work, more slowly")
+            yield ok("avx2", "AVX2, no AVX-512: engines and training compute in float32")
 
 
 def _cpu_quota() -> float | None:

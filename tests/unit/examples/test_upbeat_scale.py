@@ -16,17 +16,17 @@ FOLDER = Path(__file__).resolve().parents[3] / "examples" / "upbeat"
 SPENT_S = 110.0
 
 FAST = JobSpeeds(
-    cluster_s=4, engines_s=22, answer_s=0.02, train_load_s=3, train_step_s=1.0,
+    precision="int8", cluster_s=4, engines_s=22, answer_s=0.02, train_load_s=3, train_step_s=1.0,
     reference_load_s=2, reference_answer_s=0.2,
 )  # fmt: skip
 SLOW = JobSpeeds(
-    cluster_s=5, engines_s=35, answer_s=0.1, train_load_s=4, train_step_s=2.5,
+    precision="int8", cluster_s=5, engines_s=35, answer_s=0.1, train_load_s=4, train_step_s=2.5,
     reference_load_s=4, reference_answer_s=0.25,
 )  # fmt: skip
 
 
 def slower(speeds: JobSpeeds, factor: float) -> JobSpeeds:
-    return JobSpeeds(*(factor * seconds for seconds in speeds))
+    return JobSpeeds(speeds.precision, *(factor * seconds for seconds in speeds[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def job(scale):
     return load_job_file(FOLDER / "job.yaml", list(scale.SETTING))
 
 
-def scaled(scale, job, chosen) -> AlignmentJobSpec:
-    changes = [*scale.SETTING, *scale.overrides(job, chosen, SPENT_S)]
+def scaled(scale, chosen) -> AlignmentJobSpec:
+    changes = [*scale.SETTING, *scale.overrides(chosen, "int8", SPENT_S)]
     return load_job_file(FOLDER / "job.yaml", changes)
 
 
@@ -97,7 +97,7 @@ def test_the_estimate_counts_every_part_once(scale, job) -> None:
 def test_the_search_ends_in_time_for_the_test(scale, job, factor) -> None:
     speeds = slower(FAST, factor)
     chosen = scale.choose_scale(job, speeds, SPENT_S)
-    changed = scaled(scale, job, chosen)
+    changed = scaled(scale, chosen)
     after_s = sum(chosen.parts_s.get(part, 0.0) for part in ("test", "served"))
     assert SPENT_S + changed.budget.wall_s + after_s < scale.LIMIT_S
     before_s = chosen.seconds - after_s
@@ -107,22 +107,22 @@ def test_the_search_ends_in_time_for_the_test(scale, job, factor) -> None:
 def test_a_machine_that_is_too_slow_is_not_cut_short(scale, job) -> None:
     chosen = scale.choose_scale(job, slower(SLOW, 8), SPENT_S)
     assert SPENT_S + chosen.seconds > scale.LIMIT_S
-    changed = scaled(scale, job, chosen)
+    changed = scaled(scale, chosen)
     assert changed.budget.wall_s is None
 
 
 def test_the_job_has_the_size_that_was_chosen(scale, job) -> None:
     chosen = scale.choose_scale(job, SLOW, SPENT_S)
-    changed = scaled(scale, job, chosen)
+    changed = scaled(scale, chosen)
     assert changed.warm_start.max_prompts == chosen.size.warm_start
     assert changed.data.validation.limit == chosen.size.validation
     assert changed.data.test.limit == chosen.size.test
     assert changed.budget.generations == chosen.generations
     assert changed.batch_size == chosen.size.batch
-    assert changed.serving_precision == changed.engine.precision
+    assert changed.serving_precision == changed.engine.precision == "int8"
     assert changed.budget.target_score is None
     # The rest is the job as it stands in its file.
-    kept = {"warm_start", "data", "budget", "evaluation", "batch_size"}
+    kept = {"warm_start", "data", "budget", "evaluation", "batch_size", "engine"}
     assert changed.model_dump(exclude=kept) == job.model_dump(exclude=kept)
 
 
