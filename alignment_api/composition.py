@@ -12,6 +12,7 @@ from typing import Any
 from alignment_api.preflight import require_model
 from essa.events import ResultEvent
 from essa.number_format import MachineFormats
+from essa.plan.job_speeds import JobSpeeds
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
 from essa.spec.export import ExportSpec
@@ -54,6 +55,31 @@ def run_job(
         resolve_file=resolve_file,
         reward_policy=reward_policy,
     )
+
+
+def try_speeds(
+    spec: AlignmentJobSpec,
+    *,
+    cache_dir: Path,
+    sink: EventSink,
+    control: RunControl,
+    resolve_file: Callable[[str], Path],
+) -> JobSpeeds:
+    """How fast this machine would do a job: its engines, trainer and gate, for seconds each.
+
+    Args:
+        spec: a job whose warm start samples from the base.
+        cache_dir: folder of prepared models; the base is prepared into it.
+        sink: told what is being done.
+        control: asked whether the user has cancelled.
+        resolve_file: path of an uploaded file.
+    Raises:
+        JobCancelledError: the user cancelled.
+        EssaError: the job cannot be done.
+    """
+    from workers.speed_trial import try_speeds as measure
+
+    return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
 
 
 def machine_formats(cache_dir: Path | None) -> MachineFormats:

@@ -25,6 +25,8 @@ class StageEvent(_EventModel):
     done: int | None = None
     """Units finished in this stage, where they can be counted."""
     total: int | None = None
+    eta_s: float | None = None
+    """Seconds left of what is counted, at the pace so far."""
 
 
 class LadderRung(_EventModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from essa.errors import SpecError
 from essa.number_format import Activations
 from essa.parametrize.adapter import read_adapter
+from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, Precision, QuantizationSpec, VllmEngineSpec
 from essa.spec.search import SearchSpec
@@ -83,7 +84,7 @@ def start_pool(
     plan: EnginePlan,
     nodes: Sequence[Node],
     *,
-    say: Callable[[str], None],
+    say: Say,
     warn: Callable[[str], None],
 ) -> EnginePool:
     """Start the engines; blocks until every model is loaded.
@@ -104,13 +105,14 @@ def start_pool(
         seed=job.seed,
         activations=plan.activations,
     )
-    say(
-        f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision} weights, "
+    text = (
+        f"starting {plan.spec.kind} engines, {plan.spec.precision} weights, "
         f"{plan.activations} activations"
     )
+    say(text, 0, len(placements))
     pool = EnginePool(build, placements, notify=warn)
     try:
-        pool.start()
+        pool.start(lambda started: say(text, started, len(placements)))
     except BaseException:
         pool.close()
         raise

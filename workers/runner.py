@@ -75,6 +75,7 @@ def run_alignment_job(
     _check_rows(reward, context.data)
     for note in context.data.notes:
         sink.emit(WarningEvent(code="data", message=note))
+    job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         formats, told = settle_formats(
             spec,
@@ -178,7 +179,7 @@ def _check_engines(
         cache_dir=job.cache_dir,
         seed=job.spec.seed,
         sink=job.sink,
-        say=lambda text: job.stage("gate", text),
+        say=job.say("gate"),
     )
 
 
@@ -209,7 +210,7 @@ def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmS
         out_dir=_warm_start_dir(job),
         seed=spec.seed,
         training=job.formats.training,
-        say=lambda text: job.stage("warm_start", text),
+        say=job.say("warm_start"),
         should_stop=job.control.is_cancelled,
     )
     job.sink.emit(

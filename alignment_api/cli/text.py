@@ -49,12 +49,23 @@ def event_line(event: BaseModel) -> str:
 
 @event_line.register
 def _(event: StageEvent) -> str:
-    parts = [f"[{event.stage}]"]
-    if event.total is not None:
-        parts.append(f"{event.done or 0}/{event.total}")
+    return f"[{event.stage}] {stage_text(event)}".rstrip()
+
+
+def stage_text(event: StageEvent, since_s: float | None = None) -> str:
+    """What a stage is at, such as `12/40 training steps, 35 s left`.
+
+    Args:
+        since_s: how long nothing else has been heard.
+    """
+    parts = [] if event.total is None else [f"{event.done or 0}/{event.total}"]
     if event.message:
         parts.append(event.message)
-    return " ".join(parts)
+    text = " ".join(parts)
+    notes = [] if event.eta_s is None else [f"{duration(event.eta_s)} left"]
+    if since_s is not None:
+        notes.append(f"for {duration(since_s)}")
+    return ", ".join([text, *notes] if text else notes)
 
 
 @event_line.register

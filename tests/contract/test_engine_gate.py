@@ -63,7 +63,7 @@ class Bench:
         pass_gate(
             self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key,
             activations=self.activations,
-            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text: None,
+            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text, *counted: None,
         )  # fmt: skip
         (event,) = sink.events
         assert isinstance(event, GateEvent)

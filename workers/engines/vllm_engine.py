@@ -142,7 +142,7 @@ class VllmEngine(Engine):
             device=self._device,
             basis_digest=self._digest,
             population=self._population,
-            generated_tokens=self._generated,
+            generated_tokens=self._generated + self._unfinished_tokens(),
         )
 
     def close(self) -> None:
@@ -154,6 +154,11 @@ class VllmEngine(Engine):
     def slots(self) -> dict[int, int]:
         """Adapter number (candidate + 1) -> vLLM slot, as read from the worker."""
         return self._exclusively(lambda: self._llm.collective_rpc("population_slots")[0])
+
+    def _unfinished_tokens(self) -> int:
+        """Tokens of answers under way. A copy of the list: the step loop changes it meanwhile."""
+        states = list(self._llm.output_processor.request_states.values())
+        return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer)
 
     # -- callers' side ----------------------------------------------------------------------
 

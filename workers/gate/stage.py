@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from essa.events import GateEvent, WarningEvent
 from essa.number_format import Activations
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.storage import write_file
-from essa.ports import EventSink
+from essa.ports import EventSink, Say
 from essa.spec.engine import EngineSpec, VllmEngineSpec
 from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
@@ -37,7 +37,7 @@ def pass_gate(
     cache_dir: Path,
     seed: int,
     sink: EventSink,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Check the engines unless the same bases passed on the same base and versions before.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from essa.errors import SpecError
+from workers.models.checkpoint_writer import TOLD_EVERY_S
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +74,8 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     }
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
-        loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        with _counted_tensors(progress):
+            loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     except (ValueError, KeyError, NotImplementedError, OSError, ImportError) as error:
         raise SpecError(
             f"transformers cannot read {gguf.name}: {error}; set model.path to a model in "
@@ -95,6 +99,30 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     progress("writing bf16 weights")
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _counted_tensors(progress: Progress) -> Iterator[None]:
+    """Tell which tensor transformers is expanding; its own bar for it is for terminals."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
+        told_s = 0.0
+        for number, tensor in enumerate(tensors, start=1):
+            if time.monotonic() - told_s >= TOLD_EVERY_S:
+                told_s = time.monotonic()
+                progress(f"expanding tensor {number} of {len(tensors)}")
+            yield tensor
+
+    bar = getattr(reading, "tqdm", None)
+    if bar is None:
+        yield  # a transformers that counts elsewhere
+        return
+    reading.tqdm = counted
+    try:
+        yield
+    finally:
+        reading.tqdm = bar
 
 
 def _fresh_model(

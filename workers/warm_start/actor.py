@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from essa.errors import TrainerError
 from essa.number_format import Activations
@@ -22,7 +23,7 @@ class LoraTrainerActor:
     """Trains one adapter; takes two calls at once, so that it can be asked how far it is."""
 
     def __init__(self) -> None:
-        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
     def train(
         self,
@@ -51,13 +52,14 @@ class LoraTrainerActor:
         await_free_memory()
         with TemporaryDirectory(prefix="essa-warm-start-") as folder:
             out = Path(folder) / "adapter"
-            train_named(
-                model_folder, pairs, lora, sft, seed, out, self._news.put, training=training
-            )
+            train_named(model_folder, pairs, lora, sft, seed, out, self._tell, training=training)
             return {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
 
-    def news(self) -> list[str]:
-        """What there is to tell since the last call."""
+    def _tell(self, *told: Any) -> None:
+        self._news.put(told)
+
+    def news(self) -> list[tuple[Any, ...]]:
+        """What there is to tell since the last call: arguments of `Say`, oldest first."""
         told = []
         try:
             told.append(self._news.get(timeout=NEWS_S))

@@ -10,6 +10,7 @@ from pathlib import Path
 from essa.coordinator.state import Preparation
 from essa.errors import DataError
 from essa.number_format import Activations
+from essa.ports import Say
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
 from workers.evaluator import PoolEvaluator
@@ -44,7 +45,7 @@ def make_warm_start(
     out_dir: Path,
     seed: int,
     training: Activations,
-    say: Callable[[str], None],
+    say: Say,
     should_stop: Callable[[], bool],
 ) -> WarmStartResult:
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
@@ -65,7 +66,7 @@ def make_warm_start(
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
-        pairs, tokens = _sample_pairs(spec, train, evaluator(), encoder, say)
+        pairs, tokens = sample_pairs(spec, train, evaluator(), encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
@@ -96,13 +97,18 @@ def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
     return None if isinstance(spec, AdapterWarmStart) else spec.lora
 
 
-def _sample_pairs(
+def sample_pairs(
     spec: RejectionSamplingWarmStart,
     train: Sequence[Row],
     evaluator: PoolEvaluator,
     encoder: PromptEncoder,
-    say: Callable[[str], None],
+    say: Say,
 ) -> tuple[list[SftPair], int]:
+    """The base's best answers to the first training prompts, and the tokens of all of them.
+
+    Raises:
+        DataError: none can be trained on.
+    """
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
     found = evaluator.sample(

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayError
 
 from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.number_format import Activations
+from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
 from workers.out_of_memory import named_memory
 from workers.pool import START_TIMEOUT_S
@@ -31,7 +32,7 @@ def train_named(
     sft: SftSettings,
     seed: int,
     out_dir: Path,
-    progress: Callable[[str], None],
+    progress: Say,
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -61,7 +62,7 @@ def train_on_gpu(
     sft: SftSettings,
     seed: int,
     out_dir: Path,
-    progress: Callable[[str], None],
+    progress: Say,
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -97,9 +98,7 @@ def train_on_gpu(
     _write(files, out_dir)
 
 
-def _watch(
-    actor: Any, training: Any, progress: Callable[[str], None], should_stop: Callable[[], bool]
-) -> None:
+def _watch(actor: Any, training: Any, progress: Say, should_stop: Callable[[], bool]) -> None:
     """Pass on what the actor tells until it has trained."""
     give_up_s = time.monotonic() + START_TIMEOUT_S
     has_started = False
@@ -112,8 +111,8 @@ def _watch(
             raise JobCancelledError("cancelled during the warm start")
         if news in done:
             has_started = True
-            for text in ray.get(news):
-                progress(text)
+            for told in ray.get(news):
+                progress(*told)
             news = actor.news.remote()
         elif not has_started and time.monotonic() > give_up_s:
             raise TrainerError(

@@ -248,7 +248,7 @@ def start(nodes: Sequence[Node], *, is_invariant: bool) -> None:
         }
     )
     plan = EnginePlan(spec.engine, Path("model"), "digest", "float32")
-    start_pool(spec, plan, nodes, say=lambda message: None, warn=lambda message: None)
+    start_pool(spec, plan, nodes, say=lambda message, *counted: None, warn=lambda message: None)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,9 @@ class Bench:
         self.steps.append("room")
         return 0
 
+    def say(self, text: str, *counted: float | None) -> None:
+        self.said.append(text)
+
     def make(self, spec, samples=(), should_stop: Callable[[], bool] = lambda: False):
         self.evaluator = WrittenSamples(samples)
         self.steps = []
@@ -87,7 +90,7 @@ class Bench:
             out_dir=self.out_dir,
             seed=0,
             training="float32",
-            say=self.said.append,
+            say=self.say,
             should_stop=should_stop,
         )
 
