@@ -106,7 +106,7 @@ def trained_on(monkeypatch) -> list[SftPair]:
     """The pairs that training would get; it only leaves its folder behind."""
     pairs: list[SftPair] = []
 
-    def record(model_folder, given, lora, sft, seed, out_dir, say, should_stop) -> Path:
+    def record(model_folder, given, lora, sft, seed, out_dir, say, training, should_stop) -> Path:
         pairs.extend(given)
         out_dir.mkdir(parents=True)
         return out_dir
