@@ -91,7 +91,7 @@ def test_engine_takes_the_device_and_its_rows_are_those_of_peft(
         with torch.no_grad():
             logits = model(torch.tensor([[*prompt, *answer.token_ids]])).logits[0, 4:-1]
         expected = logits.log_softmax(-1)[range(12), list(answer.token_ids)]
-        off.append(float(np.abs(expected.numpy() - np.array(answer.logprobs)).max()))
+        off.append(float(np.abs(expected.numpy() - np.array(answer.token_logprobs)).max()))
     figures["worst_nats"] = max(off)
     assert max(off) < 2e-3
 
@@ -112,7 +112,7 @@ def test_arithmetic_is_trained_and_searched_with_a_gate(tmp_path, monkeypatch, f
     result = sink.of(ResultEvent)[0]
     figures["gate"] = gate.model_dump(mode="json")
     figures["validation"] = scores
-    figures["test"] = {name: one.mean for name, one in result.test.items()}
+    figures["scores"] = {name: one.mean for name, one in result.test.items()}
     figures["tokens_per_s"] = [
         one.generated_tokens / one.rollout_s for one in sink.of(GenerationEvent)
     ]
