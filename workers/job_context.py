@@ -13,6 +13,7 @@ from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
@@ -136,7 +137,10 @@ def open_context(
     resources = RewardResources(
         reward_policy,
         open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text)
+            model,
+            cache_dir,
+            lambda text: job.stage("reward_model", text),
+            kept_gpus=1 if isinstance(spec.method, GrpoMethod) else 0,
         ),
     )
     reward = build_reward(spec.reward, resources=resources)
