@@ -174,7 +174,11 @@ def open_context(
     resources = RewardResources(
         reward_policy,
         open_scorer=lambda model: open_scorer(
-            model, cache_dir, lambda text: job.stage("reward_model", text), job.formats
+            model,
+            cache_dir,
+            lambda text: job.stage("reward_model", text),
+            kept_gpus=1 if isinstance(spec.method, GrpoMethod) else 0,
+            formats=job.formats,
         ),
     )
     reward = build_reward(spec.reward, resources=resources)

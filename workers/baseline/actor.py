@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workers.baseline.messages import Experience, Report, TrainerBuild
+from workers.gpu_memory import await_free_memory
 
 
 class TrainerActor:
@@ -13,6 +14,7 @@ class TrainerActor:
         # Here and not above: the job's process imports this module, and needs no TRL.
         from workers.baseline.trl_run import TrlRun
 
+        await_free_memory()
         self._run = TrlRun(build, start_step)
         return self._run.start()
 

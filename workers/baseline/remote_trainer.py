@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from essa.parametrize.weights import WeightCodec
 from essa.ports import GradientTrainer, GroupRollouts, TrainerNews
 from workers.baseline.actor import TrainerActor
 from workers.baseline.messages import Experience, Report, TrainerBuild
+from workers.pool import START_TIMEOUT_S
 
 POLL_S = 0.5
 
@@ -47,7 +49,7 @@ class RemoteTrainer(GradientTrainer):
         self.peak_bytes = 0
 
     def start(self, generation: int) -> TrainerNews:
-        return self._news(self._actor.start.remote(self._build, generation))
+        return self._news(self._actor.start.remote(self._build, generation), START_TIMEOUT_S)
 
     def step(self, rollouts: GroupRollouts) -> TrainerNews:
         experience = Experience([], [], [])
@@ -67,9 +69,16 @@ class RemoteTrainer(GradientTrainer):
         """End the process."""
         ray.kill(self._actor)
 
-    def _news(self, call: Any) -> TrainerNews:
+    def _news(self, call: Any, longest_s: float = float("inf")) -> TrainerNews:
+        give_up_s = time.monotonic() + longest_s
         while not ray.wait([call], timeout=POLL_S)[0]:
             self._check()
+            if time.monotonic() > give_up_s:
+                raise TrainerError(
+                    f"the trainer did not start within {longest_s:g} s. On a cluster that others "
+                    "use too, it may have found no free GPU: lower engine.workers, or "
+                    "ESSA_ENGINE_SLOTS to what the cluster has"
+                )
         try:
             report: Report = ray.get(call)
         except RayActorError as error:

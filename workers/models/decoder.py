@@ -78,6 +78,9 @@ class Decoder:
         for text, hidden in enumerate(self._outputs(index)):
             self._hidden[text] = hidden
         block.to("meta")
+        if self._device.type == "cuda":
+            # Engines start in other processes: what this one caches they do not find free.
+            torch.cuda.empty_cache()
 
     def run(self, index: int) -> None:
         """Send the texts through a block that is loaded, for the sake of hooks on its layers."""

@@ -24,6 +24,7 @@ def open_scorer(
     spec: RewardModelSpec,
     cache_dir: str | Path,
     notify: Callable[[str], None] = lambda message: None,
+    kept_gpus: int = 0,
     formats: ChosenFormats | None = None,
 ) -> TextScorer:
     """Find a reward model and start it on the running Ray cluster; blocks until it can score.
@@ -33,6 +34,7 @@ def open_scorer(
     Args:
         cache_dir: prepared models, shared by all jobs.
         notify: gets one sentence for every step of a start and every loss.
+        kept_gpus: free GPUs that are not for it: that of a trainer which starts later.
         formats: what the job computes in; without, what is fast where the model runs.
     Raises:
         RewardConfigError: there is no such model, it does not load, or no GPU is free for it.
@@ -44,7 +46,7 @@ def open_scorer(
         )
     folder = _folder(spec, cache_dir, notify)
     # Once: a GPU held by a process that has just died does not count as free yet.
-    device, options = _placed(spec)
+    device, options = _placed(spec, kept_gpus)
 
     activations = formats.training if formats is not None and formats.device == device else None
 
@@ -67,15 +69,15 @@ def _folder(spec: RewardModelSpec, cache_dir: str | Path, notify: Callable[[str]
         raise RewardConfigError(message, field="model") from error
 
 
-def _placed(spec: RewardModelSpec) -> tuple[str, dict[str, Any]]:
+def _placed(spec: RewardModelSpec, kept_gpus: int) -> tuple[str, dict[str, Any]]:
     """Device of a reward model, and what its actor asks Ray for."""
     total = ray.cluster_resources().get("GPU", 0)
-    free = ray.available_resources().get("GPU", 0)
+    free = max(0, ray.available_resources().get("GPU", 0) - kept_gpus)
     on_gpu = spec.device != "cpu" and free >= 1
     if spec.device == "cuda" and not on_gpu:
         raise RewardConfigError(
-            f"`device` is cuda, but of the cluster's {total:g} GPUs {free:g} are free; lower "
-            "engine.workers by one or set `device` to cpu",
+            f"`device` is cuda, but of the cluster's {total:g} GPUs {free:g} are free for it; "
+            "lower engine.workers by one or set `device` to cpu",
             field="device",
         )
     environment = {
