@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,24 @@ def ended(
     return answer.returncode, answer.stdout, answer.stderr
 
 
+def all_ended(
+    commands: list[list[str]], cwd: Path, **surroundings: Any
+) -> list[tuple[int, str, str]]:
+    """As `ended`, of several commands in one process: most of a command's time is its imports."""
+    code = (
+        "import contextlib, io, json, sys\nfrom alignment_api.cli.main import main\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        with contextlib.redirect_stdout(io.StringIO()) as shown:\n"
+        "            status = main(command)\n"
+        "    print(json.dumps([status, shown.getvalue(), said.getvalue()]))"
+    )
+    answer = ended(["-c", code, json.dumps(commands)], cwd, **surroundings)
+    found = [tuple(json.loads(line)) for line in answer[1].splitlines()]
+    assert len(found) == len(commands), answer
+    return found
+
+
 def assert_refused(answer: tuple[int, str, str], *words: str) -> None:
     status, _, said = answer
     assert status == 2, answer
@@ -127,12 +146,10 @@ def no_avx2(tmp_path: Path) -> str:
 
 @needs_mounts
 @needs_cpu_build
-@pytest.mark.parametrize("command", [RUN, VALIDATE, SERVE, DEMO], ids=lambda one: one[0][-8:])
-def test_a_cpu_without_avx2_is_refused_at_every_entry(
-    tmp_path: Path, no_avx2: str, command: list[str]
-) -> None:
-    answer = ended(command, tmp_path, mounts=no_avx2)
-    assert_refused(answer, "has no AVX2", cpu_name(), "another machine")
+def test_a_cpu_without_avx2_is_refused_at_every_entry(tmp_path: Path, no_avx2: str) -> None:
+    answers = all_ended([RUN, VALIDATE, SERVE], tmp_path, mounts=no_avx2)
+    for answer in (*answers, ended(DEMO, tmp_path, mounts=no_avx2)):
+        assert_refused(answer, "has no AVX2", cpu_name(), "another machine")
     assert not (tmp_path / "home" / "runs").exists()
 
 
@@ -148,9 +165,9 @@ def test_a_container_with_little_memory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cgroup").mkdir()
     (tmp_path / "cgroup" / "memory.max").write_text(f"{3 * 2**30}\n")
     mounts = f"mount --bind {tmp_path}/cgroup /sys/fs/cgroup"
-    answer = ended(RUN, tmp_path, mounts=mounts)
+    answer, report = all_ended([RUN, DOCTOR], tmp_path, mounts=mounts)
     assert_refused(answer, "3.0 GiB (limit of the container)", "4.0 GiB at least", "--memory")
-    found = failures(ended(DOCTOR, tmp_path, mounts=mounts))
+    found = failures(report)
     assert answer[2].strip() == f"memory: {found['memory']}"
 
 
@@ -221,26 +238,26 @@ def test_a_gpu_older_than_the_wheel_is_refused(
 
 
 @needs_mounts
-@pytest.mark.parametrize("command", [RUN, SERVE, KEYS, QUANTIZE, DEMO], ids=lambda one: one[0][-8:])
-def test_a_read_only_home_is_refused_at_every_entry(tmp_path: Path, command: list[str]) -> None:
+def test_a_read_only_home_is_refused_at_every_entry(tmp_path: Path) -> None:
     (tmp_path / "ro").mkdir()
-    is_demo = command == DEMO
-    answer = ended(
-        [*command, "--out", f"{tmp_path}/ro/demo"] if is_demo else command,
-        tmp_path,
-        mounts=f"mount -t tmpfs -o ro tmpfs {tmp_path}/ro",
-        HOME=f"{tmp_path}/ro",
-        ESSA_HOME=None,
-    )
-    assert_refused(answer, f"{tmp_path}/ro cannot be written: Read-only file system", "ESSA_HOME")
+    read_only = {
+        "mounts": f"mount -t tmpfs -o ro tmpfs {tmp_path}/ro",
+        "HOME": f"{tmp_path}/ro",
+        "ESSA_HOME": None,
+    }
+    answers = all_ended([RUN, VALIDATE, SERVE, KEYS, QUANTIZE], tmp_path, **read_only)
+    demo = ended([*DEMO, "--out", f"{tmp_path}/ro/demo"], tmp_path, **read_only)
+    for answer in (*answers, demo):
+        words = f"{tmp_path}/ro cannot be written: Read-only file system"
+        assert_refused(answer, words, "mount it so that", "set ESSA_HOME")
 
 
 @needs_mounts
-@pytest.mark.parametrize("command", [RUN, SERVE, KEYS, QUANTIZE], ids=lambda one: one[0])
-def test_a_full_disk_is_refused_before_anything_starts(tmp_path: Path, command: list[str]) -> None:
+def test_a_full_disk_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    answer = ended(command, tmp_path, mounts=f"mount -t tmpfs -o size=20m tmpfs {tmp_path}/home")
-    assert_refused(answer, f"the disk of {tmp_path}/home is full: 20 MiB free, 64 MiB needed")
+    mounts = f"mount -t tmpfs -o size=20m tmpfs {tmp_path}/home"
+    for answer in all_ended([RUN, VALIDATE, SERVE, KEYS, QUANTIZE], tmp_path, mounts=mounts):
+        assert_refused(answer, f"the disk of {tmp_path}/home is full: 20 MiB free, 64 MiB needed")
 
 
 @needs_mounts
@@ -248,31 +265,31 @@ def test_full_folders_beside_the_home_are_refused_too(tmp_path: Path) -> None:
     for name in ("out", "tmp"):
         (tmp_path / name).mkdir()
     small = "mount -t tmpfs -o size=2m tmpfs"
-    out = str(tmp_path / "out" / "model")
-    answer = ended([*QUANTIZE[:-1], out], tmp_path, mounts=f"{small} {tmp_path}/out")
-    assert_refused(answer, f"{tmp_path}/out is full: 2 MiB free", "--out")
-    temporary = str(tmp_path / "tmp")
-    answer = ended(RUN, tmp_path, mounts=f"{small} {temporary}", TMPDIR=temporary)
-    assert_refused(answer, f"{temporary} is full: 2 MiB free", "TMPDIR")
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    quantize = [*QUANTIZE[:-1], str(out / "model")]
+    answer, run = all_ended(
+        [quantize, RUN],
+        tmp_path,
+        mounts=f"{small} {out}\n{small} {temporary}",
+        TMPDIR=str(temporary),
+    )
+    assert_refused(answer, f"{out} is full: 2 MiB free", "--out")
+    assert_refused(run, f"{temporary} is full: 2 MiB free", "TMPDIR")
     answer = ended(RUN, tmp_path, mounts=f"{small} /dev/shm")
     assert_refused(answer, "/dev/shm: 2 MiB free of 2 MiB", "delete")
 
 
 @needs_mounts
 def test_a_user_without_a_home_is_told_at_every_entry(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    alone = {"HOME": None, "USER": None, "LOGNAME": None, "ESSA_HOME": None}
-    interpreter = _readable_interpreter(tmp_path)
-    for command in (VALIDATE, SERVE, KEYS):
-        answer = ended(command, tmp_path, mounts=interpreter, as_nobody=True, **alone)
+    alone = {"HOME": None, "USER": None, "LOGNAME": None, "ESSA_HOME": None, "as_nobody": True}
+    mounts = "mount -t tmpfs -o mode=777 tmpfs /mnt\n" + _readable_interpreter(tmp_path)
+    commands = [VALIDATE, RUN, SERVE, KEYS, QUANTIZE, DOCTOR, [*VALIDATE, "--home", "/mnt/home"]]
+    *refused, report, named = all_ended(commands, tmp_path, mounts=mounts, **alone)
+    for answer in refused:
         assert_refused(answer, "HOME is not set", f"does not know user {NOBODY}", "set ESSA_HOME")
-    answer = ended(DOCTOR, tmp_path, mounts=interpreter, as_nobody=True, **alone)
-    assert "HOME is not set" in failures(answer)["home"]
-    assert "cannot be looked at" not in answer[1]
-    # With a home named, the same user can do everything.
-    named = alone | {"ESSA_HOME": str(tmp_path / "named")}
-    answer = ended(VALIDATE, tmp_path, mounts=interpreter, as_nobody=True, **named)
-    assert answer[0] == 0, answer
+    assert "HOME is not set" in failures(report)["home"]
+    assert "cannot be looked at" not in report[1]
+    assert named[0] == 0, "with a home named, this user is as good as any other"
 
 
 def _readable_interpreter(folder: Path) -> str:
@@ -352,6 +369,106 @@ def test_a_hub_that_swallows_packets_is_not_waited_for(tmp_path: Path) -> None:
         network = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": address}
         command = [*QUANTIZE[:1], "some-owner/some-model", *QUANTIZE[2:]]
         assert_refused(ended(command, tmp_path, **network), address, "no answer within 5 s")
+
+
+FILLED = """
+import os, sys
+from pathlib import Path
+from essa.errors import StorageError
+from workers.models.cache import FolderCache
+
+root = Path(sys.argv[1])
+cache = FolderCache(root / "models")
+def build(folder):
+    (folder / "a.bin").write_bytes(bytes(1000))
+    (folder / "b.bin").write_bytes(bytes(30 * 2**20))
+def text_only(folder):
+    try:
+        build(folder)
+    except OSError as error:  # as libraries in Rust and C++ say it
+        raise RuntimeError(f"I/O error: {error.strerror} (os error 28)") from None
+for one, size in ((build, 0), (text_only, 0), (build, 30 * 2**20)):
+    try:
+        cache.get("model", one, print, size_bytes=lambda: size)
+    except StorageError as error:
+        print(error.message)
+    print(sorted(path.name for path in (root / "models").iterdir()))
+(root / "ballast").unlink()
+print(cache.get("model", build, print).name)
+"""
+
+
+@needs_mounts
+def test_a_disk_that_fills_while_a_model_is_prepared_leaves_nothing_half(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mounts = (
+        f"mount -t tmpfs -o size=50m tmpfs {place}\n"
+        f"dd if=/dev/zero of={place}/ballast bs=1M count=30 status=none"
+    )
+    status, shown, said = ended(["-c", FILLED, str(place)], tmp_path, mounts=mounts)
+    assert status == 0, said
+    *told, name = shown.splitlines()
+    assert told[1::2] == ["['locks']"] * 3
+    assert f"the disk of {place}/models has" in told[0]
+    assert "set ESSA_HOME to a folder on another disk" in told[0]
+    assert "a disk is full" in told[2]
+    assert f"{place}/models has" in told[2]
+    assert "preparing model needs 46 MiB, but the disk of" in told[4]
+    assert name == "model"
+
+
+RUN_THAT_FILLS = """
+import json, sys
+from pathlib import Path
+from alignment_api.cli import in_process
+from alignment_api.cli.main import main
+from essa.events import StageEvent
+from essa.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
+import numpy as np
+
+place, job = Path(sys.argv[1]), sys.argv[2]
+ballast = place / "ballast"
+
+def run_job(spec, *, run_dir, sink, **_):
+    saved = run_dir / "search.ckpt"
+    done = load_checkpoint(saved).meta["generation"] if checkpoint_exists(saved) else 0
+    for generation in range(done + 1, 5):
+        save_checkpoint(saved, {"mean": np.ones(10)}, {"generation": generation})
+        sink.emit(StageEvent(stage="search", message=f"generation {generation} of {done}"))
+        if generation == 2 and done == 0:
+            with ballast.open("wb") as file:
+                while True:
+                    file.write(bytes(2**20))
+                    file.flush()
+    raise SystemExit(json.dumps({"began_after": done}))
+
+in_process.composition.run_job = run_job
+print(main(["run", job, "--run-dir", str(place / "run")]))
+ballast.unlink()
+try:
+    main(["run", job, "--run-dir", str(place / "run")])
+except SystemExit as end:
+    print(end)
+"""
+
+
+@needs_mounts
+def test_a_run_whose_disk_fills_says_so_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    status, shown, said = ended(
+        ["-c", RUN_THAT_FILLS, str(place), str(JOB)],
+        tmp_path,
+        mounts=f"mount -t tmpfs -o size=80m tmpfs {place}",
+    )
+    assert status == 0, said
+    assert len(said.strip().splitlines()) == 1, said
+    assert "a disk is full" in said
+    assert f"{place}/run has 0 MiB free" in said
+    lines = shown.splitlines()
+    assert "2" in lines
+    assert json.loads(lines[-1]) == {"began_after": 2}
 
 
 def test_this_machine_is_good_enough_for_the_tests() -> None:
