@@ -115,7 +115,8 @@ def free_bytes(folder: Path) -> int:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     place = folder
-    while not place.exists() and place != place.parent:
+    # Of os.path: what may not be looked at is as good as not there.
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     return place
 

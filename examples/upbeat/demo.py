@@ -40,10 +40,10 @@ def main() -> int:
     arguments = _arguments()
     console = Console()
     out = arguments.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
     job = _job(arguments, [])
     _require_machine(job, out)
+    out.mkdir(parents=True, exist_ok=True)
     # SIGTERM ends the demo as Ctrl-C does; a shell may have started it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
