@@ -77,6 +77,7 @@ def run_alignment_job(
         sink.emit(WarningEvent(code="data", message=note))
     job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
+        job.stage("prepare_model", "looking which number formats are fast")
         formats, told = settle_formats(
             spec,
             run_dir=run_dir,

@@ -94,6 +94,7 @@ def try_speeds(
 def _plan(context: JobContext, nodes: list[Node]) -> EnginePlan:
     """The engines in the formats that a first start of the job would take."""
     job = context.job
+    job.stage("prepare_model", "looking which number formats are fast")
     formats, _ = settle_formats(
         job.spec,
         run_dir=None,
@@ -117,18 +118,21 @@ def _sampling(
 ) -> tuple[list[SftPair], float]:
     """Pairs of the base's best answers, and the seconds of one answer."""
     evaluator = context.evaluator(pool, None)
-    say = context.job.say("speed")
-
-    def sample(prompts: int) -> tuple[list[SftPair], float]:
-        began_s = time.monotonic()
-        few = warm_start.model_copy(update={"max_prompts": prompts})
-        rows = context.data.train
-        pairs, _ = sample_pairs(few, rows, evaluator, context.encoder, say)
-        answers = warm_start.samples_per_prompt * min(prompts, len(rows))
-        return pairs, (time.monotonic() - began_s) / answers
-
-    sample(WARM_UP_PROMPTS)
-    return sample(max(1, ANSWERS // warm_start.samples_per_prompt))
+    rows = context.data.train
+    # The first batch pays for what an engine does once.
+    evaluator.sample(
+        None,
+        rows[:WARM_UP_PROMPTS],
+        samples=warm_start.samples_per_prompt,
+        temperature=warm_start.temperature,
+        label="warming up",
+    )
+    prompts = max(1, ANSWERS // warm_start.samples_per_prompt)
+    few = warm_start.model_copy(update={"max_prompts": prompts})
+    began_s = time.monotonic()
+    pairs, _ = sample_pairs(few, rows, evaluator, context.encoder, context.job.say("speed"))
+    answers = warm_start.samples_per_prompt * min(prompts, len(rows))
+    return pairs, (time.monotonic() - began_s) / answers
 
 
 def _training(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
 import time
@@ -64,6 +65,11 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     Raises:
         SpecError: transformers cannot read this GGUF file.
     """
+    with _parsed_once():
+        _convert(gguf, folder, progress)
+
+
+def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -99,6 +105,19 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     progress("writing bf16 weights")
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Parse the file once: it takes seconds, and transformers would do it for every part."""
+    import gguf as gguf_format
+
+    reader = gguf_format.GGUFReader
+    gguf_format.GGUFReader = functools.cache(reader)
+    try:
+        yield
+    finally:
+        gguf_format.GGUFReader = reader
 
 
 @contextlib.contextmanager
