@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alignment_api.memory_limit import memory_limit
 
 from alignment_api.cli.doctor import machine
 from alignment_api.cli.doctor.packages import flavour
 from alignment_api.cpu_flags import cpu_flags, cpu_name
-from alignment_api.memory_limit import memory_limit
 from alignment_api.user_environment import complete_environment
 
 ROOT = Path(__file__).resolve().parents[2]
