@@ -46,6 +46,25 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def activations_here(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Format of vLLM's activations over a precision on this machine; skips where it has none."""
+    pytest.importorskip("vllm")
+    from essa.errors import SpecError
+    from essa.spec import Precision
+    from workers.format_probe import measured_formats
+
+    formats = measured_formats(tmp_path_factory.mktemp("formats"))
+
+    def activations(precision: str) -> str:
+        try:
+            return formats.activations(Precision(precision))
+        except SpecError as error:
+            pytest.skip(error.message)
+
+    return activations
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Build a random model folder by architecture, `qwen2` or `llama`, once per session.
 

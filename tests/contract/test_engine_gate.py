@@ -209,7 +209,10 @@ def test_an_adapter_that_leaks_into_the_base_is_refused(bench):
 
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8, Precision.INT4])
-def test_quantised_bases_pass_on_vllm(tiny_model, codec, nodes, tmp_path, precision):
+def test_quantised_bases_pass_on_vllm(
+    tiny_model, codec, nodes, tmp_path, precision, activations_here
+):
+    activations_here(precision)
     store = ModelStore(tmp_path)
     base = store.base(ModelSpec(path=str(tiny_model("llama"))))
     bench = _start(_vllm(precision), store.quantized(base, precision), codec, nodes, tmp_path)

@@ -42,7 +42,9 @@ def codec() -> SingularValueCodec:
     return linear_codec(rank=RANK, seed=8, strength=0.3, scaling=2.0)
 
 
-def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> RemoteEngine:
+def _engine(
+    folder: Path, precision: Precision, codec, ranks: int = 1, activations: str | None = None
+) -> RemoteEngine:
     build = EngineBuild(
         spec=VllmEngineSpec(
             precision=precision, kv_cache_gib=0.2, max_model_len=64, tensor_parallel=ranks
@@ -53,6 +55,7 @@ def _engine(folder: Path, precision: Precision, codec, ranks: int = 1) -> Remote
         target_modules=TARGETS,
         has_core=True,
         seed=0,
+        activations=activations,
     )
     engine = RemoteEngine(build, cores=tuple(range(ranks)))
     engine.load_basis(codec.engine_basis())
@@ -71,12 +74,18 @@ def _answers(engine, pairs, parameters) -> list:
 
 
 @pytest.fixture(
-    scope="module", params=[Precision.BF16, Precision.INT8, Precision.INT4], ids=lambda one: one
+    scope="module",
+    params=["bf16", "int8", "int4", "fp32", "int8 under float32"],
 )
-def engine(request, tiny_model, codec, tmp_path_factory) -> Iterator[RemoteEngine]:
+def engine(
+    request, tiny_model, codec, tmp_path_factory, activations_here
+) -> Iterator[RemoteEngine]:
+    name, _, given = request.param.partition(" under ")
+    precision, activations = Precision(name), given or activations_here(name)
     store = ModelStore(tmp_path_factory.mktemp("store"))
     base = store.base(ModelSpec(path=str(tiny_model("llama"))))
-    engine = _engine(store.quantized(base, request.param), request.param, codec)
+    folder = store.quantized(base, precision)
+    engine = _engine(folder, precision, codec, activations=activations)
     yield engine
     engine.close()
 

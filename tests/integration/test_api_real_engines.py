@@ -141,7 +141,10 @@ def test_a_job_runs_from_rest_to_an_adapter_that_peft_scores_the_same(job, tmp_p
     assert score == pytest.approx(test["aligned"]["mean"], abs=2 / TEST_PROMPTS)
 
 
-def test_a_search_on_gptq_int4_is_scored_on_the_bf16_base_too_and_exported_for_it(job, tmp_path):
+def test_a_search_on_gptq_int4_is_scored_on_the_bf16_base_too_and_exported_for_it(
+    job, tmp_path, activations_here
+):
+    activations_here("int4")
     engine = {
         **job["engine"],
         "precision": "int4",

@@ -56,7 +56,11 @@ def prompts(model) -> list[list[int]]:
 
 def _start(model: Path, codec: SingularValueCodec | None, population: int = 3, **arguments):
     settings = {"precision": "fp32", "max_batch": 64, "max_population": 8, "device": "cpu"}
-    engine = TransformersEngine(model, **{**settings, **arguments})
+    settings |= arguments
+    if settings["precision"] != "fp32":
+        # What they are compared with computes in it on every machine.
+        settings["activations"] = "bfloat16"
+    engine = TransformersEngine(model, **settings)
     if codec is not None:
         engine.load_basis(codec.engine_basis())
         engine.set_population(codec.scales(_vectors(codec, population)))
