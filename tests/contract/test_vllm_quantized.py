@@ -61,7 +61,7 @@ def answers(cases, checkpoints) -> Iterator[dict[str, tuple]]:
     """Of each checkpoint: tokens and log-probabilities per prompt, scheme of each vLLM layer."""
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1)
     task = _stock().options(runtime_env={"env_vars": process_environment(VllmEngineSpec(), (1,))})
-    # Of the two formats of vLLM's int4 kernel on CPU the finer one; oneDNN lacks it where int4 does.
+    # Of the two formats of the int4 kernel the finer one; oneDNN lacks it where int4 is missing.
     dtype = "float16" if "int4" in cases else "float32"
     folders = [str(folder) for folder, _ in checkpoints.values()]
     yield dict(zip(checkpoints, ray.get(task.remote(folders, PROMPTS, dtype)), strict=True))

@@ -33,6 +33,7 @@ from tests.tiny_reward_model import (  # noqa: E402
     save,
     word_tokenizer,
 )
+from workers.native_format import native_training
 from workers.reward_models.classifier import Classifier  # noqa: E402
 from workers.reward_models.conversation_tokens import ConversationTokens  # noqa: E402
 from workers.reward_models.head import find_head  # noqa: E402
@@ -85,7 +86,7 @@ def test_a_quantised_model_keeps_its_head_and_has_small_weights(
     tiny_reward_models: dict[str, Path], precision: str
 ) -> None:
     model = classifier(tiny_reward_models["one_head"], precision=precision)._model
-    assert model.score.weight.dtype == torch.bfloat16
+    assert model.score.weight.dtype == getattr(torch, native_training("cpu"))
     stored = model.model.layers[0].mlp.up_proj.weight.dtype
     assert stored == (torch.int8 if precision == "int8" else torch.uint8)
 
@@ -293,7 +294,7 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(
     whole = classifier(model_with_code, trust_remote_code=True).score(CONVERSATIONS)
     assert np.allclose(np.mean(parts, axis=0), whole, atol=1e-5)
     small = classifier(model_with_code, trust_remote_code=True, precision="int8")
-    assert small._model.regression.weight.dtype == torch.bfloat16
+    assert small._model.regression.weight.dtype == getattr(torch, native_training("cpu"))
     assert np.allclose(small.score(CONVERSATIONS), whole, atol=0.1 * np.ptp(whole))
 
 
