@@ -33,7 +33,7 @@ from tests.tiny_reward_model import (  # noqa: E402
     save,
     word_tokenizer,
 )
-from workers.native_format import native_training
+from workers.native_format import native_training  # noqa: E402
 from workers.reward_models.classifier import Classifier  # noqa: E402
 from workers.reward_models.conversation_tokens import ConversationTokens  # noqa: E402
 from workers.reward_models.head import find_head  # noqa: E402
