@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from essa.errors import AdapterError, JobCancelledError
 from essa.spec.model import LoraSpec, SftSettings
-from workers.warm_start.batches import check_pairs, collate, plan_batches
+from reward.machine import usable_cores
+from workers.warm_start.batches import IGNORED, check_pairs, collate, plan_batches
 from workers.warm_start.lora_model import load_lora_model
 from workers.warm_start.pairs import SftPair
 
 if TYPE_CHECKING:
     import torch
+
+    from workers.row_threads import RowThreads
 
 Progress = Callable[[str], None]
 
@@ -49,7 +52,8 @@ def train_lora(
         seed: of the initial weights and the order of pairs.
         out_dir: where the adapter goes; replaced if it exists, untouched on failure.
         progress: told the loss now and then.
-        threads: CPU threads; None keeps torch's setting.
+        threads: CPU threads; None takes all cores that this process may use. Each trains on its
+            part of a batch, see `RowThreads`.
         should_stop: asked before every step.
     Returns:
         `out_dir`.
@@ -60,13 +64,16 @@ def train_lora(
     """
     import torch
 
+    from workers.row_threads import RowThreads
+
     check_pairs(pairs, sft.max_length)
-    with _torch_state(seed, threads):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = 1 if device.type == "cuda" else threads or len(usable_cores())
+    with _seeded(seed), RowThreads(threads, rows=sft.batch_size) as apart:
         progress(f"loading the base for the warm start on {device}")
         longest = max(len(pair) for pair in pairs)
         model = load_lora_model(Path(model_folder), lora, device, longest)
-        _train(model, pairs, sft, seed, progress, should_stop)
+        _train(model, pairs, sft, seed, progress, should_stop, apart)
         return _save(model, Path(out_dir))
 
 
@@ -77,6 +84,7 @@ def _train(
     seed: int,
     progress: Progress,
     should_stop: Callable[[], bool],
+    apart: RowThreads,
 ) -> None:
     import torch
 
@@ -91,7 +99,9 @@ def _train(
             raise JobCancelledError(
                 f"cancelled during the warm start, at step {step} of {len(batches)}"
             )
-        loss = answer_loss(model, [pairs[i] for i in batch])
+        chosen = [pairs[i] for i in batch]
+        (losses,) = apart.run(lambda rows: (_losses(model, chosen[rows]),), len(chosen), weights)
+        loss = losses.sum() / _answer_tokens(chosen)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, MAX_GRAD_NORM)
         optimizer.step()
@@ -110,6 +120,15 @@ def _train(
 
 def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
     """Mean cross entropy in nats over the answers' tokens of one batch."""
+    return _losses(model, pairs).sum() / _answer_tokens(pairs)
+
+
+def _answer_tokens(pairs: Sequence[SftPair]) -> int:
+    return sum(len(pair.completion_ids) for pair in pairs)
+
+
+def _losses(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
+    """Cross entropy of each pair's answer, summed over its tokens; shape (batch,)."""
     import torch
 
     batch = collate(pairs, model.device)
@@ -125,9 +144,13 @@ def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
         logits_to_keep=torch.arange(width - batch.tail - 1, width - 1, device=model.device),
     ).logits
     labels = batch.labels[:, -batch.tail :]
-    return torch.nn.functional.cross_entropy(
-        logits.float().reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]),
+        labels.reshape(-1),
+        ignore_index=IGNORED,
+        reduction="none",
     )
+    return losses.reshape(labels.shape).sum(1)
 
 
 def schedule(steps: int) -> Callable[[int], float]:
@@ -157,16 +180,10 @@ def _save(model: Any, out_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _torch_state(seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch and set its threads for the training only."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch for the training only."""
     import torch
 
-    before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield
