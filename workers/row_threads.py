@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class RowThreads:
             weights: what gradients are wanted of; the result depends on nothing else that has any.
         """
         cuts = [rows * place // self._parts for place in range(self._parts + 1)]
-        slices = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+        slices = [slice(a, b) for a, b in pairwise(cuts) if a < b]
         if len(slices) < 2:
             return part(slice(0, rows))
         if torch.is_grad_enabled():

@@ -100,8 +100,7 @@ def _train(
                 f"cancelled during the warm start, at step {step} of {len(batches)}"
             )
         chosen = [pairs[i] for i in batch]
-        (losses,) = apart.run(lambda rows: (_losses(model, chosen[rows]),), len(chosen), weights)
-        loss = losses.sum() / _answer_tokens(chosen)
+        loss = _loss_apart(model, chosen, apart, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, MAX_GRAD_NORM)
         optimizer.step()
@@ -121,6 +120,14 @@ def _train(
 def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
     """Mean cross entropy in nats over the answers' tokens of one batch."""
     return _losses(model, pairs).sum() / _answer_tokens(pairs)
+
+
+def _loss_apart(
+    model: Any, pairs: Sequence[SftPair], apart: RowThreads, weights: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The same, each core's pairs in a thread of its own."""
+    (losses,) = apart.run(lambda rows: (_losses(model, pairs[rows]),), len(pairs), weights)
+    return losses.sum() / _answer_tokens(pairs)
 
 
 def _answer_tokens(pairs: Sequence[SftPair]) -> int:

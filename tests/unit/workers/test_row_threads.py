@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from workers.row_threads import RowThreads
 
