@@ -87,11 +87,7 @@ def start_pool(
     )
     say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")
     pool = EnginePool(build, placements, notify=warn)
-    try:
-        pool.start()
-    except BaseException:
-        pool.close()
-        raise
+    pool.start()
     return pool
 
 

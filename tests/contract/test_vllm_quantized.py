@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from essa.spec import Precision, QuantizationSpec, VllmEngineSpec
+from tests.contract.remote_engine import local_ray
 from workers.engines.build import process_environment
 from workers.models.quantize import QuantizationReport, quantize_folder
 
@@ -47,11 +48,11 @@ def checkpoints(tiny_model, tmp_path_factory) -> dict[str, tuple[Path, Quantizat
 @pytest.fixture(scope="module")
 def answers(checkpoints) -> Iterator[dict[str, tuple]]:
     """Of each checkpoint: tokens and log-probabilities per prompt, scheme of each vLLM layer."""
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1)
-    task = _stock().options(runtime_env={"env_vars": process_environment(VllmEngineSpec(), (1,))})
+    environment = process_environment(VllmEngineSpec(), (1,))
     folders = [str(folder) for folder, _ in checkpoints.values()]
-    yield dict(zip(checkpoints, ray.get(task.remote(folders, PROMPTS)), strict=True))
-    ray.shutdown()
+    with local_ray(1):
+        task = _stock().options(runtime_env={"env_vars": environment})
+        yield dict(zip(checkpoints, ray.get(task.remote(folders, PROMPTS)), strict=True))
 
 
 def _stock():
