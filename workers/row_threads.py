@@ -9,8 +9,9 @@ meet once a step. Each of them runs the same model on its rows, forward and back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -31,9 +32,9 @@ class RowThreads:
     """
 
     def __init__(self, threads: int, rows: int) -> None:
-        self._parts = max(1, min(threads, rows))
-        self._each = max(1, threads // self._parts)
-        self._pool = ThreadPoolExecutor(self._parts, thread_name_prefix="rows")
+        self.parts = max(1, min(threads, rows))
+        self._each = max(1, threads // self.parts)
+        self._pool = ThreadPoolExecutor(self.parts, thread_name_prefix="rows")
 
     def __enter__(self) -> RowThreads:
         self._before = torch.get_num_threads()
@@ -54,14 +55,28 @@ class RowThreads:
             rows: how many there are.
             weights: what gradients are wanted of; the result depends on nothing else that has any.
         """
-        cuts = [rows * place // self._parts for place in range(self._parts + 1)]
-        slices = [slice(a, b) for a, b in pairwise(cuts) if a < b]
+        slices = self.pieces(rows)
         if len(slices) < 2:
             return part(slice(0, rows))
         if torch.is_grad_enabled():
             return _Apart.apply(self, part, slices, *weights)
         found = self.map(lambda piece: _without_grad(part, piece), slices)
         return tuple(torch.cat(pieces) for pieces in zip(*found, strict=True))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All threads at one product: for what is no sum over rows, such as a factorisation."""
+        torch.set_num_threads(self._each * self.parts)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._each)
+
+    def pieces(self, rows: int, least: int = 1) -> list[slice]:
+        """One range of rows for each part, of so many rows at least where there are as many."""
+        parts = max(1, min(self.parts, rows // least))
+        cuts = [rows * place // parts for place in range(parts + 1)]
+        return [slice(a, b) for a, b in pairwise(cuts) if a < b]
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Results of all items, in order, one item a thread at a time."""
