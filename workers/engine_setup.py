@@ -111,11 +111,7 @@ def start_pool(
     )
     say(text, 0, len(placements))
     pool = EnginePool(build, placements, notify=warn)
-    try:
-        pool.start(lambda started: say(text, started, len(placements)))
-    except BaseException:
-        pool.close()
-        raise
+    pool.start(lambda started: say(text, started, len(placements)))
     return pool
 
 

@@ -31,6 +31,7 @@ from essa.errors import (
 from essa.parametrize.engine_basis import EngineBasis
 from essa.plan.blocks import queue_limit
 from essa.types import Completion
+from reward.machine import usable_cores
 from workers.actor import CONCURRENT_CALLS, EngineActor
 from workers.engines.base import EngineHealth, SamplingParameters
 from workers.engines.build import EngineBuild, process_environment
@@ -77,7 +78,8 @@ class ItemResult:
 class _Worker:
     index: int
     placement: Placement
-    actor: Any
+    actor: Any = None
+    """None before `start` and after `close`."""
     starting: Any = None
     """The call that brings a lost engine back; None once it is there."""
     start_deadline_s: float = 0.0
@@ -140,10 +142,7 @@ class EnginePool:
         self._notify = notify
         self._basis: Any = None
         self._scales: Any = None
-        self._workers = [
-            _Worker(index, placement, self._spawn(placement))
-            for index, placement in enumerate(placements)
-        ]
+        self._workers = [_Worker(index, placement) for index, placement in enumerate(placements)]
 
     @property
     def size(self) -> int:
@@ -168,13 +167,31 @@ class EnginePool:
         return self._build.max_population
 
     def start(self, on_start: Callable[[int], None] = lambda started: None) -> list[EngineHealth]:
-        """Load the model in every engine, side by side.
+        """Start the engines' processes, few at a time, and load the model in all side by side.
+
+        A new process imports its libraries within a time that Ray has set, which a small or busy
+        machine can only do for one at a time; the models themselves have all the time they need.
+        An engine that does not start takes the others down with it.
 
         Args:
             on_start: told how many have started, as they do.
         Raises:
             EngineStartError: an engine did not start.
         """
+        at_once = max(1, len(usable_cores()) // 2)
+        try:
+            for first in range(0, len(self._workers), at_once):
+                some = self._workers[first : first + at_once]
+                for worker in some:
+                    worker.actor = self._spawn(worker.placement)
+                self._all([worker.actor.__ray_ready__.remote() for worker in some])
+            return self._load(on_start)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, on_start: Callable[[int], None]) -> list[EngineHealth]:
+        """Load the model in every engine, whose process has started."""
         starting = [worker.actor.start.remote() for worker in self._workers]
         deadline_s = time.monotonic() + START_TIMEOUT_S
         waiting = starting
@@ -269,9 +286,11 @@ class EnginePool:
             yield from work.finish(self._reap_overdue(work))
 
     def close(self) -> None:
-        """End every engine's process."""
+        """End every engine's process. Safe to call twice."""
         for worker in self._workers:
-            ray.kill(worker.actor)
+            actor, worker.actor = worker.actor, None
+            if actor is not None and ray.is_initialized():
+                ray.kill(actor)
 
     # -- actors -----------------------------------------------------------------------------
 

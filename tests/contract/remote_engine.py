@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from essa.errors import EngineStoppedError
 from workers.actor import EngineActor
+from workers.cluster import connect
 from workers.engines.base import Engine
 from workers.engines.build import EngineBuild, process_environment
+
+
+@contextmanager
+def local_ray(cores: int) -> Iterator[None]:
+    """A Ray cluster on this machine that ends with the block, however it ends."""
+    connect(None, address="local", include_dashboard=False, num_cpus=cores)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 class RemoteEngine(Engine):
@@ -22,7 +35,11 @@ class RemoteEngine(Engine):
             .options(num_cpus=0, max_concurrency=8, runtime_env={"env_vars": environment})
             .remote(build, cores)
         )
-        ray.get(self.actor.start.remote())
+        try:
+            ray.get(self.actor.start.remote())
+        except BaseException:
+            self.close()
+            raise
 
     def load_basis(self, basis):
         self._call("load_basis", basis)

@@ -30,6 +30,7 @@ from essa.parametrize.codec import SingularValueCodec  # noqa: E402
 from essa.parametrize.engine_basis import EngineBasis, ModuleBasis  # noqa: E402
 from essa.spec import Precision, VllmEngineSpec  # noqa: E402
 from tests.contract.remote_engine import RemoteEngine  # noqa: E402
+from workers.cluster import connect  # noqa: E402
 from workers.engines.base import BASE, Engine, SamplingParameters  # noqa: E402
 from workers.engines.build import EngineBuild  # noqa: E402
 from workers.engines.transformers_engine import TransformersEngine  # noqa: E402
@@ -58,7 +59,7 @@ def _start_transformers(model: Path, basis: EngineBasis) -> Engine:
 
 def _start_vllm(model: Path, basis: EngineBasis) -> Engine:
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+        connect(None, address="local", include_dashboard=False, num_cpus=2)
     # Fewer sequences than rows of most tests, so that they are not all in one step.
     spec = VllmEngineSpec(precision=Precision.FP32, max_num_seqs=6, kv_cache_gib=0.2)
     modules = sorted({module.name.rsplit(".", 1)[-1] for module in basis.modules})

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from essa.spec import ModelSpec, Precision, VllmEngineSpec
 from essa.spec.export import ExportSpec
-from tests.contract.remote_engine import RemoteEngine
+from tests.contract.remote_engine import RemoteEngine, local_ray
 from tests.smollm2_adapter import MODULES, smollm2_adapter
 from tests.unit.workers.export_run import SELECTED, vector, write_run
 from workers.engines.base import BASE, SamplingParameters
@@ -89,8 +89,13 @@ def exports(base, tmp_path_factory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def service(base, exports, prompts) -> Answers:
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1)
+def cluster() -> Iterator[None]:
+    with local_ray(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def service(base, exports, prompts, cluster) -> Answers:
     codec = exports["codec"]
     spec = VllmEngineSpec(precision=Precision.BF16, kv_cache_gib=0.2, max_model_len=LENGTH)
     engine = RemoteEngine(
@@ -122,7 +127,7 @@ def service(base, exports, prompts) -> Answers:
 
 
 @pytest.fixture(scope="module")
-def stock(base, exports, prompts, service) -> Iterator[dict[str, list[tuple[int, ...]]]]:
+def stock(base, exports, prompts, service, cluster) -> dict[str, list[tuple[int, ...]]]:
     """Greedy answers of vLLM where our patches never were."""
     environment = process_environment(VllmEngineSpec(), (1,))
     task = _stock().options(runtime_env={"env_vars": environment})
@@ -130,8 +135,7 @@ def stock(base, exports, prompts, service) -> Iterator[dict[str, list[tuple[int,
     apart, whole = ray.get(
         [task.remote(str(base), adapter, prompts), task.remote(merged, None, prompts)]
     )
-    yield {"adapter": apart, "merged": whole}
-    ray.shutdown()
+    return {"adapter": apart, "merged": whole}
 
 
 def _stock():

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from essa.spec import Precision, QuantizationSpec, VllmEngineSpec
+from tests.contract.remote_engine import local_ray
 from workers.engines.build import process_environment
 from workers.models.quantize import QuantizationReport, quantize_folder
 
@@ -59,13 +60,13 @@ def checkpoints(cases, tiny_model, tmp_path_factory) -> dict[str, tuple[Path, Qu
 @pytest.fixture(scope="module")
 def answers(cases, checkpoints) -> Iterator[dict[str, tuple]]:
     """Of each checkpoint: tokens and log-probabilities per prompt, scheme of each vLLM layer."""
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=1)
-    task = _stock().options(runtime_env={"env_vars": process_environment(VllmEngineSpec(), (1,))})
+    environment = process_environment(VllmEngineSpec(), (1,))
     # Of the two formats of the int4 kernel the finer one; oneDNN lacks it where int4 is missing.
     dtype = "float16" if "int4" in cases else "float32"
     folders = [str(folder) for folder, _ in checkpoints.values()]
-    yield dict(zip(checkpoints, ray.get(task.remote(folders, PROMPTS, dtype)), strict=True))
-    ray.shutdown()
+    with local_ray(1):
+        task = _stock().options(runtime_env={"env_vars": environment})
+        yield dict(zip(checkpoints, ray.get(task.remote(folders, PROMPTS, dtype)), strict=True))
 
 
 def _skip_without(answers, name: str) -> None:

@@ -10,12 +10,11 @@ import pytest
 
 pytest.importorskip("vllm")
 
-import ray
 
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import ModelSpec, Precision, VllmEngineSpec
 from tests.contract.linear_layers import TARGETS, linear_codec
-from tests.contract.remote_engine import RemoteEngine
+from tests.contract.remote_engine import RemoteEngine, local_ray
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild
 from workers.models.store import ModelStore
@@ -32,9 +31,8 @@ PAIRS = [(n, prompt) for n in (*range(POPULATION), BASE) for prompt in PROMPTS]
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-    yield
-    ray.shutdown()
+    with local_ray(2):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from workers.baseline.model import load_trainable
 from workers.baseline.optimizers import make_optimizer
 from workers.baseline.singular_values import adapter_modules, train_singular_values
 from workers.out_of_memory import named_memory
+from workers.row_threads import RowThreads
 
 _TRAINABLE = "trainable.safetensors"
 _LOGGED = {
@@ -86,15 +87,15 @@ class TrlRun:
             self._to_driver.put(error)
 
     def _train(self) -> None:
-        if self._build.threads:
-            torch.set_num_threads(self._build.threads)
-        trainer = self._trainer()
-        resumed = None
-        if self._first_step:
-            updates = self._first_step * self._build.updates
-            resumed = str(self._build.checkpoints / f"checkpoint-{updates}")
-        trainer.train(resume_from_checkpoint=resumed)
-        self._report(trainer.model, self._build.steps)
+        with RowThreads(self._build.threads or 1, rows=self._build.micro_batch) as apart:
+            trainer = self._trainer()
+            trainer.apart = apart
+            resumed = None
+            if self._first_step:
+                updates = self._first_step * self._build.updates
+                resumed = str(self._build.checkpoints / f"checkpoint-{updates}")
+            trainer.train(resume_from_checkpoint=resumed)
+            self._report(trainer.model, self._build.steps)
 
     def _trainer(self) -> _Trainer:
         build, method = self._build, self._build.method
@@ -217,6 +218,7 @@ class _Trainer(GRPOTrainer):
     """With optimisers by our names, and checkpoints of what is trained and nothing else."""
 
     build: TrainerBuild
+    apart: RowThreads
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -245,18 +247,31 @@ class _Trainer(GRPOTrainer):
                 compute_aux_loss,
                 **images,
             )
-        log_probs, entropies = [], []
+        weights = [one for one in model.parameters() if one.requires_grad]
         size = batch_size or len(input_ids)
+        found = []
         for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True):
-            output = model(input_ids=ids, attention_mask=mask, logits_to_keep=logits_to_keep + 1)
-            logits = output.logits[:, :-1].float() / self.temperature
-            normalizer = logits.logsumexp(-1)
-            chosen = logits.gather(-1, ids[:, -logits_to_keep:, None]).squeeze(-1)
-            log_probs.append(chosen - normalizer)
-            if compute_entropy:
-                with torch.no_grad():
-                    entropies.append(normalizer - (logits.softmax(-1) * logits).sum(-1))
-        return torch.cat(log_probs), torch.cat(entropies) if compute_entropy else None, None
+
+            def part(
+                rows: slice, ids: torch.Tensor = ids, mask: torch.Tensor = mask
+            ) -> tuple[torch.Tensor, ...]:
+                return self._log_probs(model, ids[rows], mask[rows], logits_to_keep)
+
+            found.append(self.apart.run(part, len(ids), weights))
+        log_probs, entropies = (torch.cat(pieces) for pieces in zip(*found, strict=True))
+        return log_probs, entropies if compute_entropy else None, None
+
+    def _log_probs(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, kept: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the completions' tokens, with the entropies at their places; both (rows, kept)."""
+        output = model(input_ids=ids, attention_mask=mask, logits_to_keep=kept + 1)
+        logits = output.logits[:, :-1].float() / self.temperature
+        normalizer = logits.logsumexp(-1)
+        chosen = logits.gather(-1, ids[:, -kept:, None]).squeeze(-1)
+        with torch.no_grad():
+            entropies = normalizer - (logits.softmax(-1) * logits).sum(-1)
+        return chosen - normalizer, entropies
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         method = self.build.method

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from essa.errors import SpecError
 from workers.models.checkpoint import WeightReader
@@ -15,6 +15,9 @@ from workers.models.rounding import checked_weight
 if TYPE_CHECKING:
     import torch
 
+    from workers.row_threads import RowThreads
+
+Noted = TypeVar("Noted")
 Layers = dict[str, "torch.nn.Linear"]
 """Linear layers of one block, by their full module names."""
 
@@ -29,12 +32,18 @@ class Decoder:
     states wait in main memory: float32, texts x tokens x width.
     """
 
-    def __init__(self, folder: Path, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sequences: Sequence[Sequence[int]],
+        threads: RowThreads | None = None,
+    ) -> None:
         """Embed the texts.
 
         Args:
             folder: the unquantised model.
             sequences: token ids of each text.
+            threads: each takes a text at a time; None is the thread of the caller.
         Raises:
             SpecError: the model has no list of decoder blocks.
         """
@@ -43,6 +52,7 @@ class Decoder:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.threads = threads
         self._reader = WeightReader(folder)
         # Buffers are real: rotary frequencies are computed, no file holds them.
         with init_empty_weights(include_buffers=False):
@@ -82,20 +92,35 @@ class Decoder:
             # Engines start in other processes: what this one caches they do not find free.
             torch.cuda.empty_cache()
 
-    def run(self, index: int) -> None:
-        """Send the texts through a block that is loaded, for the sake of hooks on its layers."""
-        for _ in self._outputs(index):
-            pass
+    def run(self, index: int, read: Callable[[], Noted]) -> Iterator[Noted]:
+        """Send the texts through a block that is loaded, for the sake of hooks on its layers.
+
+        Args:
+            read: what hooks have noted of a text, asked in the thread that it went through in.
+        Returns:
+            What was read of each text, in order.
+        """
+        return (noted for _, noted in self._passes(index, read))
 
     def _outputs(self, index: int) -> Iterator[torch.Tensor]:
+        return (output for output, _ in self._passes(index, lambda: None))
+
+    def _passes(self, index: int, read: Callable[[], Noted]) -> Iterator[tuple[Any, Noted]]:
         import torch
 
-        block = self._blocks[index]
-        with torch.inference_mode():
-            for hidden, calls in zip(self._hidden, self._calls, strict=True):
-                rest, named = _moved(calls[index], self._device)
-                output = block(hidden.to(self._device), *rest, **named)
-                yield (output[0] if isinstance(output, tuple) else output).cpu()
+        def one(text: int) -> tuple[torch.Tensor, Noted]:
+            with torch.inference_mode():
+                rest, named = _moved(self._calls[text][index], self._device)
+                output = self._blocks[index](self._hidden[text].to(self._device), *rest, **named)
+                return (output[0] if isinstance(output, tuple) else output).cpu(), read()
+
+        texts = range(len(self._hidden))
+        if self.threads is None:
+            yield from map(one, texts)
+            return
+        # No more at once than there are threads: what hooks note of a text is large.
+        for first in range(0, len(texts), self.threads.parts):
+            yield from self.threads.map(one, texts[first : first + self.threads.parts])
 
     def _load(self, name: str) -> torch.Tensor:
         if name not in self._reader:

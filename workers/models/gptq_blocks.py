@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from workers.models.decoder import Decoder, Layers
-from workers.models.gptq import DAMPING, feedback_of, round_gptq
+from workers.models.gptq import DAMPING, Feedback, feedback_of, round_gptq
 from workers.models.hessian import SharedInput, input_hessians, relative_error
 from workers.models.rounding import Rounded, bounds, round_nearest, scale_for
 
 if TYPE_CHECKING:
+    import torch
     from compressed_tensors.quantization import QuantizationScheme
 
+    from workers.row_threads import RowThreads
+
 Progress = Callable[[str], None]
+
+LEAST_ROWS = 512
+"""Of a weight that a thread takes to round: with fewer, starting its operations takes longest."""
 
 
 class LayerError(NamedTuple):
@@ -77,17 +84,32 @@ def round_blocks(
     errors: list[LayerError] = []
     for index in range(len(decoder)):
         started_s = time.monotonic()
-        with decoder.block(index) as layers:
-            done: dict[str, Rounded] = {}
-            # All Hessians first: within a block they are those of its unrounded layers.
-            for shared in input_hessians(decoder, index, layers):
-                done.update(_round_shared(shared, layers, schemes, errors, progress))
-            store.put(done)
-            for module, rounded in done.items():
-                layers[module].weight.data = rounded.weight()
+        found = round_block(decoder, index, schemes, store, progress)
+        errors += found
         seconds = time.monotonic() - started_s
-        found = _mean_errors(errors[len(errors) - len(done) :])
-        progress(f"gptq: layer {index + 1} of {len(decoder)}, {seconds:.1f} s, {found}")
+        progress(
+            f"gptq: layer {index + 1} of {len(decoder)}, {seconds:.1f} s, {_mean_errors(found)}"
+        )
+    return errors
+
+
+def round_block(
+    decoder: Decoder,
+    index: int,
+    schemes: Mapping[str, QuantizationScheme],
+    store: RoundedFolder,
+    progress: Progress,
+) -> list[LayerError]:
+    """Round the linear layers of one block; blocks are taken in order."""
+    errors: list[LayerError] = []
+    with decoder.block(index) as layers:
+        done: dict[str, Rounded] = {}
+        # All Hessians first: within a block they are those of its unrounded layers.
+        for shared in input_hessians(decoder, index, layers):
+            done.update(_round_shared(shared, layers, schemes, errors, progress, decoder.threads))
+        store.put(done)
+        for module, rounded in done.items():
+            layers[module].weight.data = rounded.weight()
     return errors
 
 
@@ -97,8 +119,10 @@ def _round_shared(
     schemes: Mapping[str, QuantizationScheme],
     errors: list[LayerError],
     progress: Progress,
+    threads: RowThreads | None,
 ) -> dict[str, Rounded]:
-    feedback = feedback_of(shared.hessian)
+    with threads.together() if threads else nullcontext():
+        feedback = feedback_of(shared.hessian)
     if feedback.damping > DAMPING:
         progress(
             f"the Hessian of {shared.layers[0]} is singular: damping raised from {DAMPING:g} to "
@@ -110,13 +134,32 @@ def _round_shared(
             continue
         weight, scheme = layers[module].weight.data, schemes[module]
         scale = scale_for(weight, scheme)
-        done[module] = round_gptq(weight, scale, feedback, bounds(scheme))
+        done[module] = _round_rows(weight, scale, feedback, bounds(scheme), threads)
         found, nearest = (
             relative_error(weight, rounded.weight(), shared.hessian)
             for rounded in (done[module], round_nearest(weight, scheme))
         )
         errors.append(LayerError(module, found, nearest))
     return done
+
+
+def _round_rows(
+    weight: torch.Tensor,
+    scale: torch.Tensor,
+    feedback: Feedback,
+    limits: tuple[int, int],
+    threads: RowThreads | None,
+) -> Rounded:
+    """Outputs do not depend on each other, so each thread takes some."""
+    import torch
+
+    if threads is None:
+        return round_gptq(weight, scale, feedback, limits)
+    found = threads.map(
+        lambda rows: round_gptq(weight[rows], scale[rows], feedback, limits),
+        threads.pieces(len(weight), LEAST_ROWS),
+    )
+    return Rounded(torch.cat([one.integers for one in found]), scale)
 
 
 def _mean_errors(errors: list[LayerError]) -> str:

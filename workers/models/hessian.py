@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.models.decoder import Decoder, Layers
+    from workers.row_threads import RowThreads
 
 
 class SharedInput(NamedTuple):
@@ -35,23 +37,19 @@ def input_hessians(decoder: Decoder, index: int, layers: Layers) -> list[SharedI
 
     sums: dict[str, torch.Tensor] = {}
     leaders: dict[str, str] = {}
-    last: list[Any] = [None, ""]
+    text = _OneText()  # of each thread its own
 
     def watcher(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
-        def watch(_layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-            if inputs[0] is not last[0]:
-                last[:] = inputs[0], name
-                rows = inputs[0].flatten(0, -2)
-                if name not in sums:
-                    sums[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
-                sums[name].addmm_(rows.T, rows, alpha=2)
-            leaders[name] = last[1]
-
-        return watch
+        return lambda _layer, inputs: text.note(name, inputs[0])
 
     hooks = [layer.register_forward_pre_hook(watcher(name)) for name, layer in layers.items()]
     try:
-        decoder.run(index)
+        for inputs, found in decoder.run(index, text.take):
+            leaders.update(found)
+            for name, rows in inputs.items():
+                if name not in sums:
+                    sums[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
+                _add_products(sums[name], rows, decoder.threads)
     finally:
         for hook in hooks:
             hook.remove()
@@ -66,6 +64,42 @@ def input_hessians(decoder: Decoder, index: int, layers: Layers) -> list[SharedI
         SharedInput(tuple(name for name, leader in leaders.items() if leader == first), hessian)
         for first, hessian in sums.items()
     ]
+
+
+class _OneText(threading.local):
+    """Inputs of the layers that a text is passing, each once, and whose input each layer reads."""
+
+    def __init__(self) -> None:
+        self._last: Any = None
+        self._leader = ""
+        self._inputs: dict[str, torch.Tensor] = {}
+        self._leaders: dict[str, str] = {}
+
+    def note(self, name: str, given: torch.Tensor) -> None:
+        if given is not self._last:
+            self._last, self._leader = given, name
+            self._inputs[name] = given.flatten(0, -2)
+        self._leaders[name] = self._leader
+
+    def take(self) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """All of it, to begin with the next text."""
+        found = self._inputs, self._leaders
+        self._last, self._inputs, self._leaders = None, {}, {}
+        return found
+
+
+def _add_products(total: torch.Tensor, rows: torch.Tensor, threads: RowThreads | None) -> None:
+    """Add 2 X X^T; each thread has rows of the sum to itself."""
+    import torch
+
+    def add(piece: slice) -> None:
+        with torch.inference_mode():
+            total[piece].addmm_(rows[:, piece].T, rows, alpha=2)
+
+    if threads is None:
+        add(slice(0, len(total)))
+    else:
+        threads.map(add, threads.pieces(len(total)))
 
 
 def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from essa.errors import SpecError
 from essa.spec.engine import Precision, QuantizationMethod, QuantizationSpec
+from reward.machine import usable_cores
 from workers.models.calibration import token_sequences
 from workers.models.checkpoint import copy_side_files, weight_files
 from workers.models.checkpoint_writer import write_weights
@@ -24,6 +25,8 @@ from workers.models.sensitivity import Sensitivity, measured_sensitivities, merg
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
+
+    from workers.row_threads import RowThreads
 
 Progress = Callable[[str], None]
 
@@ -78,12 +81,23 @@ def quantize_folder(
     with TemporaryDirectory(dir=folder, prefix="rounded-") as scratch:
         rounded = RoundedFolder(Path(scratch))
         if settings.method is QuantizationMethod.GPTQ:
-            errors = round_blocks(Decoder(base, sequences), schemes, rounded, progress)
+            with text_threads(len(sequences)) as threads:
+                decoder = Decoder(base, sequences, threads)
+                errors = round_blocks(decoder, schemes, rounded, progress)
         write_weights(base, folder, schemes, rounded, lambda text: progress(f"{precision}: {text}"))
     copy_side_files(base, folder)
     config["quantization_config"] = config_entry(scheme, named)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return QuantizationReport(tuple(errors), kept)
+
+
+def text_threads(texts: int) -> RowThreads:
+    """Threads for so many calibration texts; one where a GPU computes."""
+    import torch
+
+    from workers.row_threads import RowThreads
+
+    return RowThreads(1 if torch.cuda.is_available() else len(usable_cores()), texts)
 
 
 def linear_shapes(base: Path) -> Shapes:

@@ -15,12 +15,15 @@ from essa.errors import AdapterError, JobCancelledError
 from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
-from workers.warm_start.batches import check_pairs, collate, plan_batches
+from reward.machine import usable_cores
+from workers.warm_start.batches import IGNORED, check_pairs, collate, plan_batches
 from workers.warm_start.lora_model import load_lora_model
 from workers.warm_start.pairs import SftPair
 
 if TYPE_CHECKING:
     import torch
+
+    from workers.row_threads import RowThreads
 
 WARMUP_FRAC = 0.1
 MAX_GRAD_NORM = 1.0
@@ -52,7 +55,8 @@ def train_lora(
         seed: of the initial weights and the order of pairs.
         out_dir: where the adapter goes; replaced if it exists, untouched on failure.
         progress: told the loss after every step.
-        threads: CPU threads; None keeps torch's setting.
+        threads: CPU threads; None takes all cores that this process may use. Each trains on its
+            part of a batch, see `RowThreads`.
         training: number format that gradients are computed in; None takes what is fast here.
         should_stop: asked before every step.
     Returns:
@@ -65,15 +69,17 @@ def train_lora(
     import torch
 
     from workers.native_format import native_training
+    from workers.row_threads import RowThreads
 
     check_pairs(pairs, sft.max_length)
-    with _torch_state(seed, threads):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = 1 if device.type == "cuda" else threads or len(usable_cores())
+    with _seeded(seed), RowThreads(threads, rows=sft.batch_size) as apart:
         progress(f"loading the base for the warm start on {device}")
         longest = max(len(pair) for pair in pairs)
         training = training or native_training(device.type)
         model = load_lora_model(Path(model_folder), lora, device, longest, training)
-        _train(model, pairs, sft, seed, progress, should_stop)
+        _train(model, pairs, sft, seed, progress, should_stop, apart)
         return _save(model, Path(out_dir))
 
 
@@ -84,6 +90,7 @@ def _train(
     seed: int,
     progress: Say,
     should_stop: Callable[[], bool],
+    apart: RowThreads,
 ) -> None:
     import torch
 
@@ -98,7 +105,8 @@ def _train(
             raise JobCancelledError(
                 f"cancelled during the warm start, at step {step} of {len(batches)}"
             )
-        loss = answer_loss(model, [pairs[i] for i in batch])
+        chosen = [pairs[i] for i in batch]
+        loss = _loss_apart(model, chosen, apart, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, MAX_GRAD_NORM)
         optimizer.step()
@@ -117,6 +125,23 @@ def _train(
 
 def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
     """Mean cross entropy in nats over the answers' tokens of one batch."""
+    return _losses(model, pairs).sum() / _answer_tokens(pairs)
+
+
+def _loss_apart(
+    model: Any, pairs: Sequence[SftPair], apart: RowThreads, weights: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The same, each core's pairs in a thread of its own."""
+    (losses,) = apart.run(lambda rows: (_losses(model, pairs[rows]),), len(pairs), weights)
+    return losses.sum() / _answer_tokens(pairs)
+
+
+def _answer_tokens(pairs: Sequence[SftPair]) -> int:
+    return sum(len(pair.completion_ids) for pair in pairs)
+
+
+def _losses(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
+    """Cross entropy of each pair's answer, summed over its tokens; shape (batch,)."""
     import torch
 
     batch = collate(pairs, model.device)
@@ -132,9 +157,13 @@ def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
         logits_to_keep=torch.arange(width - batch.tail - 1, width - 1, device=model.device),
     ).logits
     labels = batch.labels[:, -batch.tail :]
-    return torch.nn.functional.cross_entropy(
-        logits.float().reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]),
+        labels.reshape(-1),
+        ignore_index=IGNORED,
+        reduction="none",
     )
+    return losses.reshape(labels.shape).sum(1)
 
 
 def schedule(steps: int) -> Callable[[int], float]:
@@ -164,16 +193,10 @@ def _save(model: Any, out_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _torch_state(seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch and set its threads for the training only."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch for the training only."""
     import torch
 
-    before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield
