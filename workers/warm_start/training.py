@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.spec.model import LoraSpec, SftSettings
 from workers.out_of_memory import named_memory
 from workers.pool import START_TIMEOUT_S
-from workers.warm_start.actor import LoraTrainerActor
+from workers.warm_start.actor import LoraTrainerActor, Trained
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 
@@ -52,8 +52,7 @@ def train_on_gpu(
     progress: Callable[[str], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """The same in an actor that holds a GPU by Ray's accounting; returns when its process is told
-    to end.
+    """The same in an actor that holds a GPU by Ray's accounting, and ends with the training.
 
     Raises:
         TrainerError: the process died, memory ran out, or no GPU came free.
@@ -67,9 +66,11 @@ def train_on_gpu(
     ).remote()  # fmt: skip
     try:
         training = actor.train.remote(str(model_folder), pairs, lora, sft, seed)
-        _watch(actor, training, progress, should_stop)
-        files: dict[str, bytes] = ray.get(training)
-    except RayActorError as error:
+        news = _watch(actor, training, progress, should_stop)
+        trained: Trained = ray.get(training)
+        for text in (*ray.get(news), *trained.told):
+            progress(text)
+    except (RayActorError, OutOfMemoryError) as error:
         raise TrainerError(
             f"the warm start's process died; where memory ran out, {_fix(sft)}",
             field="warm_start.sft.batch_size",
@@ -81,20 +82,20 @@ def train_on_gpu(
         raise TrainerError(f"the warm start failed: {type(cause).__name__}: {cause}") from error
     finally:
         ray.kill(actor)
-    _write(files, out_dir)
+    _write(trained.files, out_dir)
 
 
 def _watch(
     actor: Any, training: Any, progress: Callable[[str], None], should_stop: Callable[[], bool]
-) -> None:
-    """Pass on what the actor tells until it has trained."""
+) -> Any:
+    """Pass on what the actor tells until it has trained; returns the last question for news."""
     give_up_s = time.monotonic() + START_TIMEOUT_S
     has_started = False
     news = actor.news.remote()
     while True:
         done, _ = ray.wait([training, news], num_returns=1, timeout=POLL_S)
         if training in done:
-            return
+            return news
         if should_stop():
             raise JobCancelledError("cancelled during the warm start")
         if news in done:
