@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alignment_api.preflight import require_model
 from essa.events import ResultEvent
+from essa.number_format import MachineFormats
+from essa.plan.job_speeds import JobSpeeds
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
 from essa.spec.export import ExportSpec
@@ -40,6 +43,7 @@ def run_job(
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
     """
+    require_model(spec.model)
     from workers.runner import run_alignment_job
 
     return run_alignment_job(
@@ -51,6 +55,46 @@ def run_job(
         resolve_file=resolve_file,
         reward_policy=reward_policy,
     )
+
+
+def try_speeds(
+    spec: AlignmentJobSpec,
+    *,
+    cache_dir: Path,
+    sink: EventSink,
+    control: RunControl,
+    resolve_file: Callable[[str], Path],
+) -> JobSpeeds:
+    """How fast this machine would do a job: its engines, trainer and gate, for seconds each.
+
+    Args:
+        spec: a job whose warm start samples from the base.
+        cache_dir: folder of prepared models; the base is prepared into it.
+        sink: told what is being done.
+        control: asked whether the user has cancelled.
+        resolve_file: path of an uploaded file.
+    Raises:
+        JobCancelledError: the user cancelled.
+        EssaError: the job cannot be done.
+    """
+    from workers.speed_trial import try_speeds as measure
+
+    return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
+
+
+def machine_formats(cache_dir: Path | None) -> MachineFormats:
+    """Which number formats are fast, emulated or impossible on this machine.
+
+    Measuring takes some seconds, in a process of its own.
+
+    Args:
+        cache_dir: folder of prepared models, where it is remembered; None measures anew.
+    Raises:
+        EngineStartError: torch cannot be loaded here.
+    """
+    from workers.format_probe import measured_formats, probe_in_child
+
+    return probe_in_child() if cache_dir is None else measured_formats(cache_dir)
 
 
 def measure_drift(
@@ -115,6 +159,7 @@ def quantize_model(
     Raises:
         EssaError: the model cannot be quantised that way.
     """
+    require_model(model)
     from workers.models.standalone import write_quantized
 
     write_quantized(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import math
-import os
 import shutil
 import subprocess
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from essa.errors import SpecError
 from essa.spec.engine import EngineSpec
+from reward.machine import usable_cores
 
 _NVIDIA_TIMEOUT_S = 20.0
 
@@ -36,7 +36,7 @@ class Devices:
 
     Attributes:
         gpus: as CUDA_VISIBLE_DEVICES names them.
-        cores: numbers as `os.sched_getaffinity` gives them.
+        cores: numbers of those that this process may use.
         slots: engines that run at once.
         is_shared: False where engines run on a cluster, whose devices are not handed out here.
         is_named: CUDA_VISIBLE_DEVICES says which GPUs this service may use.
@@ -138,7 +138,7 @@ def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
         environment: `CUDA_VISIBLE_DEVICES` and `ESSA_RAY_ADDRESS` are read.
     """
     gpus = _gpus(environment.get("CUDA_VISIBLE_DEVICES"))
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(usable_cores())
     return Devices(
         gpus=gpus,
         cores=cores,

@@ -14,6 +14,7 @@ from alignment_api.errors import ErrorBody, ErrorEnvelope, InvalidKeyError, stat
 from alignment_api.observability.context import REQUEST_ID_HEADER
 from essa.errors import EssaError, SpecError
 from essa.spec.problem import Problem, problems_of
+from essa.storage import full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,9 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
+    told = full_disk(error, [request.app.state.settings.home])
+    if told is not None:
+        return await known_error(request, told)
     # Starlette raises the error again after this answer, so the server's log has the traceback.
     request_id = getattr(request.state, "request_id", None)
     message = (

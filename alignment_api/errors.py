@@ -39,6 +39,7 @@ from essa.errors import (
     JobConflictError,
     JobError,
     JobNotFoundError,
+    MachineError,
     SpecError,
 )
 
@@ -187,6 +188,7 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     JobError: 400,
     DuplicateError: 409,
     StoreError: 503,
+    MachineError: 503,
     EssaError: 500,
 }
 """The nearest class in the error's own order of inheritance decides."""
@@ -219,7 +221,10 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         "file than ESSA_MAX_UPLOAD_BYTES.",
     },
     429: {"model": ErrorEnvelope, "description": "Too many requests; see Retry-After."},
-    503: {"model": ErrorEnvelope, "description": "The store, the queue or a model does not work."},
+    503: {
+        "model": ErrorEnvelope,
+        "description": "The store, the queue, a model or the machine does not work.",
+    },
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from alignment_api.errors import HomeInUseError
+from essa.storage import writing
 
 _POLL_S = 0.2
 
@@ -28,11 +29,13 @@ class FolderLock:
 
         Raises:
             HomeInUseError: another process holds it, still after `wait_s` seconds.
+            StorageError: the folder cannot be written, or its disk is full.
         """
         if self._descriptor is not None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        with writing(self._path.parent, "ESSA_HOME"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         give_up_at = time.monotonic() + wait_s
         while True:
             try:
@@ -47,9 +50,10 @@ class FolderLock:
                         "it, or name another folder with ESSA_HOME"
                     ) from error
                 time.sleep(_POLL_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        with writing(self._path.parent, "ESSA_HOME"):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the lock up. Safe to call twice."""

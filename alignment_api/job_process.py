@@ -25,10 +25,13 @@ from alignment_api.jobs.schemas import JobStatus
 from alignment_api.observability.logs import configure_logging
 from alignment_api.ownership import check_package_owners
 from alignment_api.parent import INTERRUPTED, die_with_parent, unwind_on_terminate
+from alignment_api.preflight import require_machine
 from alignment_api.settings import Settings
 from alignment_api.store import Store
-from essa.errors import EssaError, JobCancelledError
+from alignment_api.user_environment import complete_environment
+from essa.errors import EssaError, JobCancelledError, MachineError
 from essa.events import ResultEvent
+from essa.storage import full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     parser.add_argument("--job-id", required=True)
     parser.add_argument("--parent", type=int, default=None)
     arguments = parser.parse_args(argv)
+    complete_environment(os.environ, arguments.home)
     settings = Settings.from_environment(os.environ, home=arguments.home)
     configure_logging(settings, job_id=arguments.job_id)
     # Stops the workers of the run; the job stays unfinished and can resume.
@@ -93,6 +97,7 @@ def _run_to_its_state(
     try:
         check_package_owners()
         spec = jobs.spec(job_id)
+        require_machine(spec, settings)
         surroundings = _surroundings(settings, store, jobs, job_id)
         run = ForwardedRun(job_id, spec, surroundings["run_dir"])
         sink = forwarding_sink(surroundings["sink"], run)
@@ -101,11 +106,15 @@ def _run_to_its_state(
             result = run_job(spec, **surroundings | {"sink": sink})
     except JobCancelledError:
         jobs.stop(job_id)
-    except EssaError as error:
-        logger.exception("the job failed")
+    except MachineError as error:
+        logger.error("the job failed: %s", error.message)
         jobs.fail(job_id, error.code, error.message)
     except Exception as error:
         logger.exception("the job failed")
+        told = full_disk(error, [settings.home]) or error
+        if isinstance(told, EssaError):
+            jobs.fail(job_id, told.code, told.message)
+            return
         log = settings.job_dir(job_id) / "job.log"
         reason = str(error).partition("\n")[0]
         message = f"{type(error).__name__}: {reason}; the traceback is in {log}"

@@ -15,6 +15,7 @@ from alignment_api.cli.in_process import RunJob, run_here
 from alignment_api.home import FolderLock
 from alignment_api.parent import die_with_parent, unwind_on_terminate
 from alignment_api.settings import Settings
+from alignment_api.user_environment import complete_environment
 from essa.errors import EssaError
 from essa.spec import AlignmentJobSpec
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     arguments = parser.parse_args(argv)
     unwind_on_terminate()
     die_with_parent(arguments.parent)
+    complete_environment(os.environ, arguments.home)
     settings = Settings.from_environment(os.environ, home=arguments.home)
     spec = AlignmentJobSpec.model_validate_json(arguments.spec.read_text(encoding="utf-8"))
     # A predecessor, orphaned by a crash of its parent, may need a moment to go.

@@ -9,12 +9,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from essa.errors import SpecError
+from alignment_api.user_environment import has_home, unknown_home
+from essa.errors import MachineError, SpecError
 from reward.resources import RewardPolicy
 
 PREFIX = "ESSA_"
 SECRET_PREFIX = "ESSA_REWARD_SECRET_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _usual_home() -> Path:
+    if not has_home():
+        raise MachineError(
+            f"there is no folder for models and runs: {unknown_home()}; set ESSA_HOME, or give "
+            "--home, a folder that can be written"
+        )
+    return Path.home() / ".essa"
 
 
 class Settings(BaseModel):
@@ -25,7 +35,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    home: Path = Field(default_factory=lambda: Path.home() / ".essa")
+    home: Path = Field(default_factory=_usual_home)
     """Folder of the store, uploaded files, runs and the model cache."""
     database_url: str | None = Field(default=None, repr=False)
     """`postgresql://USER:PASSWORD@HOST/DATABASE`, for a team; None is a SQLite file in `home`."""
@@ -117,7 +127,10 @@ class Settings(BaseModel):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError as error:  # begins with ~
+            raise ValueError(f"{unknown_home()}; write the whole path") from error
 
     @field_validator("ray_address")
     @classmethod
@@ -203,6 +216,7 @@ class Settings(BaseModel):
 
         Raises:
             SpecError: a value is unusable; the message names the variable.
+            MachineError: no home is given, and the user has none to put it in.
         """
         values: dict[str, Any] = {
             name: environment[PREFIX + name.upper()]

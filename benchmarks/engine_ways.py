@@ -46,7 +46,7 @@ def _settings(setup: Setup) -> Any:
 
     return VllmSettings(
         model_path=setup.model,
-        dtype="bfloat16",
+        dtype=setup.activations,
         max_population=setup.population,
         rank=setup.rank,
         target_modules=tuple(setup.targets),
@@ -168,7 +168,7 @@ def _with_files(setup: Setup, room: int) -> dict[str, Callable[..., dict[str, An
     patch_lora_device()
     arguments = {
         "model": setup.model,
-        "dtype": "bfloat16",
+        "dtype": setup.activations,
         "max_model_len": _length(setup),
         "max_num_seqs": 192,
         "enforce_eager": True,

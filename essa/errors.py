@@ -17,6 +17,8 @@ EssaError
 │   ├── WorkerLostError
 │   ├── TrainerError             the process of a gradient method failed
 │   └── PackageShadowedError
+├── MachineError                 this machine, or what it can reach, cannot do what was asked for
+│   └── StorageError             a folder cannot be written, or its disk is full
 ├── CheckpointError
 │   ├── CheckpointCorruptError
 │   └── CheckpointIncompatibleError
@@ -147,6 +149,18 @@ class PackageShadowedError(ClusterError):
     """Another distribution owns one of our top-level packages."""
 
     code = "package_shadowed"
+
+
+class MachineError(EssaError):
+    """The machine, or what it can reach, cannot do what was asked for; its owner must change it."""
+
+    code = "unfit_machine"
+
+
+class StorageError(MachineError):
+    """A folder cannot be written, or its disk is full."""
+
+    code = "storage"
 
 
 class CheckpointError(EssaError):

@@ -25,6 +25,8 @@ class StageEvent(_EventModel):
     done: int | None = None
     """Units finished in this stage, where they can be counted."""
     total: int | None = None
+    eta_s: float | None = None
+    """Seconds left of what is counted, at the pace so far."""
 
 
 class LadderRung(_EventModel):
@@ -63,6 +65,25 @@ class WarmStartEvent(_EventModel):
     """Prompt and generated tokens of its sampling."""
     samples: int
     """Completions of its sampling."""
+
+
+class FormatEvent(_EventModel):
+    """What the job computes in: chosen at its first start, kept when it resumes."""
+
+    type: Literal["format"] = "format"
+    precision: str
+    """Of the base weights under the search: bf16, int8, int4 or fp32."""
+    activations: str
+    """float32 or bfloat16; the adapters' products too."""
+    serving: str
+    """Precision of the base that will be served."""
+    serving_activations: str
+    training: str
+    """What weights are trained in: float32 or bfloat16."""
+    device: str
+    """cpu or cuda."""
+    formats: dict[str, str] = Field(default_factory=dict)
+    """Every number format on this machine: fast, emulated or impossible."""
 
 
 class GateEvent(_EventModel):
@@ -244,6 +265,7 @@ class ErrorEvent(_EventModel):
 Event = Annotated[
     StageEvent
     | WarmStartEvent
+    | FormatEvent
     | LadderEvent
     | GateEvent
     | GenerationEvent

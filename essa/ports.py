@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -56,6 +57,19 @@ class EventSink(ABC):
     @abstractmethod
     def emit(self, event: Event) -> None:
         """Record one event."""
+
+
+class Say(Protocol):
+    """Shows what is being done to whoever watches a job. Quick; may leave out what comes often."""
+
+    def __call__(
+        self,
+        text: str,
+        done: int | None = None,
+        total: int | None = None,
+        eta_s: float | None = None,
+    ) -> None:
+        """Tell it; with `done` of `total` where it can be counted, and the seconds left."""
 
 
 class Recorder:

@@ -11,6 +11,7 @@ from typing import Any
 from essa.errors import EngineStartError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
+from reward.machine import usable_cores
 from workers.core_claim import claim_cores
 from workers.engines.base import EngineHealth, SamplingParameters
 from workers.engines.build import EngineBuild, build_engine
@@ -30,7 +31,10 @@ class EngineActor:
 
     def __init__(self, build: EngineBuild, cores: Sequence[int]) -> None:
         self._build = build
-        self._allowed = sorted(os.sched_getaffinity(0))
+        self._allowed = usable_cores()
+        if len(cores) and max(cores) >= len(self._allowed):
+            # Ray was told to use more of the node than the container's quota comes to.
+            self._allowed = sorted(os.sched_getaffinity(0))
         self._cores = cores
         if cores and self._has_cores():
             own = claim_cores(self._allowed, cores)

@@ -11,11 +11,17 @@ from typing import Any
 import ray
 
 from essa.errors import ClusterError
+from reward.machine import usable_cores
 from workers.node_check import check_nodes
 from workers.placement import Node
 from workers.ray_node import own_node
 
 ADDRESS_VARIABLE = "ESSA_RAY_ADDRESS"
+
+
+def is_elsewhere() -> bool:
+    """Whether jobs of this process run on the cluster of ESSA_RAY_ADDRESS."""
+    return bool(os.environ.get(ADDRESS_VARIABLE))
 
 
 @contextmanager
@@ -58,7 +64,7 @@ def _here() -> dict[str, Any]:
         # Otherwise Ray would join whatever cluster was started last on this machine.
         "address": "local",
         "include_dashboard": False,
-        "num_cpus": len(os.sched_getaffinity(0)),
+        "num_cpus": len(usable_cores()),
     }
 
 

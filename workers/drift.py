@@ -28,12 +28,13 @@ from essa.spec.search import SepCmaEsSearch
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.weight_evaluator import Ones, WeightEvaluator
-from workers.cluster import ray_cluster
+from workers.cluster import is_elsewhere, ray_cluster
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
 from workers.export.source import RunSource
 from workers.job_context import JobContext, JobRun, open_context
 from workers.pool import EnginePool
+from workers.run_formats import settle_formats
 from workers.work_items import reference_items
 
 START, BASE_NAME = "warm_start", "base"
@@ -91,9 +92,19 @@ def measure_drift(
     spec = _spec(task, first)
     job = JobRun(spec, cache_dir, cache_dir, sink, control, time.monotonic())
     context = open_context(job, resolve_file, reward_policy)
-    plan = context.plan(spec.engine)
-    with ray_cluster() as nodes, closing(context.reward), context.engines(plan, nodes) as pool:
-        return _Measurement(context, pool, adapters).run()
+    with ray_cluster() as nodes, closing(context.reward):
+        formats, _ = settle_formats(
+            spec,
+            run_dir=None,
+            cache_dir=cache_dir,
+            model_folder=context.base.folder,
+            nodes=nodes,
+            is_elsewhere=is_elsewhere(),
+        )
+        job.take(formats)
+        plan = context.plan(job.spec.engine, formats.activations)
+        with context.engines(plan, nodes) as pool:
+            return _Measurement(context, pool, adapters).run()
 
 
 class _Measurement:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from essa.errors import SpecError
+from essa.number_format import Activations
 from essa.parametrize.adapter import read_adapter
+from essa.ports import Say
 from essa.spec import AlignmentJobSpec
-from essa.spec.engine import EngineSpec, QuantizationSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec, Precision, QuantizationSpec, VllmEngineSpec
 from essa.spec.search import SearchSpec
 from workers.engines.build import EngineBuild
 from workers.models.store import ModelStore, PreparedModel
@@ -28,12 +30,14 @@ class EnginePlan:
     spec: EngineSpec
     model_folder: Path
     model_digest: str
+    activations: Activations
 
 
 def plan_engines(
     store: ModelStore,
     base: PreparedModel,
     spec: EngineSpec,
+    activations: Activations,
     texts: Callable[[], Sequence[str]],
     say: Callable[[str], None],
 ) -> EnginePlan:
@@ -55,8 +59,11 @@ def plan_engines(
             settings=settings,
             texts=texts() if settings.is_calibrated else (),
         )
+        if spec.precision is Precision.BF16 and activations == "float32":
+            # vLLM would run weights that are stored in more digits with all of them.
+            folder = store.rounded(base, say)
     digest = base.digest if folder == base.folder else store.digest(folder)
-    return EnginePlan(spec, folder, digest)
+    return EnginePlan(spec, folder, digest, activations)
 
 
 def engine_placements(
@@ -77,7 +84,7 @@ def start_pool(
     plan: EnginePlan,
     nodes: Sequence[Node],
     *,
-    say: Callable[[str], None],
+    say: Say,
     warn: Callable[[str], None],
 ) -> EnginePool:
     """Start the engines; blocks until every model is loaded.
@@ -96,11 +103,16 @@ def start_pool(
         target_modules=modules,
         has_core=not job.moves_weights and job.search.target == "factors",
         seed=job.seed,
+        activations=plan.activations,
     )
-    say(f"starting {len(placements)} {plan.spec.kind} engines, {plan.spec.precision}")
+    text = (
+        f"starting {plan.spec.kind} engines, {plan.spec.precision} weights, "
+        f"{plan.activations} activations"
+    )
+    say(text, 0, len(placements))
     pool = EnginePool(build, placements, notify=warn)
     try:
-        pool.start()
+        pool.start(lambda started: say(text, started, len(placements)))
     except BaseException:
         pool.close()
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,14 +18,14 @@ from essa.types import FloatArray, PopulationScores, Row, describe_failures
 from reward.base import Reward
 from reward.sample import Need
 from workers.engines.base import BASE, SamplingParameters
-from workers.pool import EnginePool
+from workers.pool import EnginePool, ItemResult, WorkItem
 from workers.prompting import PromptEncoder
 from workers.score_sheet import ScoreSheet
 from workers.scoring import Scoring
 from workers.work_items import reference_items, work_items
 
-Progress = Callable[[str, int, int], None]
-"""(what, work items done, work items in all)."""
+Progress = Callable[[str, int, int, int], None]
+"""(what, answers done, answers in all, tokens generated so far)."""
 
 
 class Codec(Protocol):
@@ -41,7 +41,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
     Args:
         codec: None until there are bases: then only the base model can be evaluated.
         check: raises to end a running evaluation (cancel).
-        progress: called as items finish.
+        progress: called as items finish, and a few times a second in between.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
         codec: Codec | None = None,
         seed: int = 0,
         check: Callable[[], None] = lambda: None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = lambda what, done, total, tokens: None,
     ) -> None:
         self._pool = pool
         self._encoder = encoder
@@ -150,7 +150,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
         blocks = plan_blocks(ids, len(rows), engines=self._pool.size, capacity=self._pool.capacity)
         items = work_items(blocks, prompt_ids, parameters or self._greedy_or_sampled())
         wants_reference = self._wants(Need.REFERENCE_LOGPROBS)
-        for done, result in enumerate(self._pool.run(items, self._check), start=1):
+        for result in self._run(items, label):
             block = blocks[result.item.key]
             row = block.row + offset
             sheet.note(result, () if block.candidate == BASE else (first + block.candidate,))
@@ -161,7 +161,6 @@ class PoolEvaluator(Evaluator, GroupSampler):
                 sheet.prompt_tokens += sum(map(len, result.item.prompts))
             if sheet.is_complete(row) and not wants_reference:
                 scoring.submit(row)
-            self._progress(label, done, len(items))
         if wants_reference:
             filled = range(offset, offset + len(ids))
             self._add_reference(filled, prompt_ids, sheet, label)
@@ -186,7 +185,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
         keys, items = reference_items(
             list(wanted), prompt_ids, engines=self._pool.size, capacity=self._pool.capacity
         )
-        for done, result in enumerate(self._pool.run(items, self._check), start=1):
+        for result in self._run(items, f"{label}, log-probabilities under the base"):
             sheet.note(result)
             if result.completions is None:
                 sheet.failures[result.error or "the base could not score answers"] += 1
@@ -194,7 +193,20 @@ class PoolEvaluator(Evaluator, GroupSampler):
                 for key, (scored,) in zip(keys[result.item.key], result.completions, strict=True):
                     sheet.reference[key] = scored.token_logprobs
                     sheet.prompt_tokens += len(prompt_ids[key[0]]) + len(key[1])
-            self._progress(f"{label}, log-probabilities under the base", done, len(items))
+
+    def _run(self, items: Sequence[WorkItem], label: str) -> Iterator[ItemResult]:
+        """Results of the pool, with progress on the way: answers come in bunches, tokens do not."""
+        total = sum(item.sequences for item in items)
+        done, before = 0, self._pool.generated_tokens()
+
+        def check() -> None:
+            self._check()
+            self._progress(label, done, total, self._pool.generated_tokens() - before)
+
+        for result in self._pool.run(items, check):
+            yield result
+            done += result.item.sequences
+            self._progress(label, done, total, self._pool.generated_tokens() - before)
 
     def _greedy_or_sampled(self) -> SamplingParameters:
         rollout = self._rollout

@@ -11,7 +11,8 @@ from pathlib import Path
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import StageEvent, WarningEvent
-from essa.ports import EventSink, RunControl
+from essa.number_format import Activations, ChosenFormats
+from essa.ports import EventSink, RunControl, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
 from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
@@ -40,23 +41,58 @@ class JobRun:
     control: RunControl
     started_s: float
     shown_s: float = 0.0
+    """When something that is counted was shown last."""
+    counted: tuple[str, int | None] = ("", None)
+    """Its stage and total."""
+    formats: ChosenFormats | None = None
+    """What it computes in; None until its machines are known."""
 
-    def stage(
-        self, stage: str, message: str = "", done: int | None = None, total: int | None = None
-    ) -> None:
+    def take(self, formats: ChosenFormats) -> None:
+        """Put what was chosen in the place of every `auto` of the specification."""
+        self.formats = formats
+        engine = self.spec.engine.model_copy(update={"precision": formats.precision})
+        method = self.spec.method
+        if isinstance(method, GrpoMethod) and method.precision == "auto":
+            trained = "bf16" if formats.training == "bfloat16" else "fp32"
+            method = method.model_copy(update={"precision": trained})
+        self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
+
+    def stage(self, stage: str, message: str = "") -> None:
         self.check()
-        self.sink.emit(StageEvent(stage=stage, message=message, done=done, total=total))
+        self.sink.emit(StageEvent(stage=stage, message=message))
+
+    def say(self, stage: str) -> Say:
+        """Shows a stage; what it counts only now and then, and its end."""
+
+        def say(
+            text: str,
+            done: int | None = None,
+            total: int | None = None,
+            eta_s: float | None = None,
+        ) -> None:
+            self.check()
+            now_s = time.monotonic()
+            is_shown = (stage, total) == self.counted and done != total
+            if done is not None and is_shown and now_s - self.shown_s < PROGRESS_EVERY_S:
+                return
+            self.shown_s, self.counted = now_s, (stage, total)
+            self.sink.emit(
+                StageEvent(stage=stage, message=text, done=done, total=total, eta_s=eta_s)
+            )
+
+        return say
 
     def check(self) -> None:
         if self.control.is_cancelled():
             raise JobCancelledError("the job was cancelled")
 
-    def progress(self, label: str, done: int, total: int) -> None:
+    def progress(self, label: str, done: int, total: int, tokens: int) -> None:
         """Show a running evaluation, now and then."""
         now_s = time.monotonic()
         if label and done < total and now_s - self.shown_s >= PROGRESS_EVERY_S:
             self.shown_s = now_s
-            self.sink.emit(StageEvent(stage="rollouts", message=label, done=done, total=total))
+            message = f"{label}, {tokens:,} tokens" if tokens else label
+            self.sink.emit(StageEvent(stage="rollouts", message=message, done=done, total=total))
 
 
 @dataclass(frozen=True)
@@ -72,14 +108,15 @@ class JobContext:
     resolve: Callable[[DatasetSpec], Path]
     """Where the file of a data set is."""
 
-    def plan(self, engine: EngineSpec) -> EnginePlan:
+    def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
         """Find or make the checkpoint that these engines load."""
         return plan_engines(
             self.store,
             self.base,
             engine,
+            activations,
             texts=self._calibration_texts,
-            say=lambda text: self.job.stage("prepare_model", text),
+            say=self.job.say("prepare_model"),
         )
 
     @contextmanager
@@ -90,7 +127,7 @@ class JobContext:
             job.spec,
             plan,
             nodes,
-            say=lambda text: job.stage("start_engines", text),
+            say=job.say("start_engines"),
             warn=lambda text: job.sink.emit(WarningEvent(code="engine_lost", message=text)),
         )
         try:
@@ -141,6 +178,7 @@ def open_context(
             cache_dir,
             lambda text: job.stage("reward_model", text),
             kept_gpus=1 if isinstance(spec.method, GrpoMethod) else 0,
+            formats=job.formats,
         ),
     )
     reward = build_reward(spec.reward, resources=resources)

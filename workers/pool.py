@@ -8,6 +8,7 @@ missing.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,6 +83,9 @@ class _Worker:
     start_deadline_s: float = 0.0
     rows: int = 0
     restarts: int = 0
+    counting: Any = None
+    """The call that asks how many tokens it has generated; None while nothing is asked."""
+    tokens: int = 0
 
 
 @dataclass
@@ -163,13 +167,24 @@ class EnginePool:
         """Candidates the engines can hold at once."""
         return self._build.max_population
 
-    def start(self) -> list[EngineHealth]:
+    def start(self, on_start: Callable[[int], None] = lambda started: None) -> list[EngineHealth]:
         """Load the model in every engine, side by side.
 
+        Args:
+            on_start: told how many have started, as they do.
         Raises:
             EngineStartError: an engine did not start.
         """
-        return self._all([worker.actor.start.remote() for worker in self._workers])
+        starting = [worker.actor.start.remote() for worker in self._workers]
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        waiting = starting
+        while waiting:
+            left_s = max(0.0, deadline_s - time.monotonic())
+            done, waiting = ray.wait(waiting, timeout=left_s)
+            # One that failed ends the others; where none has answered in time, that is the error.
+            self._all(done or waiting, timeout_s=0 if not done else START_TIMEOUT_S)
+            on_start(len(starting) - len(waiting))
+        return self._all(starting)
 
     def load_basis(self, basis: EngineBasis) -> None:
         """Install the bases in every engine."""
@@ -189,6 +204,19 @@ class EnginePool:
         """
         self._await_starts()
         return self._all([worker.actor.health.remote() for worker in self._workers])
+
+    def generated_tokens(self) -> int:
+        """Tokens that all engines have generated so far, as they last said. Does not wait."""
+        for worker in self._workers:
+            if worker.counting is None and not worker.starting:
+                worker.counting = worker.actor.health.remote()
+            elif worker.counting is not None and ray.wait([worker.counting], timeout=0)[0]:
+                # An engine that is lost or busy says nothing; whoever waits for it will be told.
+                with contextlib.suppress(EssaError, RayError):
+                    said = ray.get(worker.counting).generated_tokens
+                    worker.tokens = max(worker.tokens, said)
+                worker.counting = None
+        return sum(worker.tokens for worker in self._workers)
 
     def generate_everywhere(
         self,
@@ -260,9 +288,9 @@ class EnginePool:
         }
         return ray.remote(EngineActor).options(**options).remote(self._build, placement.cores)
 
-    def _all(self, references: list[Any]) -> list[Any]:
+    def _all(self, references: list[Any], timeout_s: float = START_TIMEOUT_S) -> list[Any]:
         try:
-            return ray.get(references, timeout=START_TIMEOUT_S)
+            return ray.get(references, timeout=timeout_s)
         except EssaError as error:
             raise _cause(error) from error
         except GetTimeoutError as error:
@@ -304,6 +332,7 @@ class EnginePool:
         self._notify(f"engine {worker.index} was lost ({reason}); starting it again")
         ray.kill(worker.actor)
         worker.actor, worker.rows = self._spawn(worker.placement), 0
+        worker.counting = None
         worker.starting = worker.actor.start.remote(self._basis, self._scales)
         worker.start_deadline_s = time.monotonic() + START_TIMEOUT_S
 

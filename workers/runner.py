@@ -27,7 +27,7 @@ from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
 from workers.baseline.stage import train_by_gradients, trainer_gpus, weight_evaluator
-from workers.cluster import ray_cluster
+from workers.cluster import is_elsewhere, ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.engine_turns import EngineTurns
 from workers.export.provenance import write_provenance
@@ -37,6 +37,7 @@ from workers.job_context import JobContext, JobRun, open_context
 from workers.memory import MemoryWatch
 from workers.placement import Node
 from workers.pool import EnginePool
+from workers.run_formats import settle_formats
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
 
@@ -74,12 +75,26 @@ def run_alignment_job(
     _check_rows(reward, context.data)
     for note in context.data.notes:
         sink.emit(WarningEvent(code="data", message=note))
-    plan = context.plan(spec.engine)
-    # Before the search: a base that cannot be had must not cost a finished one.
-    served = serving_engine(spec)
-    serving = plan if served == spec.engine else context.plan(served)
-    write_provenance(context, plan, serving)
+    job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
+        job.stage("prepare_model", "looking which number formats are fast")
+        formats, told = settle_formats(
+            spec,
+            run_dir=run_dir,
+            cache_dir=cache_dir,
+            model_folder=context.base.folder,
+            nodes=nodes,
+            is_elsewhere=is_elsewhere(),
+        )
+        sink.emit(told)
+        job.take(formats)
+        plan = context.plan(job.spec.engine, formats.activations)
+        # Before the search: a base that cannot be had must not cost a finished one.
+        served = serving_engine(job.spec)
+        serving = plan
+        if served != job.spec.engine:
+            serving = context.plan(served, formats.serving_activations)
+        write_provenance(context, plan, serving)
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
         result = with_serving_scores(context, found, serving, nodes)
@@ -161,10 +176,11 @@ def _check_engines(
         [tuple(context.encoder.token_ids(row.prompt)) for row in rows],
         model_folder=plan.model_folder,
         model_digest=plan.model_digest,
+        activations=plan.activations,
         cache_dir=job.cache_dir,
         seed=job.spec.seed,
         sink=job.sink,
-        say=lambda text: job.stage("gate", text),
+        say=job.say("gate"),
     )
 
 
@@ -194,7 +210,8 @@ def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmS
         encoder=context.encoder,
         out_dir=_warm_start_dir(job),
         seed=spec.seed,
-        say=lambda text: job.stage("warm_start", text),
+        training=job.formats.training,
+        say=job.say("warm_start"),
         should_stop=job.control.is_cancelled,
     )
     job.sink.emit(

@@ -14,6 +14,7 @@ from alignment_api.devices import Share
 from alignment_api.home import FolderLock
 from alignment_api.job_child import JobChild, last_lines
 from alignment_api.jobs.checks import find_problems
+from alignment_api.preflight import require_machine
 from alignment_api.run_folder import EVENTS_FILE
 from alignment_api.settings import Settings
 from essa.events import StageEvent, event_adapter
@@ -119,14 +120,19 @@ def check_runs(runs: Sequence[PlannedRun], settings: Settings) -> None:
 
     Raises:
         SpecError: with a line for each fault; names the arm where not all have it.
+        MachineError: this machine cannot run one of them.
     """
     problems: list[Problem] = []
     for run in runs:
-        found = find_problems(run.spec, uploaded_files(settings), settings.reward_policy)
+        found = find_problems(
+            run.spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+        )
         at = [run.told(one) for one in found]
         problems += [one for one in at if one not in problems]
     if problems:
         raise problem_error(problems)
+    for run in runs:
+        require_machine(run.spec, settings)
 
 
 class _NewLines:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -25,6 +25,7 @@ from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
+from essa.storage import writing
 
 RunJob = Callable[..., ResultEvent]
 _FORWARDING_WAIT_S = 30.0
@@ -49,7 +50,8 @@ def run_here(
         JobCancelledError: interrupted; the run can be resumed.
         EssaError: the job cannot be done.
     """
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    with writing(settings.cache_dir, "ESSA_HOME"):
+        settings.cache_dir.mkdir(parents=True, exist_ok=True)
     _drop_half_a_line(run_dir / EVENTS_FILE)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
         run = ForwardedRun(_run_id(run_dir), spec, run_dir)
@@ -104,11 +106,13 @@ class _ShownAndKept(EventSink):
     def __init__(self, view: LiveView, file: TextIO) -> None:
         self._view = view
         self._file = file
+        self._folder = Path(file.name).parent
 
     def emit(self, event: Event) -> None:
         """Show one event and write it down."""
-        self._file.write(event.model_dump_json() + "\n")
-        self._file.flush()
+        with writing(self._folder, "--run-dir"):
+            self._file.write(event.model_dump_json() + "\n")
+            self._file.flush()
         self._view.on_event(event)
 
 
@@ -145,8 +149,10 @@ def output_to(log: Path) -> Iterator[TextIO]:
         yield screen
     finally:
         screen.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            # A log on a full disk must not keep the user from seeing why the run ended.
+            with suppress(OSError):
+                stream.flush()
         for descriptor, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, descriptor)
             os.close(copy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from types import TracebackType
 
@@ -11,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alignment_api.cli.result import print_result
-from alignment_api.cli.text import duration, event_line, number
+from alignment_api.cli.text import duration, event_line, number, stage_text
 from essa.events import (
     Event,
     GenerationEvent,
@@ -24,28 +26,52 @@ from essa.events import (
 __all__ = ["LiveView", "print_result"]
 
 _SHOWN_GENERATIONS = 12
+QUIET_S = 8.0
+"""Where there is no table, the stage is shown again after so many seconds without a line."""
+_SHOWN_QUIET_S = 3.0
+"""From here on the table says how long nothing was heard; before that it would only flicker."""
 
 
 class LiveView:
     """Shows events as they come. A context manager; the table stays after its end.
 
     Use `print_result` for what comes out of a job.
+
+    Args:
+        quiet_s: seconds without a line after which the stage is shown again, off a terminal.
     """
 
-    def __init__(self, console: Console | None = None, title: str = "alignment") -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        title: str = "alignment",
+        *,
+        quiet_s: float = QUIET_S,
+    ) -> None:
         self._console = console or Console()
         self._title = title
+        self._quiet_s = quiet_s
         self._stage = StageEvent(stage="queued")
+        self._heard_s = self._printed_s = time.monotonic()
+        self._ended = threading.Event()
+        self._reminder = threading.Thread(target=self._remind, daemon=True)
         self._generations: deque[GenerationEvent] = deque(maxlen=_SHOWN_GENERATIONS)
         self._validations: dict[int, ValidationEvent] = {}
         self._live: Live | None = None
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=4, transient=False)
+            # Asked anew at every refresh, so that the seconds move while nothing comes.
+            self._live = Live(
+                console=self._console,
+                refresh_per_second=4,
+                transient=False,
+                get_renderable=self._table,
+            )
 
     def __enter__(self) -> LiveView:
         if self._live is not None:
-            self._live.update(self._table())
             self._live.start()
+        else:
+            self._reminder.start()
         return self
 
     def __exit__(
@@ -54,12 +80,15 @@ class LiveView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._ended.set()
         if self._live is not None:
-            self._live.update(self._table())
             self._live.stop()
+        else:
+            self._reminder.join()
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
+        self._heard_s = time.monotonic()
         if isinstance(event, StageEvent):
             self._stage = event
         elif isinstance(event, GenerationEvent):
@@ -78,22 +107,33 @@ class LiveView:
             self._console.print(_ladder_table(event))
         elif not isinstance(event, StageEvent | GenerationEvent | ValidationEvent | ResultEvent):
             self._print(event_line(event))
-        self._live.update(self._table())
+        self._live.refresh()
 
     def note(self, message: str) -> None:
         """Show a line that is not an event."""
         self._print(message)
 
     def _print(self, line: str) -> None:
+        self._printed_s = time.monotonic()
         self._console.print(Text(line), soft_wrap=True)
 
+    def _remind(self) -> None:
+        """Where there is no table: say what is being done whenever nothing was printed for long."""
+        pause_s = self._quiet_s
+        while not self._ended.wait(pause_s):
+            now_s = time.monotonic()
+            pause_s = self._quiet_s - (now_s - self._printed_s)
+            if pause_s <= 0:
+                since = stage_text(self._stage, now_s - self._heard_s)
+                self._print(f"[{self._stage.stage}] {since}")
+                pause_s = self._quiet_s
+
     def _table(self) -> Group:
-        stage = self._stage
+        stage, quiet_s = self._stage, time.monotonic() - self._heard_s
         parts = [f"{self._title}: {stage.stage}"]
-        if stage.total is not None:
-            parts.append(f"{stage.done or 0}/{stage.total}")
-        if stage.message:
-            parts.append(stage.message)
+        said = stage_text(stage, quiet_s if quiet_s >= _SHOWN_QUIET_S else None)
+        if said:
+            parts.append(said)
         if self._generations and self._generations[-1].eta_s is not None:
             parts.append(f"ETA {duration(self._generations[-1].eta_s)}")
         head = Text("  ".join(parts), style="bold")

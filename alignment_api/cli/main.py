@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignment_api.cli.plan_flags import PLAN_FLAGS
-from essa.errors import EssaError, SpecError
+from alignment_api.user_environment import complete_environment, has_home
+from essa.errors import EssaError, MachineError, SpecError
+from essa.storage import full_disk, refused
 
 _COMMANDS = "alignment_api.cli.commands."
 _DEFAULT_SERVER = "http://127.0.0.1:8400"
@@ -23,20 +25,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 if it failed, 2 if the input is invalid, 130 if the user interrupted it.
+        0, or 1 if it failed, 2 if the input is invalid or the machine unfit, 130 if the user
+        interrupted it.
     """
     arguments = build_parser().parse_args(argv)
+    complete_environment(os.environ, getattr(arguments, "home", None))
     try:
         return importlib.import_module(_COMMANDS + arguments.module).run(arguments)
-    except EssaError as error:
-        print(error.message, file=sys.stderr)
-        return _EXIT_INVALID if isinstance(error, SpecError) else _EXIT_FAILED
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe, such as head, has left; Python must not complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_FAILED
+    except Exception as error:
+        told = _told(error, arguments)
+        if told is None:
+            raise
+        print(told.message, file=sys.stderr)
+        return _EXIT_INVALID if isinstance(told, SpecError | MachineError) else _EXIT_FAILED
+
+
+def _told(error: Exception, arguments: argparse.Namespace) -> EssaError | None:
+    """What the user is told of an error; None where it is a fault of the program."""
+    given = [getattr(arguments, name, None) for name in ("home", "run_dir", "out")]
+    places = [*given, os.environ.get("ESSA_HOME") or (has_home() and Path.home() / ".essa")]
+    told = full_disk(error, [Path(place) for place in places if place])
+    if told is not None or isinstance(error, EssaError):
+        return told or error
+    return refused(error) if isinstance(error, OSError) else None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -113,7 +130,7 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     watch = _add(commands, "watch", "watch", "Show the progress of a job to its end.")
     cancel = _add(commands, "cancel", "jobs", "Cancel a job.")
     pause = _add(commands, "pause", "jobs", "Stop a job for now; its engines become free.")
-    resume = _add(commands, "resume", "jobs", "Let a paused job go on where it stopped.")
+    resume = _add(commands, "resume", "jobs", "Let a job go on that is paused or found no room.")
     clone = _add(commands, "clone", "clone", "Queue a job like another one, with changes.")
     for parser in (watch, cancel, pause, resume, clone):
         parser.add_argument("job_id", metavar="JOB")

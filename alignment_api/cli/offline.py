@@ -8,8 +8,27 @@ from pathlib import Path
 from alignment_api.errors import UploadedFileNotFoundError
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
+from alignment_api.jobs.checks import find_problems
+from alignment_api.preflight import require_machine
 from alignment_api.settings import Settings
 from alignment_api.store import Store
+from essa.spec import AlignmentJobSpec
+from essa.spec.file import problem_error
+
+
+def check_job(spec: AlignmentJobSpec, settings: Settings) -> None:
+    """Look at all that would stop a job and can be seen without loading a model.
+
+    Raises:
+        SpecError: with a line for each fault of the job.
+        MachineError: this machine cannot run it.
+    """
+    problems = find_problems(
+        spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+    )
+    if problems:
+        raise problem_error(problems)
+    require_machine(spec, settings)
 
 
 def uploaded_files(settings: Settings) -> Callable[[str], Path]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from essa.events import (
     ConstraintStatus,
     ErrorEvent,
+    FormatEvent,
     GateEvent,
     GenerationEvent,
     LadderEvent,
@@ -48,12 +49,33 @@ def event_line(event: BaseModel) -> str:
 
 @event_line.register
 def _(event: StageEvent) -> str:
-    parts = [f"[{event.stage}]"]
-    if event.total is not None:
-        parts.append(f"{event.done or 0}/{event.total}")
+    return f"[{event.stage}] {stage_text(event)}".rstrip()
+
+
+def stage_text(event: StageEvent, since_s: float | None = None) -> str:
+    """What a stage is at, such as `12/40 training steps, 35 s left`.
+
+    Args:
+        since_s: how long nothing else has been heard.
+    """
+    parts = [] if event.total is None else [f"{event.done or 0}/{event.total}"]
     if event.message:
         parts.append(event.message)
-    return " ".join(parts)
+    text = " ".join(parts)
+    notes = [] if event.eta_s is None else [f"{duration(event.eta_s)} left"]
+    if since_s is not None:
+        notes.append(f"for {duration(since_s)}")
+    return ", ".join([text, *notes] if text else notes)
+
+
+@event_line.register
+def _(event: FormatEvent) -> str:
+    emulated = [name for name, status in event.formats.items() if status == "emulated"]
+    because = f" ({', '.join(emulated)} only emulated here)" if emulated else ""
+    return (
+        f"computing with {event.precision} weights and {event.activations} activations, training "
+        f"in {event.training}{because}"
+    )
 
 
 @event_line.register

@@ -9,15 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from alignment_api.cli.in_process import output_to, run_here
-from alignment_api.cli.offline import uploaded_files
+from alignment_api.cli.offline import check_job
 from alignment_api.home import FolderLock
-from alignment_api.jobs.checks import find_problems
 from alignment_api.run_folder import read_events
 from alignment_api.settings import Settings
 from essa.events import Event
 from essa.records.folder import RESULT_FILE, WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec, SepCmaEsSearch
-from essa.spec.file import problem_error, validate_job
+from essa.spec.file import validate_job
 
 START = "start"
 
@@ -30,12 +29,11 @@ class Variants:
         out: folder of the study.
     Raises:
         SpecError: the job cannot run.
+        MachineError: not on this machine.
     """
 
     def __init__(self, spec: AlignmentJobSpec, out: Path, settings: Settings) -> None:
-        problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
-        if problems:
-            raise problem_error(problems)
+        check_job(spec, settings)
         self._spec = spec
         self._out = out.absolute()
         self._settings = settings

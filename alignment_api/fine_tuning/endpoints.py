@@ -107,7 +107,10 @@ def pause_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJob
 
 @router.post("/{job_id}/resume", responses=_CONFLICT)
 def resume_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJob:
-    """Queue a paused job again; it goes on from its last generation as if it had not stopped."""
+    """Queue a paused job again; it goes on from its last generation as if it had not stopped.
+
+    So does one that failed with the code `storage` or `unfit_machine`, once the machine will do.
+    """
     return service.resume(job_id, caller.project_id)
 
 

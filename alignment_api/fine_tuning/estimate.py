@@ -20,12 +20,14 @@ from essa.plan.memory import essa_memory
 from essa.plan.shape import read_shape
 from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
 from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.engine import AUTO
 from essa.spec.grpo import GrpoMethod, OptimizerName
 
 PROMPT_TOKENS = 128
 """Assumed of a prompt; most of a sequence's memory is its answer."""
 
 _TRAINED_ON = {
+    "auto": Precision.BF16,
     "fp32": Precision.FP32,
     "bf16": Precision.BF16,
     "int8": Precision.INT8,
@@ -137,7 +139,8 @@ def _memory(
     together = min(sequences or _together(spec), _together(spec))
     parts = essa_memory(
         read_shape(config),
-        precision=spec.engine.precision,
+        # What `auto` takes is known when the job starts; it is at most this.
+        precision=Precision.BF16 if spec.engine.precision == AUTO else spec.engine.precision,
         rank=adapter.rank,
         modules=adapter.modules,
         dimension=dimension,

@@ -71,6 +71,10 @@ def _message(event: JobEvent) -> str:
             return f"step size {data['chosen_sigma']:g} ({data['rule']})"
         case "warm_start":
             return f"the warm start is there ({data['kind']})"
+        case "format":
+            return (
+                f"computing with {data['precision']} weights and {data['activations']} activations"
+            )
         case "gate":
             return "the engines agree with the reference"
         case "result":

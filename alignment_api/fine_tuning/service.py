@@ -27,6 +27,7 @@ from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.listing import ends
+from alignment_api.preflight import require_machine
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec.file import problem_error, validate_job
@@ -181,6 +182,7 @@ class JobService:
 
         Raises:
             SpecError, InsufficientScopeError: as `create` does.
+            MachineError: this machine cannot run it.
         """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
         slots = self._devices.needed(
@@ -190,9 +192,12 @@ class JobService:
         def resolve(file_id: str) -> Path:
             return self._files.resolve(file_id, caller.project_id)
 
-        problems = find_problems(job.spec, resolve, self._settings.reward_policy)
+        problems = find_problems(
+            job.spec, resolve, self._settings.reward_policy, self._settings.cache_dir
+        )
         if problems:
             raise problem_error([job.told(one) for one in problems])
+        require_machine(job.spec, self._settings)
         return slots
 
     def _read(self, request: OpenAiRequest | SpecificationRequest) -> JobRequest:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 
+from alignment_api.composition import machine_formats
 from alignment_api.errors import NotServedError
 from alignment_api.models.entry import Weights
 from alignment_api.settings import Settings
+from reward.machine import usable_cores
 
 BASE_NAME = "base"
 """What a server calls its base."""
@@ -39,7 +40,7 @@ def server_command(settings: Settings, weights: Weights, socket: Path) -> list[s
         *("--model", str(weights.base)),
         *("--uds", str(socket)),
         *("--served-model-name", BASE_NAME),
-        *("--dtype", weights.dtype),
+        *("--dtype", _dtype(settings, weights)),
         *("--max-model-len", str(length)),
         # Without the model's own defaults: a request means what it says, as a rollout does.
         *("--generation-config", "vllm"),
@@ -71,7 +72,7 @@ def server_rank(rank: int) -> int:
 
 def threads(settings: Settings) -> int:
     """Threads of a server on CPU."""
-    return settings.inference_cores or max(1, len(os.sched_getaffinity(0)) // 2)
+    return settings.inference_cores or max(1, len(usable_cores()) // 2)
 
 
 def is_cpu_build() -> bool:
@@ -92,6 +93,14 @@ def _program() -> tuple[str, ...]:
             "set ESSA_INFERENCE_COMMAND to a program that takes the arguments of vLLM's server"
         )
     return (sys.executable, "-m", _MODULE)
+
+
+def _dtype(settings: Settings, weights: Weights) -> str:
+    """bfloat16 is emulated on many CPUs, where its values may as well be computed in float32."""
+    is_ours = settings.inference_command is None and is_cpu_build()
+    if weights.dtype != "bfloat16" or not is_ours:
+        return weights.dtype
+    return machine_formats(settings.cache_dir).training
 
 
 def _length(settings: Settings, folder: Path) -> int:

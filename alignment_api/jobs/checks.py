@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alignment_api.files.rows import NumberedRow, read_rows
 from alignment_api.forwarders.opening import integration_problems
+from alignment_api.jobs.format_check import format_problems
 from essa.calibration import text_columns
 from essa.data import dataset_path, load_job_data
 from essa.errors import DataError, EssaError
@@ -36,6 +37,7 @@ def find_problems(
     spec: AlignmentJobSpec,
     resolve_file: ResolveFile,
     reward_policy: RewardPolicy = NOTHING_ALLOWED,
+    cache_dir: Path | None = None,
 ) -> list[Problem]:
     """Everything that would stop the job and can be seen without loading a model.
 
@@ -43,11 +45,14 @@ def find_problems(
         spec: the job.
         resolve_file: gives the path of an uploaded file, or raises an EssaError.
         reward_policy: what the operator lets rewards do.
+        cache_dir: where it is remembered what this machine computes in; None asks nothing of it.
     Returns:
         One problem per setting at fault; empty if the job can run.
     """
     problems = _model_problems(spec) + _warm_start_problems(spec)
     problems += integration_problems(spec.integrations, os.environ)
+    if cache_dir is not None:
+        problems += format_problems(spec, cache_dir)
     reward: Reward | None = None
     try:
         reward = build_reward(spec.reward, resources=RewardResources(reward_policy))

@@ -14,7 +14,7 @@ from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
 from alignment_api.store.tables import jobs
 from alignment_api.store.text import storable
-from essa.errors import JobConflictError, JobNotFoundError
+from essa.errors import JobConflictError, JobNotFoundError, MachineError, StorageError
 from essa.events import ErrorEvent, ResultEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
 
@@ -22,6 +22,8 @@ RESUMED = "job_resumed"
 AWAITED_ENDED = "awaited_job_ended"
 
 _ENDED = {JobStatus.FAILED: "failed", JobStatus.CANCELLED: "been cancelled"}
+_MENDABLE = (MachineError.code, StorageError.code)
+_UNENDED = dict.fromkeys(("finished_at", "error_code", "error_message", "error_param"))
 _TERMINAL = tuple(str(status) for status in JobStatus if status.is_terminal)
 
 
@@ -213,12 +215,19 @@ class JobRepository:
     def resume(self, job_id: str) -> None:
         """Queue a paused job again; one that is about to pause goes on. Idempotent.
 
+        So is a job that failed through the machine, which may have been put right since.
+
         Raises:
             JobNotFoundError: no such job.
             JobConflictError: the job has ended.
         """
         with self._store.change() as connection:
-            status, _ = _locked(connection, job_id)
+            status, row = _locked(connection, job_id)
+            if status is JobStatus.FAILED and row["error_code"] in _MENDABLE:
+                connection.execute(_change(job_id).values(status=JobStatus.QUEUED, **_UNENDED))
+                message = f"it had failed: {row['error_message']}; it resumes from its checkpoint"
+                append_event(connection, job_id, WarningEvent(code=RESUMED, message=message))
+                return
             if status.is_terminal:
                 raise JobConflictError(
                     f"job {job_id} has already {status}; clone it to run it again"

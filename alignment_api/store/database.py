@@ -27,8 +27,10 @@ from sqlalchemy.exc import (
 
 from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.store import migration
+from essa.storage import free_bytes, readable
 
 BUSY_TIMEOUT_S = 30.0
+_LITTLE_BYTES = 16 * 2**20
 _POOLED = 10
 """Connections kept open to a database server."""
 
@@ -97,9 +99,17 @@ class Store:
             raise UnstorableError(f"a value cannot be stored: {_reason(error)}") from error
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreError(
-                f"the store {self.shown_url} {what}: {_reason(error)}; ESSA_HOME names its folder, "
-                "or ESSA_DATABASE_URL another database"
+                f"the store {self.shown_url} {what}: {_reason(error)}{self._room()}; ESSA_HOME "
+                "names its folder, or ESSA_DATABASE_URL another database"
             ) from error
+
+    def _room(self) -> str:
+        """How much is free where it lies, if that is next to nothing."""
+        if not self.is_sqlite:
+            return ""
+        folder = Path(self._url.database or "").parent
+        free = free_bytes(folder)
+        return f" ({readable(free)} free in {folder})" if free < _LITTLE_BYTES else ""
 
 
 def _parsed(url: str) -> URL:

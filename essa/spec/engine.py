@@ -20,6 +20,10 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+AUTO = "auto"
+"""The precision that is fastest on the machine and fits into its memory."""
+
+
 class QuantizationMethod(StrEnum):
     """How weights become integers."""
 
@@ -54,7 +58,10 @@ class QuantizationSpec(SpecModel):
 
 
 class _EngineModel(SpecModel):
-    precision: Precision = Precision.BF16
+    precision: Precision | Literal["auto"] = Precision.BF16
+    """Number format of the base weights. `auto` takes the fastest of bf16, int8 and int4 that this
+    machine has and whose base fits into its memory; the run keeps what it has taken. Activations
+    are in bfloat16 where the machine computes in it, and in float32 where it would emulate it."""
     quantization: QuantizationSpec | None = None
     """How precision int8 or int4 is reached with kind vllm; None rounds to nearest."""
     workers: int = Field(default=1, ge=1)
@@ -88,6 +95,11 @@ class _EngineModel(SpecModel):
     @classmethod
     def _check_quantization(cls, quantization: QuantizationSpec, precision: Any) -> None:
         # Without a valid precision its own error is told instead.
+        if precision == AUTO:
+            raise ValueError(
+                "engine.precision is auto, which may take an unquantised base; set "
+                "engine.precision to int8 or int4, or remove engine.quantization"
+            )
         if precision in (Precision.BF16, Precision.FP32):
             raise ValueError(
                 f"engine.precision is {precision}, which is not quantised; set engine.precision "

@@ -82,9 +82,10 @@ class GrpoMethod(SpecModel):
     `none` the estimator is that of REINFORCE leave-one-out up to the factor G / (G - 1)."""
     temperature: Positive = 1.0
     """Of the training rollouts; validation and test decode as `rollout` says."""
-    precision: Literal["fp32", "bf16", "int8", "nf4"] = "bf16"
-    """Of the frozen base that gradients go through; int8 and nf4 are bitsandbytes' (QLoRA). The
-    adapter is float32. Rollouts come from the engines, at `engine.precision`."""
+    precision: Literal["auto", "fp32", "bf16", "int8", "nf4"] = "auto"
+    """Of the frozen base that gradients go through; int8 and nf4 are bitsandbytes' (QLoRA). `auto`
+    is bf16, or fp32 where the machine would emulate bf16. The adapter is float32. Rollouts come
+    from the engines, at `engine.precision`."""
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer."""
 

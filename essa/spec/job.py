@@ -86,7 +86,7 @@ class AlignmentJobSpec(SpecModel):
         """`evaluation.serving_precision` with its default resolved."""
         chosen, searched = self.evaluation.serving_precision, self.engine.precision
         if chosen is None:
-            return Precision.BF16 if searched in (Precision.INT8, Precision.INT4) else searched
+            return Precision.FP32 if searched is Precision.FP32 else Precision.BF16
         return chosen
 
     @property

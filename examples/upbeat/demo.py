@@ -1,4 +1,5 @@
-"""`make demo`: start the service, submit the upbeat job over REST, watch it, show the result.
+"""`make demo`: start the service, measure the machine, submit the upbeat job over REST in the size
+that fits, watch it, show the result.
 
 Everything it starts ends with it, on Ctrl-C too. Writes build/demo/result.json.
 """
@@ -9,23 +10,29 @@ import argparse
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import httpx
+from measure import measure
 from rich.console import Console
+from scale import LIMIT_S, SETTING, Scale, choose_scale, overrides
+from service import free_port, serve, stop, wait_until_up
 
 from alignment_api.cli.client import ApiClient
+from alignment_api.cli.text import duration
 from alignment_api.cli.watching import watch_job
+from alignment_api.preflight import require_machine
+from alignment_api.settings import Settings
+from essa.errors import MachineError
 from essa.events import ResultEvent
+from essa.plan.job_speeds import JobSpeeds
+from essa.spec import AlignmentJobSpec
 from essa.spec.file import load_job_file
 
 HERE = Path(__file__).resolve().parent
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 30.0
 
 
 def main() -> int:
@@ -33,17 +40,23 @@ def main() -> int:
     arguments = _arguments()
     console = Console()
     out = arguments.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
-    job = load_job_file(arguments.job, arguments.set)
+    job = _job(arguments, [])
+    _require_machine(job, out)
+    out.mkdir(parents=True, exist_ok=True)
     # SIGTERM ends the demo as Ctrl-C does; a shell may have started it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    server = f"http://127.0.0.1:{arguments.port or _free_port()}"
-    process = _serve(server, out, job.engine.workers)
+    server = f"http://127.0.0.1:{arguments.port or free_port()}"
+    process = serve(server, out, job.engine.workers)
     try:
-        _wait_until_up(server, process, out)
+        wait_until_up(server, process, out)
         console.print(f"service at {server}, its log in {out / 'serve.log'}")
+        speeds = measure(job, out / "home", console)
+        spent_s = time.monotonic() - started_s
+        scale = choose_scale(job, speeds, spent_s)
+        job = _job(arguments, overrides(scale, speeds.precision, spent_s))
+        _tell(console, job, speeds, spent_s + scale.seconds)
         with ApiClient(server) as client:
             job_id = client.submit(job)["id"]
             code = watch_job(client, job_id, console)
@@ -52,12 +65,25 @@ def main() -> int:
         console.print("interrupted; stopping the service")
         return 130
     finally:
-        _stop(process)
+        stop(process)
     if code == 0:
         result = ResultEvent.model_validate(finished["essa"]["result"])
-        _write_result(out / "result.json", job_id, result, time.monotonic() - started_s)
-        console.print(f"\nfigures of this run: {out / 'result.json'}")
+        seconds = time.monotonic() - started_s
+        figures = _figures(job_id, result, seconds) | _forecast(scale, speeds, spent_s)
+        path = out / "result.json"
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+        expected = duration(figures["estimate_s"])
+        console.print(f"\n{duration(seconds)}; {expected} were expected. Figures of it: {path}")
     return code
+
+
+def _require_machine(job: AlignmentJobSpec, out: Path) -> None:
+    """End at once where the service would refuse the job."""
+    try:
+        require_machine(job, Settings.from_environment(os.environ, home=out / "home"))
+    except MachineError as error:
+        print(error.message, file=sys.stderr)
+        sys.exit(2)
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,64 +97,49 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _job(arguments: argparse.Namespace, scaled: list[str]) -> AlignmentJobSpec:
+    """The job with no more engines than cores, as it is scaled; what the caller sets stands."""
+    job = load_job_file(arguments.job, arguments.set)
+    engines = f"engine.workers={min(job.engine.workers, len(os.sched_getaffinity(0)))}"
+    return load_job_file(arguments.job, [*SETTING, engines, *scaled, *arguments.set])
 
 
-def _serve(server: str, out: Path, engines: int) -> subprocess.Popen[bytes]:
-    port = server.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "alignment_api.cli.main", "serve", "--port", port]
-    with (out / "serve.log").open("wb") as log:
-        # Its own session: Ctrl-C reaches the demo alone, which then stops the service in order.
-        return subprocess.Popen(
-            [*command, "--home", str(out / "home")],
-            # One person on one machine: no keys, and the whole machine for the one job.
-            env=os.environ | {"ESSA_AUTH": "off", "ESSA_ENGINE_SLOTS": str(engines)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s: float) -> None:
+    """What was measured, what is done for it, and how long that takes."""
+    console.print(
+        f"measured: {1 / speeds.answer_s:.1f} answers a second over an {speeds.precision} base, "
+        f"{speeds.train_step_s:.1f} s a training step, {duration(speeds.engines_s)} until the "
+        "engines are up\n"
+        f"so: a warm start from {job.warm_start.max_prompts} prompts, {job.budget.generations} "
+        f"generations of {job.search.population} candidates x {job.batch_size} prompts, "
+        f"{job.data.validation.limit} prompts for validation, {job.data.test.limit} for the test",
+        highlight=False,
+    )
+    late = "" if estimate_s <= LIMIT_S else ": this machine is too slow for ten minutes"
+    console.print(f"the whole demo will take about {duration(estimate_s)}{late}\n")
 
 
-def _wait_until_up(server: str, process: subprocess.Popen[bytes], out: Path) -> None:
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{server}/healthz", trust_env=False, timeout=2.0).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    log = (out / "serve.log").read_text(errors="replace").strip().splitlines()
-    sys.exit("the service did not start:\n" + "\n".join(log[-10:]))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    # A second Ctrl-C must not cut this short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _write_result(path: Path, job_id: str, result: ResultEvent, seconds: float) -> None:
-    summary = {
+def _figures(job_id: str, result: ResultEvent, seconds: float) -> dict[str, Any]:
+    return {
         "job_id": job_id,
         "test": {name: score.model_dump(mode="json") for name, score in result.test.items()},
         "generations": result.generations,
         "seconds": round(seconds, 1),
         "adapter": result.adapter,
     }
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _forecast(scale: Scale, speeds: JobSpeeds, spent_s: float) -> dict[str, Any]:
+    """What was expected before the job began, and why; `estimate_s` is of `seconds`."""
+    return {
+        "estimate_s": round(spent_s + scale.seconds, 1),
+        "estimate_parts_s": {
+            "before": round(spent_s, 1),
+            **{name: round(part_s, 1) for name, part_s in scale.parts_s.items()},
+        },
+        "scale": {**asdict(scale.size), "generations": scale.generations},
+        "speeds": speeds._asdict(),
+    }
 
 
 if __name__ == "__main__":

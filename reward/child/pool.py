@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from reward.child.frame import pack
 from reward.child.limits import ChildLimits
 from reward.child.process import Child, ChildDied, LimitReached, Program
 from reward.errors import RewardError, RewardTimeoutError
+from reward.machine import usable_cores
 
 MAX_CHILDREN = 4
 RECYCLE_ITEMS = 2000
@@ -68,7 +68,7 @@ class ChildPool:
         self._closed = False
         # The kernel ends a child when the thread that started it ends. These threads start all
         # children, and last as long as the pool.
-        size = size or min(MAX_CHILDREN, len(os.sched_getaffinity(0)))
+        size = size or min(MAX_CHILDREN, len(usable_cores()))
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="reward-child")
         self._finish = weakref.finalize(self, _finish, self._threads, self._children)
 

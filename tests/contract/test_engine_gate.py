@@ -25,6 +25,7 @@ from workers.cluster import ray_cluster
 from workers.engines.build import EngineBuild
 from workers.gate.stage import pass_gate
 from workers.models.store import ModelStore
+from workers.native_format import native_activations
 from workers.placement import plan_placement
 from workers.pool import EnginePool
 
@@ -54,13 +55,15 @@ class Bench:
     spec: Any
     folder: Path
     cache_dir: Path
+    activations: str
 
     def gate(self, key: str, prompts: list[tuple[int, ...]] = PROMPTS) -> GateEvent:
         """Each `key` is a model never seen before, so that nothing is remembered."""
         sink = Recorder()
         pass_gate(
             self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key,
-            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text: None,
+            activations=self.activations,
+            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text, *counted: None,
         )  # fmt: skip
         (event,) = sink.events
         assert isinstance(event, GateEvent)
@@ -100,7 +103,7 @@ def _start(spec, folder: Path, codec: SingularValueCodec, nodes, cache_dir: Path
     pool = EnginePool(build, plan_placement(spec, nodes))
     pool.start()
     pool.load_basis(codec.engine_basis())
-    return Bench(pool, codec, spec, folder, cache_dir)
+    return Bench(pool, codec, spec, folder, cache_dir, native_activations(spec.precision))
 
 
 def _vllm(precision: Precision) -> VllmEngineSpec:

@@ -17,7 +17,8 @@ import pytest
 from alignment_api.cli.doctor import machine
 from alignment_api.cli.doctor.content import check_models
 from alignment_api.cli.doctor.finding import Finding, State
-from alignment_api.cli.doctor.service import check_file_system, check_home, check_port, check_ray
+from alignment_api.cli.doctor.service import check_file_system, check_port, check_ray
+from alignment_api.cli.doctor.space import check_home
 from alignment_api.cli.doctor.store import check_store
 from alignment_api.settings import Settings
 from alignment_api.store import Store

@@ -151,9 +151,13 @@ def test_gradients_without_a_gpu_of_their_own_are_refused_before_anything_starts
 
 def gpu_training(model: Path, out: Path, pairs: list[SftPair], **changes: object) -> list[str]:
     told: list[str] = []
-    given = {"progress": told.append, "should_stop": lambda: False} | changes
+
+    def say(text: str, *counted: float | None) -> None:
+        told.append(text)
+
+    given = {"progress": say, "should_stop": lambda: False} | changes
     sft = SftSettings(batch_size=2, max_length=90, epochs=2)
-    train_on_gpu(model, pairs, LoraSpec(rank=2), sft, 0, out, **given)
+    train_on_gpu(model, pairs, LoraSpec(rank=2), sft, 0, out, training="float32", **given)
     return told
 
 

@@ -9,6 +9,7 @@ import torch
 
 from essa.errors import SpecError
 from essa.spec.grpo import GrpoMethod
+from workers.native_format import native_training
 from workers.warm_start.lora_model import SHORT_TOKENS
 
 
@@ -29,11 +30,12 @@ def load_trainable(
 
     is_short = not torch.cuda.is_available() and longest_tokens <= SHORT_TOKENS
     is_quantized = method.precision in ("int8", "nf4")
+    compute = _compute_dtype(method.precision)
     model = AutoModelForCausalLM.from_pretrained(
         model_folder,
-        dtype=torch.float32 if method.precision == "fp32" else torch.bfloat16,
+        dtype=compute,
         attn_implementation="eager" if is_short else None,
-        quantization_config=_quantization(method.precision) if is_quantized else None,
+        quantization_config=_quantization(method.precision, compute) if is_quantized else None,
         device_map={"": 0} if torch.cuda.is_available() else None,
     )
     if is_quantized:
@@ -43,7 +45,14 @@ def load_trainable(
     return PeftModel.from_pretrained(model, adapter_folder, is_trainable=True)
 
 
-def _quantization(precision: str) -> Any:
+def _compute_dtype(precision: str) -> torch.dtype:
+    """What products are in; `auto`, and quantised bases, take what is no emulation here."""
+    if precision in ("fp32", "bf16"):
+        return torch.float32 if precision == "fp32" else torch.bfloat16
+    return getattr(torch, native_training())
+
+
+def _quantization(precision: str, compute: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
     try:
@@ -57,5 +66,5 @@ def _quantization(precision: str) -> Any:
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
     )

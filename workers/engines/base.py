@@ -41,6 +41,7 @@ class EngineHealth:
     basis_digest: str | None
     population: int
     generated_tokens: int
+    """So far; of answers that are not finished too, where the engine knows."""
 
 
 class Engine(ABC):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from essa.spec.engine import EngineSpec, Precision, VllmEngineSpec
+from essa.number_format import Activations
+from essa.spec.engine import EngineSpec, VllmEngineSpec
 from workers.engines.base import Engine
 from workers.engines.vllm_settings import RUNNER_ENVIRONMENT
+from workers.native_format import native_activations
 
 _CPU_MALLOC = {
     # By default glibc gives every large activation back to the kernel and takes it again, page by
@@ -35,6 +37,8 @@ class EngineBuild:
     target_modules: tuple[str, ...]
     has_core: bool
     seed: int
+    activations: Activations | None = None
+    """None takes what is fast on the machine where the engine is built."""
 
     @property
     def capacity(self) -> int:
@@ -51,6 +55,7 @@ def build_engine(build: EngineBuild) -> Engine:
         EngineStartError: the engine could not be built.
     """
     spec = build.spec
+    activations = build.activations or native_activations(spec.precision)
     if isinstance(spec, VllmEngineSpec):
         from workers.engines.vllm_engine import VllmEngine
         from workers.engines.vllm_settings import VllmSettings
@@ -58,7 +63,7 @@ def build_engine(build: EngineBuild) -> Engine:
         return VllmEngine(
             VllmSettings(
                 model_path=build.model_path,
-                dtype="float32" if spec.precision is Precision.FP32 else "bfloat16",
+                dtype=activations,
                 max_population=build.max_population,
                 rank=build.rank,
                 target_modules=build.target_modules,
@@ -77,6 +82,7 @@ def build_engine(build: EngineBuild) -> Engine:
     return TransformersEngine(
         build.model_path,
         precision=spec.precision,
+        activations=activations,
         max_batch=spec.max_batch,
         max_population=build.max_population,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from essa.errors import EngineError
+from essa.number_format import Activations
 from essa.parametrize.engine_basis import EngineBasis
 from essa.spec.engine import Precision
 from essa.types import Completion
@@ -30,6 +31,7 @@ class TransformersEngine(Engine):
     Args:
         model_path: folder or hub name of the unquantised base model.
         precision: number format of the base weights; adapters always run in float32.
+        activations: of the values between layers; None takes what is fast here.
         max_batch: sequences decoded together.
         max_population: most candidates held at once.
         device: `auto`, `cpu` or `cuda`.
@@ -42,6 +44,7 @@ class TransformersEngine(Engine):
         model_path: str | Path,
         *,
         precision: Precision | str = Precision.BF16,
+        activations: Activations | None = None,
         max_batch: int = 64,
         max_population: int = 1024,
         device: str = "auto",
@@ -52,7 +55,7 @@ class TransformersEngine(Engine):
         self._max_population = max_population
         self._device = pick_device(device)
         self._source: DecodingModel | None = load_decoding_model(
-            model_path, Precision(precision), self._device
+            model_path, Precision(precision), self._device, activations
         )
         self._hooks: PopulationHooks | None = None
         self._generated_tokens = 0

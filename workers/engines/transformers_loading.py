@@ -10,8 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from essa.errors import EngineStartError
+from essa.number_format import Activations
 from essa.spec.engine import Precision
 from workers.engines.batch_decoding import DecodingModel
+from workers.native_format import native_activations
 
 
 def pick_device(name: str) -> torch.device:
@@ -24,22 +26,30 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_decoding_model(
-    path: str | Path, precision: Precision, device: torch.device
+    path: str | Path,
+    precision: Precision,
+    device: torch.device,
+    activations: Activations | None = None,
 ) -> DecodingModel:
     """Load a base model and its tokenizer.
 
     Args:
         precision: fp32, bf16, int8 (vector-wise W8A8 of LLM.int8, arXiv:2208.07339, Section 3.1)
-            or int4 (nf4, arXiv:2305.14314); the quantised ones compute in bfloat16.
+            or int4 (nf4, arXiv:2305.14314).
+        activations: of the values between layers; None takes what is fast here. Weights of bf16
+            under float32 activations are rounded to bf16 and then widened.
     Raises:
         EngineStartError: the folder is not a causal language model, or already quantised.
     """
     try:
         config = AutoConfig.from_pretrained(path)
         _refuse_quantised(path, config)
+        activations = activations or native_activations(precision, device.type)
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, **precision_arguments(precision, device)
+            path, config=config, **precision_arguments(precision, device, activations)
         )
+        if precision is Precision.BF16 and activations == "float32":
+            model = model.float()
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise EngineStartError(
@@ -61,10 +71,16 @@ def _refuse_quantised(path: str | Path, config: Any) -> None:
         )
 
 
-def precision_arguments(precision: Precision, device: torch.device) -> dict[str, Any]:
-    """What `from_pretrained` is given to load unquantised weights in a precision."""
+def precision_arguments(
+    precision: Precision, device: torch.device, activations: Activations
+) -> dict[str, Any]:
+    """What `from_pretrained` is given to load unquantised weights in a precision.
+
+    A bf16 model comes back in bf16; `.float()` gives it float32 activations.
+    """
+    compute = torch.bfloat16 if precision is Precision.BF16 else getattr(torch, activations)
     arguments: dict[str, Any] = {
-        "dtype": torch.float32 if precision is Precision.FP32 else torch.bfloat16,
+        "dtype": compute,
         "device_map": {"": str(device)},
     }
     if precision is Precision.INT8:
@@ -80,7 +96,7 @@ def precision_arguments(precision: Precision, device: torch.device) -> dict[str,
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=compute,
         )
     return arguments
 

@@ -5,8 +5,8 @@ dozen torch operations. Its library has C++ kernels for the norms; registered he
 implementation of vLLM's IR operations, they are chosen by `ir_op_priority` of `vllm_settings`. The
 activation re-uses one buffer instead of filling three.
 
-oneDNN sums a bf16 product of one row in another order than one of several, so a sequence that is
-left alone in its batch would go on differently than in company. Two rows are always enough.
+A product of few rows is summed in another order than one of many, so a sequence that is left alone
+in its batch would go on differently than in company. Products are padded to enough rows instead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from vllm import ir
+from vllm.model_executor.kernels.linear.scaled_mm import cpu as scaled_mm_cpu
 from vllm.model_executor.layers.activation import SiluAndMul
 
 from workers.engines.vllm_settings import CPU_KERNELS
+
+STEADY_ROWS = 4
+"""From so many rows on, float32 products of MKL and oneDNN are summed in one order (measured)."""
+STEADY_ROWS_BF16 = 2
+"""Likewise of oneDNN in bf16."""
 
 
 def install_cpu_kernels() -> None:
@@ -32,21 +38,34 @@ def install_cpu_kernels() -> None:
         CPU_KERNELS, supports_args=_added_norm_fits, inplace=True
     )(_fused_add_rms_norm)
     SiluAndMul.register_oot(_SiluAndMul)
+    scaled_mm_cpu.check_cpu_sgl_kernel = _tiles_take_activations(scaled_mm_cpu.check_cpu_sgl_kernel)
 
 
-def steady_linear_layers(model: nn.Module) -> None:
-    """Let no unquantised linear layer of the model work on a single row."""
+def _tiles_take_activations(stock: Callable[..., bool]) -> Callable[..., bool]:
+    """vLLM's INT8 product on AMX reads 16-bit activations only, which vLLM does not check."""
+
+    def fits(outputs: int, inputs: int, dtype: torch.dtype) -> bool:
+        # vLLM sets the default to the model's format while it prepares the weights.
+        return torch.get_default_dtype() is not torch.float32 and stock(outputs, inputs, dtype)
+
+    return fits
+
+
+def steady_linear_layers(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let no unquantised linear layer of the model work on fewer rows than are summed alike."""
+    least = STEADY_ROWS if dtype is torch.float32 else STEADY_ROWS_BF16
     for module in model.modules():
         linear = getattr(module, "cpu_linear", None)
         if linear is not None:
-            module.cpu_linear = _at_least_two_rows(linear)
+            module.cpu_linear = _at_least(least, linear)
 
 
-def _at_least_two_rows(linear: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def _at_least(least: int, linear: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def steady(x: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        if x.ndim != 2 or len(x) != 1:
+        rows = len(x)
+        if x.ndim != 2 or not 0 < rows < least:
             return linear(x, *arguments)
-        return linear(x.repeat(2, 1), *arguments)[:1]
+        return linear(F.pad(x, (0, 0, 0, least - rows)), *arguments)[:rows]
 
     return steady
 

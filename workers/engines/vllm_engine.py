@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
+from workers.cpu_capability import honour_lowered_capability
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.vllm_basis_file import write_basis
 from workers.engines.vllm_settings import (
@@ -141,7 +142,7 @@ class VllmEngine(Engine):
             device=self._device,
             basis_digest=self._digest,
             population=self._population,
-            generated_tokens=self._generated,
+            generated_tokens=self._generated + self._unfinished_tokens(),
         )
 
     def close(self) -> None:
@@ -153,6 +154,11 @@ class VllmEngine(Engine):
     def slots(self) -> dict[int, int]:
         """Adapter number (candidate + 1) -> vLLM slot, as read from the worker."""
         return self._exclusively(lambda: self._llm.collective_rpc("population_slots")[0])
+
+    def _unfinished_tokens(self) -> int:
+        """Tokens of answers under way. A copy of the list: the step loop changes it meanwhile."""
+        states = list(self._llm.output_processor.request_states.values())
+        return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer)
 
     # -- callers' side ----------------------------------------------------------------------
 
@@ -237,6 +243,7 @@ class VllmEngine(Engine):
         # In-process vLLM: the step loop and the model share this process and its cores.
         if self._settings.tensor_parallel == 1:
             os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        honour_lowered_capability()
         os.environ.update(RUNNER_ENVIRONMENT)
         from vllm import EngineArgs
         from vllm.platforms import current_platform

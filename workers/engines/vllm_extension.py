@@ -48,7 +48,7 @@ class PopulationWorkerExtension:
         from vllm.lora.request import LoRARequest
 
         if current_platform.is_cpu():
-            steady_linear_layers(self.model_runner.model)
+            steady_linear_layers(self.model_runner.model, self.model_config.dtype)
         for number in range(1, count + 1):
             self.model_runner.lora_manager.add_adapter(
                 LoRARequest(str(number), number, "population")

@@ -16,6 +16,7 @@ with no host synchronisation.
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,10 @@ from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.platforms import current_platform
 
 from essa.errors import EngineError, EngineStartError
+from workers.engines.vllm_cpu_kernels import STEADY_ROWS
 from workers.engines.vllm_settings import CONFIG_KEY
+
+logger = logging.getLogger(__name__)
 
 _EXPECTED_SIGNATURES = {
     (BaseLinearLayerWithLoRA, "_apply_sync"): ("self", "x", "bias"),
@@ -61,11 +65,6 @@ _EXPECTED_SIGNATURES = {
 }
 
 
-STEADY_ROWS = 4
-"""Below so many rows MKL sums float32 products in another order than above, so that a token would
-depend on the size of its batch. Nothing else here does on one core (measured)."""
-
-
 @dataclass
 class LayerBuffers:
     """Static buffers of one wrapped layer with n slices (q, k, v), padded to rank R each.
@@ -85,9 +84,16 @@ class LayerBuffers:
     """oneDNN's own copy of `shrink`, on CPU in bf16: half the price of a call on few rows."""
 
     def pack(self) -> None:
-        """Call after `shrink` was filled."""
-        if self.shrink.device.type == "cpu" and self.shrink.dtype == torch.bfloat16:
+        """Call after `shrink` was filled.
+
+        Where oneDNN has no such product, as in bf16 without AVX-512, torch's is used from then on.
+        """
+        if self.shrink.device.type != "cpu" or self.shrink.dtype != torch.bfloat16:
+            return
+        try:
             self.packed = ops.create_onednn_mm(self.shrink)
+        except RuntimeError as error:
+            logger.warning("adapters are multiplied by torch: %s", error)
 
     def shrunk(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""

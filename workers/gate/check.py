@@ -8,7 +8,7 @@ the base; the reference then scores the very tokens they answered with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from essa.errors import EngineGateError
 from essa.events import GateEvent
 from essa.parametrize.adapter import LoraAdapter
 from essa.parametrize.codec import SingularValueCodec
+from essa.ports import Say
 from essa.spec.engine import Precision
 from essa.types import Completion, FloatArray
 from workers.engines.base import BASE, SamplingParameters
@@ -52,7 +53,7 @@ def check_engines(
     precision: Precision,
     max_len: int | None = None,
     seed: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> GateEvent:
     """Measure every engine of the pool; leaves the gate's candidates in it as population.
 
@@ -72,22 +73,22 @@ def check_engines(
     if max_len is not None:
         longest = max(1, min(longest, max_len - ANSWER_TOKENS))
     chosen = [tuple(prompt[-longest:]) for prompt in prompts[:PROMPTS]]
-    say("checking the engines against plain transformers: the base")
+    steps = RANDOM_CANDIDATES + pool.size + 2
+    text = "checking the engines against plain transformers"
+    say(f"{text}: the base", 0, steps)
     base_answers = _base_answers(pool, chosen)
     scorer = _Scorer(reference, codec)
-    vectors = np.vstack(
-        [
-            np.zeros(codec.dimension),
-            *(
-                _strong_vector(scorer, base_answers, codec.dimension, seed + number)
-                for number in range(RANDOM_CANDIDATES)
-            ),
-        ]
-    )
-    say("checking the engines against plain transformers: adapters")
-    sheets = _candidate_answers(pool, codec, vectors, chosen)
-    scorer.set_vectors(vectors)
-    measured = [_measure(scorer, sheet) for sheet in sheets]
+    vectors = [np.zeros(codec.dimension)]
+    for number in range(RANDOM_CANDIDATES):
+        say(f"{text}: how far random candidates must go", 1 + number, steps)
+        vectors.append(_strong_vector(scorer, base_answers, codec.dimension, seed + number))
+    say(f"{text}: what they answer", 1 + RANDOM_CANDIDATES, steps)
+    sheets = _candidate_answers(pool, codec, np.vstack(vectors), chosen)
+    scorer.set_vectors(np.vstack(vectors))
+    measured = []
+    for engine, sheet in enumerate(sheets):
+        say(f"{text}: engine {engine + 1}", 2 + RANDOM_CANDIDATES + engine, steps)
+        measured.append(_measure(scorer, sheet))
     for engine, one in enumerate(measured):
         found = objections(one, precision)
         if found:

@@ -22,14 +22,15 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from essa.errors import EngineGateError
+from essa.number_format import Activations
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec.engine import Precision
+from reward.machine import memory_limit
 from workers.engines.transformers_loading import load_decoding_model
 from workers.models.checkpoint import weight_bytes
 
 MEMORY_FRAC = 0.7
 """Share of the free memory that the reference may fill."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,18 @@ class ReferenceModel:
         folder: the checkpoint the engine runs.
         quantise_to: for the transformers engine, the precision bitsandbytes gives the base as it
             loads; None takes the checkpoint as it is.
+        activations: of such an engine, which the rounding of activations depends on.
     Raises:
         EngineGateError: the checkpoint does not load.
     """
 
-    def __init__(self, folder: Path, quantise_to: Precision | None = None) -> None:
-        self._model = _load(folder, quantise_to)
+    def __init__(
+        self,
+        folder: Path,
+        quantise_to: Precision | None = None,
+        activations: Activations | None = None,
+    ) -> None:
+        self._model = _load(folder, quantise_to, activations)
 
     def logprobs(
         self, adapter: LoraAdapter | None, answers: Sequence[Answer]
@@ -103,24 +110,19 @@ def memory_needed_bytes(folder: Path) -> int:
 
 def fits_memory(folder: Path) -> bool:
     """Whether this machine, or the container, has room for the reference now."""
-    return memory_needed_bytes(folder) <= MEMORY_FRAC * _available_bytes()
+    return memory_needed_bytes(folder) <= MEMORY_FRAC * available_bytes()
 
 
-def _available_bytes() -> float:
+def available_bytes() -> float:
+    """Memory that this machine, or the container, has free now."""
     free = float(psutil.virtual_memory().available)
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        kept = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return free  # no container, or one without a limit
-    # Files that the kernel keeps in memory as long as nobody needs it.
-    return min(free, limit - used + int(kept.get("inactive_file", 0)))
+    limit = memory_limit()
+    return free if limit is None else min(free, float(limit.free))
 
 
-def _load(folder: Path, quantise_to: Precision | None) -> Any:
+def _load(folder: Path, quantise_to: Precision | None, activations: Activations | None) -> Any:
     if quantise_to in (Precision.INT8, Precision.INT4):
-        return load_decoding_model(folder, quantise_to, torch.device("cpu")).model
+        return load_decoding_model(folder, quantise_to, torch.device("cpu"), activations).model
     try:
         # float32 whatever the engine computes in: the reference should be the exact one.
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

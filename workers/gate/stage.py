@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from essa.events import GateEvent, WarningEvent
+from essa.number_format import Activations
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.storage import write_file
-from essa.ports import EventSink
+from essa.ports import EventSink, Say
 from essa.spec.engine import EngineSpec, VllmEngineSpec
 from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
@@ -32,10 +33,11 @@ def pass_gate(
     *,
     model_folder: Path,
     model_digest: str,
+    activations: Activations,
     cache_dir: Path,
     seed: int,
     sink: EventSink,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Check the engines unless the same bases passed on the same base and versions before.
 
@@ -44,11 +46,14 @@ def pass_gate(
     Args:
         model_folder: the checkpoint the engines run.
         model_digest: of its content.
+        activations: number format between the engines' layers.
         cache_dir: remembers what passed.
     Raises:
         EngineGateError: an engine runs the base or an adapter wrongly.
     """
-    memory = cache_dir / "gate" / f"{_key(spec, model_digest, codec.basis.digest)}.json"
+    memory = (
+        cache_dir / "gate" / f"{_key(spec, activations, model_digest, codec.basis.digest)}.json"
+    )
     known = _recall(memory)
     if known is not None:
         sink.emit(known.model_copy(update={"cached": True, "seconds": 0.0}))
@@ -66,7 +71,7 @@ def pass_gate(
     say("loading the reference")
     is_vllm = isinstance(spec, VllmEngineSpec)
     # bitsandbytes quantises as it loads, vLLM's checkpoint is quantised already.
-    reference = ReferenceModel(model_folder, None if is_vllm else spec.precision)
+    reference = ReferenceModel(model_folder, None if is_vllm else spec.precision, activations)
     try:
         event = check_engines(
             pool, codec, reference, prompts, precision=spec.precision,
@@ -79,11 +84,12 @@ def pass_gate(
     sink.emit(event)
 
 
-def _key(spec: EngineSpec, model_digest: str, basis_digest: str) -> str:
+def _key(spec: EngineSpec, activations: Activations, model_digest: str, basis_digest: str) -> str:
     identity = {
         "gate": GATE_VERSION,
         "model": model_digest,
         "basis": basis_digest,
+        "activations": activations,
         "engine": spec.model_dump(mode="json", exclude={"workers", "gate"}),
         "versions": {name: _version(name) for name in _VERSIONED},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
 
 Progress = Callable[[str], None]
+
+TOLD_EVERY_S = 2.0
 
 
 def write_weights(
@@ -38,8 +41,8 @@ def write_weights(
 
     index: dict[str, str] = {}
     files = weight_files(base)
+    rounded_layers, told_s = 0, 0.0
     for number, file in enumerate(files, start=1):
-        progress(f"writing file {number} of {len(files)}")
         tensors: dict[str, torch.Tensor] = {}
         with safe_open(file, framework="pt") as source:
             for name in sorted(source.keys()):
@@ -47,6 +50,11 @@ def write_weights(
                 if module not in schemes or module == name:
                     tensors[name] = source.get_tensor(name)
                     continue
+                rounded_layers += 1
+                if time.monotonic() - told_s >= TOLD_EVERY_S:
+                    told_s = time.monotonic()
+                    layer = f"layer {rounded_layers} of {len(schemes)}"
+                    progress(f"writing file {number} of {len(files)}, {layer}")
                 scheme = schemes[module]
                 layer = rounded.get(module)
                 if layer is None:

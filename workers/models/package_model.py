@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from essa.errors import SpecError
+from workers.models.checkpoint_writer import TOLD_EVERY_S
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +65,11 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     Raises:
         SpecError: transformers cannot read this GGUF file.
     """
+    with _parsed_once():
+        _convert(gguf, folder, progress)
+
+
+def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -71,7 +80,8 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     }
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
-        loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        with _counted_tensors(progress):
+            loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     except (ValueError, KeyError, NotImplementedError, OSError, ImportError) as error:
         raise SpecError(
             f"transformers cannot read {gguf.name}: {error}; set model.path to a model in "
@@ -97,6 +107,43 @@ def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
     tokenizer.save_pretrained(folder)
 
 
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Parse the file once: it takes seconds, and transformers would do it for every part."""
+    import gguf as gguf_format
+
+    reader = gguf_format.GGUFReader
+    gguf_format.GGUFReader = functools.cache(reader)
+    try:
+        yield
+    finally:
+        gguf_format.GGUFReader = reader
+
+
+@contextlib.contextmanager
+def _counted_tensors(progress: Progress) -> Iterator[None]:
+    """Tell which tensor transformers is expanding; its own bar for it is for terminals."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
+        told_s = 0.0
+        for number, tensor in enumerate(tensors, start=1):
+            if time.monotonic() - told_s >= TOLD_EVERY_S:
+                told_s = time.monotonic()
+                progress(f"expanding tensor {number} of {len(tensors)}")
+            yield tensor
+
+    bar = getattr(reading, "tqdm", None)
+    if bar is None:
+        yield  # a transformers that counts elsewhere
+        return
+    reading.tqdm = counted
+    try:
+        yield
+    finally:
+        reading.tqdm = bar
+
+
 def _fresh_model(
     model_class: type[torch.nn.Module], config: Any, weights: dict[str, torch.Tensor]
 ) -> Any:
@@ -108,6 +155,13 @@ def _fresh_model(
     model.load_state_dict({name: tensor.to(torch.bfloat16) for name, tensor in weights.items()})
     model.tie_weights()
     return model
+
+
+def converted_bytes(gguf: Path) -> int:
+    """Size of the weights that `convert_gguf` writes: two bytes each."""
+    import gguf as gguf_format
+
+    return 2 * sum(int(tensor.n_elements) for tensor in gguf_format.GGUFReader(str(gguf)).tensors)
 
 
 def read_metadata(gguf: Path) -> dict[str, Any]:

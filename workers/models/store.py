@@ -12,10 +12,16 @@ from essa.spec.engine import Precision, QuantizationSpec
 from essa.spec.model import ModelSpec
 from workers.models.cache import FolderCache
 from workers.models.calibration import chosen_texts, texts_digest
-from workers.models.checkpoint import check_folder
+from workers.models.checkpoint import check_folder, weight_bytes
 from workers.models.content_hash import ContentHasher
 from workers.models.hub import download_snapshot, is_hub_name
-from workers.models.package_model import convert_gguf, find_gguf, is_package_path
+from workers.models.package_model import (
+    convert_gguf,
+    converted_bytes,
+    find_gguf,
+    is_package_path,
+)
+from workers.models.rounded import needs_rounding, round_folder
 
 FORMAT_VERSION = 1
 """Raise it when what we write for the same source changes."""
@@ -48,7 +54,6 @@ class ModelStore:
     def __init__(self, cache_dir: str | Path) -> None:
         """Use `cache_dir`, creating it where needed."""
         root = Path(cache_dir).expanduser().resolve() / "models"
-        root.mkdir(parents=True, exist_ok=True)
         self._cache = FolderCache(root)
         self._hasher = ContentHasher(root / "hashes.json")
 
@@ -108,7 +113,23 @@ class ModelStore:
             )
 
         variant = _variant(precision, settings, texts)
-        return self._cache.get(_key(base.name, variant, base.digest), build, progress)
+        return self._cache.get(
+            _key(base.name, variant, base.digest),
+            build,
+            progress,
+            size_bytes=lambda: weight_bytes(base.folder),
+        )
+
+    def rounded(self, base: PreparedModel, progress: Progress = _ignore) -> Path:
+        """Folder of the base with weights of bfloat16, which may be widened without a change."""
+        if not needs_rounding(base.folder):
+            return base.folder
+        return self._cache.get(
+            _key(base.name, "rounded", base.digest),
+            lambda folder: round_folder(base.folder, folder, progress),
+            progress,
+            size_bytes=lambda: weight_bytes(base.folder),
+        )
 
     def digest(self, folder: Path) -> str:
         """SHA-256 over the content of a prepared model's folder."""
@@ -131,7 +152,12 @@ class ModelStore:
     def _converted(self, path: str, progress: Progress) -> Path:
         gguf = find_gguf(path)
         key = _key(_short_name(path), "bf16", self._hasher.file(gguf))
-        return self._cache.get(key, lambda folder: convert_gguf(gguf, folder, progress), progress)
+        return self._cache.get(
+            key,
+            lambda folder: convert_gguf(gguf, folder, progress),
+            progress,
+            size_bytes=lambda: converted_bytes(gguf),
+        )
 
 
 def _short_name(path: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from essa.number_format import Activations
 from reward.errors import RewardConfigError
+from reward.machine import usable_cores
 from reward.spec.reward_model import RewardModelSpec
 from workers.reward_models.conversation_tokens import Turns
 
@@ -17,9 +18,17 @@ class RewardModelActor:
 
     Args:
         device: `cpu` or `cuda`.
+        activations: number format of the values between layers; None takes what is fast there.
     """
 
-    def __init__(self, folder: Path, spec: RewardModelSpec, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: RewardModelSpec,
+        device: str,
+        activations: Activations | None = None,
+    ) -> None:
+        self._activations = activations
         self._folder = folder
         self._spec = spec
         self._device = device
@@ -42,8 +51,8 @@ class RewardModelActor:
         from workers.reward_models.classifier import Classifier
 
         # Ray gives one thread to an actor that asks for no CPU.
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self._classifier = Classifier(self._folder, self._spec, self._device)
+        torch.set_num_threads(len(usable_cores()))
+        self._classifier = Classifier(self._folder, self._spec, self._device, self._activations)
 
     def score(self, conversations: Sequence[Turns]) -> list[float | str]:
         """See `Classifier.score`."""

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from essa.number_format import Activations
 from essa.spec.engine import Precision
 from reward.errors import RewardConfigError, RewardError
 from reward.spec.reward_model import RewardModelSpec
 from workers.engines.transformers_loading import precision_arguments
+from workers.native_format import native_activations
 from workers.reward_models.conversation_tokens import ConversationTokens, Turns
 from workers.reward_models.head import find_head
 
@@ -32,15 +34,22 @@ class Classifier:
     Args:
         folder: model and tokenizer in Hugging Face format.
         device: `cpu` or `cuda`.
+        activations: number format of the values between layers; None takes what is fast here.
     Raises:
         RewardConfigError: this is no classifier with a trained head, it does not load, or it has
             no such output.
     """
 
-    def __init__(self, folder: Path, spec: RewardModelSpec, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: RewardModelSpec,
+        device: str,
+        activations: Activations | None = None,
+    ) -> None:
         self._device = torch.device(device)
         try:
-            self._model = _load_model(folder, spec, self._device)
+            self._model = _load_model(folder, spec, self._device, activations)
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=spec.trust_remote_code
             )
@@ -112,14 +121,18 @@ class Classifier:
         return self._config.pad_token_id
 
 
-def _load_model(folder: Path, spec: RewardModelSpec, device: torch.device) -> Any:
+def _load_model(
+    folder: Path, spec: RewardModelSpec, device: torch.device, activations: Activations | None
+) -> Any:
     code = {"trust_remote_code": spec.trust_remote_code}
     config = AutoConfig.from_pretrained(folder, **code)
     if getattr(config, "quantization_config", None) is not None:
         raise ValueError(
             "its weights are quantised already; `precision` is made while loading from bf16 or fp32"
         )
-    arguments = precision_arguments(_PRECISIONS[spec.precision], device)
+    precision = _PRECISIONS[spec.precision]
+    activations = activations or native_activations(precision, device.type)
+    arguments = precision_arguments(precision, device, activations)
     if "quantization_config" in arguments:
         arguments["quantization_config"].llm_int8_skip_modules = _head_modules(config, code)
     model, loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -131,6 +144,8 @@ def _load_model(folder: Path, spec: RewardModelSpec, device: torch.device) -> An
             f"it holds no weights for {', '.join(sorted(loaded['missing_keys'])[:4])}: it was not "
             "trained as a classifier, or needs its own code (`trust_remote_code`)"
         )
+    if precision is Precision.BF16 and activations == "float32":
+        model = model.float()
     return model.eval().requires_grad_(False)
 
 

@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from essa.errors import ClusterError, SpecError
+from essa.number_format import ChosenFormats
 from essa.spec.model import ModelSpec
 from reward.errors import RewardConfigError
 from reward.resources import TextScorer
@@ -24,6 +25,7 @@ def open_scorer(
     cache_dir: str | Path,
     notify: Callable[[str], None] = lambda message: None,
     kept_gpus: int = 0,
+    formats: ChosenFormats | None = None,
 ) -> TextScorer:
     """Find a reward model and start it on the running Ray cluster; blocks until it can score.
 
@@ -33,6 +35,7 @@ def open_scorer(
         cache_dir: prepared models, shared by all jobs.
         notify: gets one sentence for every step of a start and every loss.
         kept_gpus: free GPUs that are not for it: that of a trainer which starts later.
+        formats: what the job computes in; without, what is fast where the model runs.
     Raises:
         RewardConfigError: there is no such model, it does not load, or no GPU is free for it.
         ClusterError: this process is in no Ray cluster.
@@ -45,8 +48,11 @@ def open_scorer(
     # Once: a GPU held by a process that has just died does not count as free yet.
     device, options = _placed(spec, kept_gpus)
 
+    activations = formats.training if formats is not None and formats.device == device else None
+
     def spawn() -> Any:
-        return ray.remote(RewardModelActor).options(**options).remote(folder, spec, device)
+        actor = ray.remote(RewardModelActor).options(**options)
+        return actor.remote(folder, spec, device, activations)
 
     notify(f"loading the reward model {spec.model}")
     return RayScorer(spawn, spec, notify)

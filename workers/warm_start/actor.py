@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from essa.errors import TrainerError
+from essa.number_format import Activations
 from essa.spec.model import LoraSpec, SftSettings
 from workers.gpu_memory import await_free_memory
 from workers.warm_start.pairs import SftPair
@@ -23,14 +25,14 @@ class Trained:
     """An adapter's files by name, and what was not yet told."""
 
     files: dict[str, bytes]
-    told: list[str]
+    told: list[tuple[Any, ...]]
 
 
 class LoraTrainerActor:
     """Trains one adapter; takes two calls at once, so that it can be asked how far it is."""
 
     def __init__(self) -> None:
-        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
     def train(
         self,
@@ -39,6 +41,7 @@ class LoraTrainerActor:
         lora: LoraSpec,
         sft: SftSettings,
         seed: int,
+        training: Activations,
     ) -> Trained:
         """Train, and return the adapter's files.
 
@@ -58,18 +61,21 @@ class LoraTrainerActor:
         await_free_memory()
         with TemporaryDirectory(prefix="essa-warm-start-") as folder:
             out = Path(folder) / "adapter"
-            train_named(model_folder, pairs, lora, sft, seed, out, self._news.put)
+            train_named(model_folder, pairs, lora, sft, seed, out, self._tell, training=training)
             files = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
             return Trained(files, self._rest())
 
-    def news(self) -> list[str]:
-        """What there is to tell since the last call."""
+    def _tell(self, *told: Any) -> None:
+        self._news.put(told)
+
+    def news(self) -> list[tuple[Any, ...]]:
+        """What there is to tell since the last call: arguments of `Say`, oldest first."""
         try:
             return [self._news.get(timeout=NEWS_S), *self._rest()]
         except queue.Empty:
             return []
 
-    def _rest(self) -> list[str]:
+    def _rest(self) -> list[tuple[Any, ...]]:
         told = []
         while not self._news.empty():
             told.append(self._news.get())

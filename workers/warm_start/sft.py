@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from essa.errors import AdapterError, JobCancelledError
+from essa.number_format import Activations
+from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
 from workers.warm_start.batches import check_pairs, collate, plan_batches
 from workers.warm_start.lora_model import load_lora_model
@@ -18,8 +21,6 @@ from workers.warm_start.pairs import SftPair
 
 if TYPE_CHECKING:
     import torch
-
-Progress = Callable[[str], None]
 
 WARMUP_FRAC = 0.1
 MAX_GRAD_NORM = 1.0
@@ -32,14 +33,16 @@ def train_lora(
     sft: SftSettings,
     seed: int,
     out_dir: str | Path,
-    progress: Progress,
+    progress: Say,
     threads: int | None = None,
+    training: Activations | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a LoRA adapter and save it in PEFT's format.
 
-    The base stays frozen in its own precision; the adapter is float32. On a CPU the result is a
-    function of the arguments and the number of threads. Uses a CUDA device where there is one.
+    The base stays frozen in its own precision, or in float32 where the machine would emulate it;
+    the adapter is float32. On a CPU the result is a function of the arguments and the number of
+    threads. Uses a CUDA device where there is one.
 
     Args:
         model_folder: an unquantised base in Hugging Face format.
@@ -48,8 +51,9 @@ def train_lora(
         sft: how to train.
         seed: of the initial weights and the order of pairs.
         out_dir: where the adapter goes; replaced if it exists, untouched on failure.
-        progress: told the loss now and then.
+        progress: told the loss after every step.
         threads: CPU threads; None keeps torch's setting.
+        training: number format that gradients are computed in; None takes what is fast here.
         should_stop: asked before every step.
     Returns:
         `out_dir`.
@@ -60,12 +64,15 @@ def train_lora(
     """
     import torch
 
+    from workers.native_format import native_training
+
     check_pairs(pairs, sft.max_length)
     with _torch_state(seed, threads):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         progress(f"loading the base for the warm start on {device}")
         longest = max(len(pair) for pair in pairs)
-        model = load_lora_model(Path(model_folder), lora, device, longest)
+        training = training or native_training(device.type)
+        model = load_lora_model(Path(model_folder), lora, device, longest, training)
         _train(model, pairs, sft, seed, progress, should_stop)
         return _save(model, Path(out_dir))
 
@@ -75,7 +82,7 @@ def _train(
     pairs: Sequence[SftPair],
     sft: SftSettings,
     seed: int,
-    progress: Progress,
+    progress: Say,
     should_stop: Callable[[], bool],
 ) -> None:
     import torch
@@ -85,7 +92,7 @@ def _train(
     batches = plan_batches(pairs, sft.batch_size, sft.epochs, seed)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(len(batches)))
     model.train()
-    every = max(1, len(batches) // 10)
+    began_s = time.monotonic()
     for step, batch in enumerate(batches, start=1):
         if should_stop():
             raise JobCancelledError(
@@ -104,8 +111,8 @@ def _train(
                 f"lower warm_start.sft.learning_rate, now {sft.learning_rate:g}",
                 field="warm_start.sft.learning_rate",
             )
-        if step % every == 0 or step == len(batches):
-            progress(f"step {step} of {len(batches)}, loss {value:.3f}")
+        left_s = (time.monotonic() - began_s) / step * (len(batches) - step)
+        progress(f"training steps, loss {value:.3f}", step, len(batches), left_s)
 
 
 def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:

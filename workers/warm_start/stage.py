@@ -9,6 +9,8 @@ from pathlib import Path
 
 from essa.coordinator.state import Preparation
 from essa.errors import DataError
+from essa.number_format import Activations
+from essa.ports import Say
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
 from workers.evaluator import PoolEvaluator
@@ -42,7 +44,8 @@ def make_warm_start(
     encoder: PromptEncoder,
     out_dir: Path,
     seed: int,
-    say: Callable[[str], None],
+    training: Activations,
+    say: Say,
     should_stop: Callable[[], bool],
 ) -> WarmStartResult:
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
@@ -51,6 +54,7 @@ def make_warm_start(
         evaluator: gives the engines; called only where answers are sampled, so that training on
             given pairs comes before engines.
         make_room: called before training; returns the GPUs that it may take.
+        training: number format that gradients are computed in.
     Raises:
         DataError: no usable training pair.
         TrainerError: memory ran out, or the training's process died.
@@ -62,12 +66,22 @@ def make_warm_start(
     tokens = samples = 0
     if isinstance(spec, RejectionSamplingWarmStart):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
-        pairs, tokens = _sample_pairs(spec, train, evaluator(), encoder, say)
+        pairs, tokens = sample_pairs(spec, train, evaluator(), encoder, say)
     else:
         pairs = read_pairs(spec.path, encoder)
     say(f"training a rank-{spec.lora.rank} LoRA on {len(pairs)} answers")
     fit = train_on_gpu if make_room() else train_named
-    fit(model_folder, pairs, spec.lora, spec.sft, seed, out_dir, say, should_stop=should_stop)
+    fit(
+        model_folder,
+        pairs,
+        spec.lora,
+        spec.sft,
+        seed,
+        out_dir,
+        say,
+        training=training,
+        should_stop=should_stop,
+    )
     return WarmStartResult(out_dir, tokens, samples, time.monotonic() - began_s)
 
 
@@ -83,13 +97,18 @@ def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
     return None if isinstance(spec, AdapterWarmStart) else spec.lora
 
 
-def _sample_pairs(
+def sample_pairs(
     spec: RejectionSamplingWarmStart,
     train: Sequence[Row],
     evaluator: PoolEvaluator,
     encoder: PromptEncoder,
-    say: Callable[[str], None],
+    say: Say,
 ) -> tuple[list[SftPair], int]:
+    """The base's best answers to the first training prompts, and the tokens of all of them.
+
+    Raises:
+        DataError: none can be trained on.
+    """
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")
     found = evaluator.sample(

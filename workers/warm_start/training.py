@@ -13,6 +13,8 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from essa.errors import EssaError, JobCancelledError, TrainerError
+from essa.number_format import Activations
+from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
 from workers.out_of_memory import named_memory
 from workers.pool import START_TIMEOUT_S
@@ -30,7 +32,8 @@ def train_named(
     sft: SftSettings,
     seed: int,
     out_dir: Path,
-    progress: Callable[[str], None],
+    progress: Say,
+    training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """`train_lora` in this process.
@@ -39,7 +42,17 @@ def train_named(
         TrainerError: memory ran out; names the settings.
     """
     with named_memory("the warm start", _fix(sft), "warm_start.sft.batch_size"):
-        train_lora(model_folder, pairs, lora, sft, seed, out_dir, progress, should_stop=should_stop)
+        train_lora(
+            model_folder,
+            pairs,
+            lora,
+            sft,
+            seed,
+            out_dir,
+            progress,
+            training=training,
+            should_stop=should_stop,
+        )
 
 
 def train_on_gpu(
@@ -49,7 +62,8 @@ def train_on_gpu(
     sft: SftSettings,
     seed: int,
     out_dir: Path,
-    progress: Callable[[str], None],
+    progress: Say,
+    training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """The same in an actor that holds a GPU by Ray's accounting, and ends with the training.
@@ -65,11 +79,11 @@ def train_on_gpu(
         runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"}},
     ).remote()  # fmt: skip
     try:
-        training = actor.train.remote(str(model_folder), pairs, lora, sft, seed)
-        news = _watch(actor, training, progress, should_stop)
-        trained: Trained = ray.get(training)
-        for text in (*ray.get(news), *trained.told):
-            progress(text)
+        answer = actor.train.remote(str(model_folder), pairs, lora, sft, seed, training)
+        news = _watch(actor, answer, progress, should_stop)
+        trained: Trained = ray.get(answer)
+        for told in (*ray.get(news), *trained.told):
+            progress(*told)
     except (RayActorError, OutOfMemoryError) as error:
         raise TrainerError(
             f"the warm start's process died; where memory ran out, {_fix(sft)}",
@@ -85,23 +99,21 @@ def train_on_gpu(
     _write(trained.files, out_dir)
 
 
-def _watch(
-    actor: Any, training: Any, progress: Callable[[str], None], should_stop: Callable[[], bool]
-) -> Any:
-    """Pass on what the actor tells until it has trained; returns the last question for news."""
+def _watch(actor: Any, answer: Any, progress: Say, should_stop: Callable[[], bool]) -> Any:
+    """Pass on what the actor tells until it answers; returns the last question for news."""
     give_up_s = time.monotonic() + START_TIMEOUT_S
     has_started = False
     news = actor.news.remote()
     while True:
-        done, _ = ray.wait([training, news], num_returns=1, timeout=POLL_S)
-        if training in done:
+        done, _ = ray.wait([answer, news], num_returns=1, timeout=POLL_S)
+        if answer in done:
             return news
         if should_stop():
             raise JobCancelledError("cancelled during the warm start")
         if news in done:
             has_started = True
-            for text in ray.get(news):
-                progress(text)
+            for told in ray.get(news):
+                progress(*told)
             news = actor.news.remote()
         elif not has_started and time.monotonic() > give_up_s:
             raise TrainerError(

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from alignment_api.cli.doctor import content, gpu, machine, packages, service, store
+from alignment_api.cli.doctor import content, gpu, machine, packages, service, space, store
 from alignment_api.cli.doctor.finding import Finding, State, failure
-from essa.errors import EssaError
+from alignment_api.cli.doctor.formats import as_plain, check_formats
+from essa.errors import EssaError, MachineError
+from essa.number_format import MachineFormats
 
 if TYPE_CHECKING:
     from alignment_api.settings import Settings
@@ -31,6 +33,7 @@ _OF_INSTALLATION: tuple[Check, ...] = (
     machine.check_cpu,
     machine.check_memory,
     machine.check_shared_memory,
+    space.check_temporary,
     gpu.check_gpus,
     content.check_models,
     content.check_integrations,
@@ -39,12 +42,14 @@ _OF_INSTALLATION: tuple[Check, ...] = (
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is found; 1 if something must be put right."""
-    findings = list(examine(arguments))
+    formats: list[MachineFormats] = []
+    findings = list(examine(arguments, formats))
     counts = Counter(finding.state for finding in findings)
     is_good = not counts[State.FAILURE]
     if arguments.json:
         shown = [finding._asdict() for finding in findings]
-        print(json.dumps({"ok": is_good, "findings": shown}, indent=2))
+        report = {"ok": is_good, "findings": shown, **as_plain(formats)}
+        print(json.dumps(report, indent=2))
     else:
         for finding in findings:
             print(_line(finding))
@@ -52,16 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_good else 1
 
 
-def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """All findings, of the installation first and then of the service."""
-    for check in _OF_INSTALLATION:
+def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Iterator[Finding]:
+    """All findings, of the installation first and then of the service.
+
+    Args:
+        formats: gets what the machine computes in.
+    """
+    for check in (*_OF_INSTALLATION, partial(check_formats, formats)):
         yield from _findings(check)
     found: list[Settings] = []
     yield from _findings(partial(_settings, arguments, found))
     for settings in found:
         checks: tuple[Check, ...] = (
             partial(service.check_variables, os.environ),
-            partial(service.check_home, settings),
+            partial(space.check_home, settings),
             partial(service.check_file_system, settings),
             partial(store.check_store, settings),
             partial(service.check_access, settings),
@@ -78,6 +87,9 @@ def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[
 
     try:
         found.append(Settings.from_environment(os.environ, home=arguments.home))
+    except MachineError as error:
+        seen, _, advice = error.message.partition("; ")
+        yield failure("home", seen, advice)
     except EssaError as error:
         yield failure("settings", error.message, "correct the variable, or unset it")
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from alignment_api import composition
 from alignment_api.cli.client import ApiClient
 from alignment_api.errors import ApiRequestError
+from alignment_api.preflight import require_folder
 from alignment_api.settings import Settings
 from essa.errors import AdapterError, EssaError, SpecError
 from essa.spec.export import ExportFormat, ExportSpec
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments)
     target: Path = arguments.out
     _check_target(target, arguments.force)
+    require_folder(target, "--out")
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     # Filled beside its place, so that what breaks off never leaves half a model.
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".essa-") as name:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from alignment_api.auth.keys import KeyRepository, Scope
 from alignment_api.errors import ProjectNotFoundError
+from alignment_api.preflight import require_home
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.errors import SpecError
@@ -24,6 +25,8 @@ _PIPE_WIDTH = 200
 def run(arguments: argparse.Namespace) -> int:
     """List, add or revoke keys."""
     settings = Settings.from_environment(os.environ, home=arguments.home)
+    if settings.database_url is None:
+        require_home(settings)
     store = Store(settings.store_url)
     try:
         keys = KeyRepository(store)

@@ -9,14 +9,14 @@ from rich.console import Console
 
 from alignment_api.cli.in_process import output_to, run_here
 from alignment_api.cli.live import print_result
-from alignment_api.cli.offline import uploaded_files
+from alignment_api.cli.offline import check_job
 from alignment_api.home import FolderLock
-from alignment_api.jobs.checks import find_problems
 from alignment_api.ownership import check_package_owners
+from alignment_api.preflight import require_folder
 from alignment_api.run_folder import new_folder
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
-from essa.spec.file import load_job_file, problem_error
+from essa.spec.file import load_job_file
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
     spec = load_job_file(arguments.job_file, arguments.overrides)
-    problems = find_problems(spec, uploaded_files(settings), settings.reward_policy)
-    if problems:
-        raise problem_error(problems)
+    check_job(spec, settings)
     run_dir = (arguments.run_dir or new_folder(settings.home / "runs", spec.name)).absolute()
+    if arguments.run_dir is not None:
+        require_folder(run_dir, "--run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / "job.log"
     with FolderLock(run_dir / "run.lock"), output_to(log) as screen:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from alignment_api import composition
 from alignment_api.ownership import check_package_owners
+from alignment_api.preflight import require_folder, require_home
 from alignment_api.settings import Settings
 from essa.spec import ModelSpec, QuantizationSpec
 from essa.spec.file import problem_error
@@ -19,6 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write a quantised checkpoint, one line for every step."""
     settings = Settings.from_environment(os.environ, home=arguments.home)
     check_package_owners()
+    require_home(settings)
+    require_folder(arguments.out, "--out")
     composition.quantize_model(
         ModelSpec(path=arguments.model),
         arguments.out,

@@ -13,6 +13,7 @@ from alignment_api.app import create_app
 from alignment_api.home import home_lock
 from alignment_api.observability.logs import configure_logging
 from alignment_api.ownership import check_package_owners
+from alignment_api.preflight import require_engines, require_home
 from alignment_api.settings import Settings
 
 
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     configure_logging(settings)
     check_package_owners()
+    require_home(settings)
+    require_engines(settings)
     with home_lock(settings.home) as lock:
         app = create_app(settings, lock, _show_first_key)
         config = uvicorn.Config(

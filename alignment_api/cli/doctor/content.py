@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from alignment_api.cli.doctor.finding import Finding, ok, warning
 from alignment_api.cli.doctor.packages import version_of
+from alignment_api.user_environment import unknown_home
+from essa.hub_access import hub_cache
 
 _SHOWN = 5
 _INTEGRATIONS = {"wandb": "wandb", "mlflow": "mlflow-skinny", "tensorboard": "tensorboardX"}
@@ -17,6 +18,12 @@ _INTEGRATIONS = {"wandb": "wandb", "mlflow": "mlflow-skinny", "tensorboard": "te
 def check_models(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Base models that need no download."""
     found = [*sorted(_in_packages()), *sorted(_cached(environment))]
+    if hub_cache(environment) is None:
+        yield warning(
+            "hub cache",
+            f"nobody knows where it is: {unknown_home()}",
+            "set HF_HOME to a folder for fetched models, or ESSA_HOME",
+        )
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield ok("models", ", ".join(found[:_SHOWN]) + more)
@@ -35,9 +42,8 @@ def _in_packages() -> Iterator[str]:
 
 
 def _cached(environment: Mapping[str, str]) -> Iterator[str]:
-    home = environment.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    hub = Path(environment.get("HF_HUB_CACHE") or Path(home) / "hub")
-    for folder in hub.glob("models--*/snapshots"):
+    hub = hub_cache(environment)
+    for folder in hub.glob("models--*/snapshots") if hub is not None else ():
         yield folder.parent.name.removeprefix("models--").replace("--", "/")
 
 

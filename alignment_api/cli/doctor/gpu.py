@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 from alignment_api.cli.doctor.packages import flavour, version_of
 
 _TIMEOUT_S = 20
+_IMPORT_TIMEOUT_S = 60
+_IN_EVERY_BUILD = (8, 0)
+"""Every CUDA build of a torch that we take has kernels for GPUs from here on."""
 _QUERY = "--query-gpu=name,memory.total,driver_version,compute_cap"
 
 
@@ -38,8 +43,63 @@ def check_gpus() -> Iterator[Finding]:
             "make a new environment with `make install-gpu`",
         )
     if is_gpu_build:
+        yield from check_capability()
         yield from _torch_build()
         yield from _driver(program)
+
+
+def check_capability() -> Iterator[Finding]:
+    """Whether the GPUs are as new as what the installed torch was built for."""
+    program = shutil.which("nvidia-smi")
+    if program is None or flavour() != "vllm":
+        return
+    answer = _ask(program, "--query-gpu=name,compute_cap", "--format=csv,noheader")
+    if isinstance(answer, Finding):
+        return  # `check_gpus` tells
+    old: dict[str, tuple[int, int]] = {}
+    for number, line in enumerate(line for line in answer.splitlines() if line.strip()):
+        name, _, capability = line.rpartition(",")
+        found = _numbers(r"^\s*(\d+)\.(\d+)", capability)
+        if found is not None and found < _IN_EVERY_BUILD and _is_visible(number):
+            old[f"gpu {number}, {name.strip()},"] = found
+    oldest = _oldest_of_torch() if old else None
+    for gpu, found in old.items():
+        if oldest is not None and found < oldest:
+            yield failure(
+                "gpu capability",
+                f"{gpu} has compute capability {_dotted(found)}, and the installed torch was "
+                f"built for {_dotted(oldest)} and newer",
+                "use a newer GPU (CUDA_VISIBLE_DEVICES chooses among several), or run on the CPU "
+                "in a new environment made with `make install`",
+            )
+
+
+def _is_visible(number: int) -> bool:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return True
+    names = [name.strip() for name in chosen.split(",")]
+    # Those named by an identifier are not told apart here.
+    return str(number) in names or not all(name.lstrip("-").isdigit() for name in names)
+
+
+def _oldest_of_torch() -> tuple[int, int] | None:
+    """The oldest compute capability that the installed torch has kernels for."""
+    # In a process of its own: this one must not load torch.
+    code = "import torch; print(torch._C._cuda_getArchFlags() or '')"
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # sm_75 runs on 7.5 and newer GPUs of its generation; compute_75 is compiled for any newer one.
+    found = re.findall(r"\b(?:sm|compute)_(\d+)(\d)", answer.stdout)
+    return min(((int(major), int(minor)) for major, minor in found), default=None)
 
 
 def _without_tool(is_gpu_build: bool) -> Iterator[Finding]:

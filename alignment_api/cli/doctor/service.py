@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import shutil
 import socket
-import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +16,6 @@ from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 if TYPE_CHECKING:
     from alignment_api.settings import Settings
 
-_GIB = 1024**3
 _TIMEOUT_S = 5.0
 _OF_CLIENTS = ("ESSA_URL", "ESSA_API_KEY")
 _SHARED_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lustre")
@@ -35,37 +31,6 @@ def check_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
             near = difflib.get_close_matches(name, known, 1)
             advice = f"did you mean {near[0]}?" if near else "remove it, or see docs/OPERATE.md"
             yield warning(f"variable {name}", "is no setting", advice)
-
-
-def check_home(settings: Settings) -> Iterator[Finding]:
-    """Whether the home can be written, by this user, and how much room it has."""
-    home = settings.home
-    place = home
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    advice = f"`chown -R {_user()} {place}`, or set ESSA_HOME to a folder that {_user()} may write"
-    if not place.is_dir():
-        yield failure("home", f"{place} is no folder", "set ESSA_HOME to a folder")
-        return
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        yield failure("home", f"{place} cannot be written: {error.strerror}", advice)
-        return
-    foreign = [path for path in home.glob("*") if not os.access(path, os.W_OK)]
-    if foreign:
-        yield failure("home", f"{foreign[0]} cannot be written by {_user()}", advice)
-        return
-    yield ok("home", str(home) if home.exists() else f"{home}, to be made on the first start")
-    free = shutil.disk_usage(place).free / _GIB
-    need = "models and runs take gigabytes; free some, or move ESSA_HOME"
-    if free < 2:
-        yield failure("disk", f"{free:.1f} GiB free at {place}", need)
-    elif free < 10:
-        yield warning("disk", f"{free:.1f} GiB free at {place}", need)
-    else:
-        yield ok("disk", f"{free:.0f} GiB free at {place}")
 
 
 def check_file_system(settings: Settings, mounts: Path = Path("/proc/mounts")) -> Iterator[Finding]:
@@ -151,12 +116,3 @@ def check_ray(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield ok("ray", f"{address} answers")
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container may run as a number
-        return str(os.geteuid())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from alignment_api.cli import live
 from alignment_api.cli.live import LiveView, print_result
 from alignment_api.cli.sse import Message, read_messages
 from alignment_api.cli.text import duration, event_line, number
@@ -123,6 +126,48 @@ def test_on_a_terminal_the_table_has_generations_and_validation_scores() -> None
         assert words in last_frame
     assert "largest reliable" in text_of(console)
     assert "raise [search.sigma_init]" in text_of(console)
+
+
+def test_elsewhere_a_quiet_stage_is_shown_again_with_its_seconds() -> None:
+    console = console_of()
+    stage = StageEvent(stage="start_engines", message="starting engines", done=1, total=2)
+    with LiveView(console, quiet_s=0.05) as view:
+        view.on_event(stage)
+        deadline_s = time.monotonic() + 10
+        while text_of(console).count("\n") < 3 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+    first, *more = text_of(console).splitlines()
+    assert first == "[start_engines] 1/2 starting engines"
+    assert len(more) >= 2
+    assert all(re.fullmatch(re.escape(first) + r", for \d+ s", line) for line in more)
+
+
+def test_elsewhere_a_stage_that_moves_is_not_shown_again() -> None:
+    console = console_of()
+    with LiveView(console, quiet_s=0.5) as view:
+        for step in range(1, 9):
+            view.on_event(StageEvent(stage="warm_start", message="steps", done=step, total=9))
+            time.sleep(0.1)
+    lines = text_of(console).splitlines()
+    assert lines == [f"[warm_start] {step}/9 steps" for step in range(1, 9)]
+
+
+def test_on_a_terminal_seconds_move_while_nothing_comes(monkeypatch) -> None:
+    console = console_of(is_terminal=True)
+    monkeypatch.setattr(live, "_SHOWN_QUIET_S", 0.5)
+    with LiveView(console) as view:
+        view.on_event(StageEvent(stage="gate", message="checking", done=1, total=4))
+        deadline_s = time.monotonic() + 10
+        while "checking, for 2 s" not in text_of(console) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+    assert "gate  1/4 checking, for 1 s" in text_of(console)
+    assert "gate  1/4 checking, for 2 s" in text_of(console)
+
+
+def test_a_stage_that_is_counted_says_what_is_left() -> None:
+    event = StageEvent(stage="warm_start", message="steps, loss 2.9", done=3, total=9, eta_s=64)
+    assert event_line(event) == "[warm_start] 3/9 steps, loss 2.9, 1 min 04 s left"
+    assert event_line(StageEvent(stage="done")) == "[done]"
 
 
 def test_a_generation_reported_again_replaces_what_came_after_it() -> None:

@@ -13,6 +13,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 
+import torch
+from safetensors.torch import load_file
+
 from essa.data import JobData
 from essa.errors import AdapterError, SpecError
 from essa.events import StageEvent
@@ -74,8 +77,12 @@ def vllm(precision: str, **quantization: Any) -> VllmEngineSpec:
 
 @pytest.fixture
 def plan(store, base) -> Callable[..., EnginePlan]:
-    def make(spec, texts: Callable[[], Sequence[str]] | None = None) -> EnginePlan:
-        return plan_engines(store, base, spec, texts or Calibration(), lambda message: None)
+    def make(
+        spec, texts: Callable[[], Sequence[str]] | None = None, activations="bfloat16"
+    ) -> EnginePlan:
+        return plan_engines(
+            store, base, spec, activations, texts or Calibration(), lambda message: None
+        )
 
     return make
 
@@ -95,7 +102,7 @@ def plan(store, base) -> Callable[..., EnginePlan]:
 )
 def test_engines_that_take_the_base_as_it_is_ask_for_no_texts(plan, base, spec):
     texts = Calibration()
-    assert plan(spec, texts) == EnginePlan(spec, base.folder, base.digest)
+    assert plan(spec, texts) == EnginePlan(spec, base.folder, base.digest, "bfloat16")
     assert texts.asked == 0
 
 
@@ -107,6 +114,21 @@ def test_rounding_to_nearest_asks_for_no_texts_and_has_its_own_digest(plan, stor
     assert made.model_folder != base.folder
     assert made.model_digest == store.digest(made.model_folder) != base.digest
     assert "quantization_config" in json.loads((made.model_folder / "config.json").read_text())
+
+
+def test_bf16_weights_keep_their_rounding_under_activations_of_float32(plan, store, base):
+    """The tiny model is stored in float32, with more digits than bf16 has."""
+    made = plan(vllm("bf16"), activations="float32")
+    assert made.activations == "float32"
+    exact = load_file(base.folder / "model.safetensors")
+    rounded = load_file(made.model_folder / "model.safetensors")
+    assert rounded.keys() == exact.keys()
+    assert all(torch.equal(rounded[name], exact[name].bfloat16()) for name in exact)
+    assert any((rounded[name].float() != exact[name]).any() for name in exact)
+    assert plan(vllm("fp32"), activations="float32").model_folder == base.folder
+    # What is stored in bf16 is taken as it is.
+    stored = PreparedModel(made.model_folder, made.model_digest, "stored")
+    assert store.rounded(stored) == made.model_folder
 
 
 def test_calibrated_checkpoints_are_made_of_the_texts_they_asked_for(plan):
@@ -184,7 +206,7 @@ def job(store, base, tmp_path) -> Job:
 
 def test_training_prompts_calibrate_where_no_set_is_given(job):
     context = job.context(GPTQ)
-    context.plan(context.job.spec.engine)
+    context.plan(context.job.spec.engine, "bfloat16")
     # One token per character.
     assert job.calibrated_on() == [f"calibrating on 3 texts, {3 * len('train 0:')} tokens"]
 
@@ -199,14 +221,14 @@ def test_a_calibration_set_is_read_up_to_its_limit(job, tmp_path):
         return path
 
     context = job.context({**GPTQ, "calibration": {"file_id": "file-1", "limit": 2}}, resolve)
-    context.plan(context.job.spec.engine)
+    context.plan(context.job.spec.engine, "bfloat16")
     assert asked == ["file-1"]
     assert job.calibrated_on() == ["calibrating on 2 texts, 12 tokens"]
 
 
 def test_the_base_that_is_served_after_gptq_needs_no_texts(job, base):
     context = job.context(GPTQ)
-    assert context.plan(serving_engine(context.job.spec)).model_folder == base.folder
+    assert context.plan(serving_engine(context.job.spec), "bfloat16").model_folder == base.folder
     assert job.calibrated_on() == []
 
 
@@ -225,8 +247,8 @@ def start(nodes: Sequence[Node], *, is_invariant: bool) -> None:
             "rollout": {"batch_invariant": is_invariant},
         }
     )
-    plan = EnginePlan(spec.engine, Path("model"), "digest")
-    start_pool(spec, plan, nodes, say=lambda message: None, warn=lambda message: None)
+    plan = EnginePlan(spec.engine, Path("model"), "digest", "float32")
+    start_pool(spec, plan, nodes, say=lambda message, *counted: None, warn=lambda message: None)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ class LocalPool:
         self.populations: list[np.ndarray] = []
         self.items: list[WorkItem] = []
         self.fails: Callable[[WorkItem], str | None] = lambda item: None
+        self.tokens = 5000
+
+    def generated_tokens(self) -> int:
+        return self.tokens
 
     def set_population(self, scales_N_S: np.ndarray) -> None:
         assert len(scales_N_S) <= self.max_population
@@ -50,6 +54,7 @@ class LocalPool:
             check()
             item = items[index]
             self.items.append(item)
+            self.tokens += item.sequences
             error = self.fails(item)
             if error is not None:
                 yield ItemResult(item, None, error)
@@ -236,13 +241,19 @@ def test_rollout_settings_reach_the_engines(codec, vectors):
 
 
 def test_progress_is_told_and_a_cancel_ends_it(codec, vectors):
-    told: list[tuple[str, int, int]] = []
+    told: list[tuple[str, int, int, int]] = []
     pool = LocalPool()
     make_evaluator(pool, codec, progress=lambda *step: told.append(step)).evaluate(
         vectors, ROWS, label="generation 1"
     )
-    total = len(pool.items)
-    assert told == [("generation 1", done, total) for done in range(1, total + 1)]
+    total = len(vectors) * len(ROWS)
+    assert {(label, whole) for label, _, whole, _ in told} == {("generation 1", total)}
+    assert told[-1] == ("generation 1", total, total, total)
+    # Before every item and after it; what earlier evaluations generated is not counted.
+    assert len(told) == 2 * len(pool.items)
+    answers, tokens = zip(*((done, tokens) for _, done, _, tokens in told), strict=True)
+    assert answers[0] == tokens[0] == 0
+    assert answers == tokens == tuple(sorted(answers))
 
     def cancel():
         raise JobCancelledError("enough")

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from essa.errors import SpecError
 from essa.spec import Precision
+from workers.models import checkpoint_writer
 from workers.models.dequantize import dequantized_state_dict, save_dequantized
 from workers.models.quantize import linear_shapes, quantize_folder
 from workers.models.schemes import scheme_for
@@ -75,6 +76,17 @@ def test_dequantised_weights_are_within_half_a_step(tiny_model, quantised, archi
         # 7.5 steps of a scale rounded by up to 2**-8.
         assert torch.all((rebuilt[name] - weight).abs() <= (0.5 + 7.5 * 2**-8 + 1e-4) * step)
         assert not torch.equal(rebuilt[name], weight)
+
+
+def test_writing_tells_which_layer_of_how_many(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_writer, "TOLD_EVERY_S", 0.0)
+    told: list[str] = []
+    base = tiny_model("llama")
+    quantize_folder(base, tmp_path, Precision.INT8, told.append)
+    layers = len(linear_shapes(base))
+    assert told == [
+        f"int8: writing file 1 of 1, layer {layer} of {layers}" for layer in range(1, layers + 1)
+    ]
 
 
 def test_head_embeddings_and_norms_are_left_alone(tiny_model, quantised):

@@ -42,7 +42,8 @@ from workers.warm_start.training import train_named
 
 def train(pairs, batch_size):
     sft = SftSettings(batch_size=batch_size, max_length=96)
-    train_named(sys.argv[1], pairs, LoraSpec(rank=2), sft, 0, Path(sys.argv[2]), lambda text: None)
+    out, ignored = Path(sys.argv[2]), lambda *told: None
+    train_named(sys.argv[1], pairs, LoraSpec(rank=2), sft, 0, out, ignored, "float32")
 
 pair = SftPair(tuple(range(3, 40)), tuple(range(3, 43)))
 train([pair] * 2, 2)  # loads what torch loads once

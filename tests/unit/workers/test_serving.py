@@ -21,6 +21,7 @@ from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.errors import ClusterError, EngineStartError, EssaError, JobCancelledError
 from essa.events import ResultEvent, StageEvent, WarningEvent
+from essa.number_format import Activations
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import Evaluator, RunControl
@@ -67,8 +68,8 @@ class LocalContext(JobContext):
 
     served: ServingBase
 
-    def plan(self, engine: EngineSpec) -> EnginePlan:
-        return EnginePlan(engine, Path("model"), "digest")
+    def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
+        return EnginePlan(engine, Path("model"), "digest", activations)
 
     @contextmanager
     def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[ServingBase]:
@@ -110,7 +111,7 @@ class Bench:
         run = JobRun(spec, self._folder, self._folder, self.sink, control or Control(), 0.0)
         # No test here reaches model, prompts or reward.
         context = LocalContext(run, None, None, None, DATA, None, None, served=served)
-        plan = context.plan(serving_engine(context.job.spec))
+        plan = context.plan(serving_engine(context.job.spec), "float32")
         outcome = Outcome(self.vector, self.result)
         return with_serving_scores(context, Found(self._codec, outcome), plan, NODES)
 

@@ -21,8 +21,8 @@ SFT = SftSettings(learning_rate=1e-2, epochs=6, batch_size=4, max_length=32)
 ANSWER = (20, 21, 22, 1)
 
 
-def ignore(message: str) -> None:
-    del message
+def ignore(message: str, *counted: float | None) -> None:
+    del message, counted
 
 
 def make_pairs(count: int = 12) -> list[SftPair]:
@@ -46,6 +46,18 @@ def test_training_makes_the_answers_likely(tiny_model, adapter):
         before = answer_loss(base, unseen)
         after = answer_loss(PeftModel.from_pretrained(base, adapter), unseen)
     assert after < 0.7 * before
+
+
+def test_every_step_is_told_with_its_loss_and_the_seconds_left(tiny_model, tmp_path):
+    told = []
+    train(tiny_model("llama"), tmp_path / "a", progress=lambda *said: told.append(said))
+    steps = [said for said in told if len(said) == 4]
+    total = math.ceil(12 / SFT.batch_size) * SFT.epochs
+    assert [said[1:3] for said in steps] == [(step, total) for step in range(1, total + 1)]
+    losses = [float(said[0].rpartition("loss ")[2]) for said in steps]
+    assert losses[-1] < losses[0]
+    assert all(said[3] > 0 for said in steps[:-1])
+    assert steps[-1][3] == 0
 
 
 def test_adapter_has_the_shape_asked_for(adapter):

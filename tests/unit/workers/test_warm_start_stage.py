@@ -74,6 +74,9 @@ class Bench:
         self.steps.append("room")
         return 0
 
+    def say(self, text: str, *counted: float | None) -> None:
+        self.said.append(text)
+
     def make(self, spec, samples=(), should_stop: Callable[[], bool] = lambda: False):
         self.evaluator = WrittenSamples(samples)
         self.steps = []
@@ -86,7 +89,8 @@ class Bench:
             encoder=self.encoder,
             out_dir=self.out_dir,
             seed=0,
-            say=self.said.append,
+            training="float32",
+            say=self.say,
             should_stop=should_stop,
         )
 
@@ -102,7 +106,7 @@ def trained_on(monkeypatch) -> list[SftPair]:
     """The pairs that training would get; it only leaves its folder behind."""
     pairs: list[SftPair] = []
 
-    def record(model_folder, given, lora, sft, seed, out_dir, say, should_stop) -> Path:
+    def record(model_folder, given, lora, sft, seed, out_dir, say, training, should_stop) -> Path:
         pairs.extend(given)
         out_dir.mkdir(parents=True)
         return out_dir
