@@ -189,6 +189,55 @@ def test_int8_base_takes_a_population_and_base_rows_stay_the_base(
         quantized.close()
 
 
+def test_answers_scored_without_what_is_cached_are_scored_alike(engine):
+    """As on CUDA, where prompts are cut and a preempted one must begin anew."""
+    prompts, answers = [[5, 6, 7] * 12] * 3, [[8, 9, 10] * 3] * 3
+
+    def let_read(is_allowed: bool) -> None:
+        ray.get(
+            engine.actor.__ray_call__.remote(
+                lambda actor: setattr(actor._engine, "_reads_prefixes", is_allowed)
+            )
+        )
+
+    def scores() -> list[float]:
+        found = engine.score([0, 1, BASE], prompts, answers)
+        return [value for (one,) in found for value in one.token_logprobs]
+
+    reading = scores()
+    let_read(False)
+    try:
+        assert scores() == pytest.approx(reading, abs=1e-3)
+    finally:
+        let_read(True)
+
+
+def test_a_vllm_that_decides_otherwise_than_it_was_told_is_refused(engine):
+    def refusals(actor) -> list[str]:
+        from unittest.mock import patch
+
+        from essa.errors import EngineStartError
+        from workers.engines.vllm_settings import check_config
+
+        config, told = actor._engine._llm.vllm_config, []
+        check_config(config)
+        for owner, name in (
+            (config.scheduler_config, "async_scheduling"),
+            (type(config), "use_v2_model_runner"),
+        ):
+            with patch.object(owner, name, True):
+                try:
+                    check_config(config)
+                except EngineStartError as error:
+                    told.append(str(error))
+        return told
+
+    told = ray.get(engine.actor.__ray_call__.remote(refusals))
+    assert len(told) == 2
+    assert "asynchronous scheduling" in told[0]
+    assert "VLLM_USE_V2_MODEL_RUNNER" in told[1]
+
+
 def test_internals_that_changed_are_refused(monkeypatch):
     from essa.errors import EngineStartError
     from workers.engines import vllm_population

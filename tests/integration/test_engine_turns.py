@@ -197,3 +197,12 @@ def test_what_fails_in_the_trainers_process_is_told_as_it_was_raised(tiny_model,
     too_long = [SftPair(tuple(range(3, 60)), tuple(range(3, 60)))]
     with pytest.raises(Exception, match=r"warm_start\.sft\.max_length"):
         gpu_training(tiny_model("llama"), tmp_path / "out", too_long)
+
+
+@pytest.mark.parametrize("gpus", [1])
+def test_a_reward_model_leaves_a_trainer_its_gpu(gpus):
+    from reward.spec.reward_model import RewardModelSpec
+    from workers.reward_models.opening import _placed
+
+    spec = RewardModelSpec(model="any")
+    assert [_placed(spec, kept)[0] for kept in (0, 1)] == ["cuda", "cpu"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from essa.errors import EssaError, SpecError, TrainerError
 from essa.parametrize.weights import WeightCodec
@@ -81,7 +81,7 @@ class RemoteTrainer(GradientTrainer):
                 )
         try:
             report: Report = ray.get(call)
-        except RayActorError as error:
+        except (RayActorError, OutOfMemoryError) as error:
             raise TrainerError(
                 "the trainer's process died; where memory ran out, lower method.micro_batch, now "
                 f"{self._build.method.micro_batch}, or set method.gradient_checkpointing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,14 @@ from workers.warm_start.pairs import SftPair
 
 NEWS_S = 1.0
 """Longest wait for something to tell."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter's files by name, and what was not yet told."""
+
+    files: dict[str, bytes]
+    told: list[tuple[Any, ...]]
 
 
 class LoraTrainerActor:
@@ -33,8 +42,8 @@ class LoraTrainerActor:
         sft: SftSettings,
         seed: int,
         training: Activations,
-    ) -> dict[str, bytes]:
-        """Train, and return the adapter's files by name.
+    ) -> Trained:
+        """Train, and return the adapter's files.
 
         Raises:
             TrainerError: the base is not on this machine, or memory ran out.
@@ -53,17 +62,21 @@ class LoraTrainerActor:
         with TemporaryDirectory(prefix="essa-warm-start-") as folder:
             out = Path(folder) / "adapter"
             train_named(model_folder, pairs, lora, sft, seed, out, self._tell, training=training)
-            return {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+            files = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+            return Trained(files, self._rest())
 
     def _tell(self, *told: Any) -> None:
         self._news.put(told)
 
     def news(self) -> list[tuple[Any, ...]]:
         """What there is to tell since the last call: arguments of `Say`, oldest first."""
-        told = []
         try:
-            told.append(self._news.get(timeout=NEWS_S))
-            while True:
-                told.append(self._news.get_nowait())
+            return [self._news.get(timeout=NEWS_S), *self._rest()]
         except queue.Empty:
-            return told
+            return []
+
+    def _rest(self) -> list[tuple[Any, ...]]:
+        told = []
+        while not self._news.empty():
+            told.append(self._news.get())
+        return told

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.number_format import Activations
@@ -18,7 +18,7 @@ from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
 from workers.out_of_memory import named_memory
 from workers.pool import START_TIMEOUT_S
-from workers.warm_start.actor import LoraTrainerActor
+from workers.warm_start.actor import LoraTrainerActor, Trained
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 
@@ -66,8 +66,7 @@ def train_on_gpu(
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """The same in an actor that holds a GPU by Ray's accounting; returns when its process is told
-    to end.
+    """The same in an actor that holds a GPU by Ray's accounting, and ends with the training.
 
     Raises:
         TrainerError: the process died, memory ran out, or no GPU came free.
@@ -80,10 +79,12 @@ def train_on_gpu(
         runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"}},
     ).remote()  # fmt: skip
     try:
-        trained = actor.train.remote(str(model_folder), pairs, lora, sft, seed, training)
-        _watch(actor, trained, progress, should_stop)
-        files: dict[str, bytes] = ray.get(trained)
-    except RayActorError as error:
+        answer = actor.train.remote(str(model_folder), pairs, lora, sft, seed, training)
+        news = _watch(actor, answer, progress, should_stop)
+        trained: Trained = ray.get(answer)
+        for told in (*ray.get(news), *trained.told):
+            progress(*told)
+    except (RayActorError, OutOfMemoryError) as error:
         raise TrainerError(
             f"the warm start's process died; where memory ran out, {_fix(sft)}",
             field="warm_start.sft.batch_size",
@@ -95,18 +96,18 @@ def train_on_gpu(
         raise TrainerError(f"the warm start failed: {type(cause).__name__}: {cause}") from error
     finally:
         ray.kill(actor)
-    _write(files, out_dir)
+    _write(trained.files, out_dir)
 
 
-def _watch(actor: Any, training: Any, progress: Say, should_stop: Callable[[], bool]) -> None:
-    """Pass on what the actor tells until it has trained."""
+def _watch(actor: Any, answer: Any, progress: Say, should_stop: Callable[[], bool]) -> Any:
+    """Pass on what the actor tells until it answers; returns the last question for news."""
     give_up_s = time.monotonic() + START_TIMEOUT_S
     has_started = False
     news = actor.news.remote()
     while True:
-        done, _ = ray.wait([training, news], num_returns=1, timeout=POLL_S)
-        if training in done:
-            return
+        done, _ = ray.wait([answer, news], num_returns=1, timeout=POLL_S)
+        if answer in done:
+            return news
         if should_stop():
             raise JobCancelledError("cancelled during the warm start")
         if news in done:
