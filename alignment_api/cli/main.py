@@ -130,9 +130,7 @@ def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     watch = _add(commands, "watch", "watch", "Show the progress of a job to its end.")
     cancel = _add(commands, "cancel", "jobs", "Cancel a job.")
     pause = _add(commands, "pause", "jobs", "Stop a job for now; its engines become free.")
-    resume = _add(
-        commands, "resume", "jobs", "Let a job go on that is paused or found no room."
-    )
+    resume = _add(commands, "resume", "jobs", "Let a job go on that is paused or found no room.")
     clone = _add(commands, "clone", "clone", "Queue a job like another one, with changes.")
     for parser in (watch, cancel, pause, resume, clone):
         parser.add_argument("job_id", metavar="JOB")
