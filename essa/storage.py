@@ -62,7 +62,7 @@ def full_disk(error: BaseException, places: Sequence[Path] = ()) -> StorageError
     named = next((cause for cause in causes if isinstance(cause, StorageError)), None)
     if named is not None:
         return named
-    full = next((cause for cause in causes if _saysno_room(cause)), None)
+    full = next((cause for cause in causes if _says_full(cause)), None)
     if full is None:
         return None
     filename = getattr(full, "filename", None)
@@ -143,7 +143,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         here = here.__cause__ or here.__context__
 
 
-def _saysno_room(error: BaseException) -> bool:
+def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
     return any(words in str(error) for words in _FULL_WORDS)

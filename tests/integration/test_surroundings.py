@@ -308,6 +308,34 @@ def _readable_interpreter(folder: Path) -> str:
     ).replace("mkdir ", "mkdir -p ", 1)
 
 
+@needs_mounts
+def test_caches_leave_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "ro").mkdir()
+    code = (
+        "import json, os, sys\nfrom alignment_api.user_environment import complete_environment\n"
+        "before = dict(os.environ)\ncomplete_environment(os.environ)\n"
+        "new = {k: v for k, v in os.environ.items() if before.get(k) != v}\nprint(json.dumps(new))"
+    )
+    mounts = (
+        f"mount -t tmpfs tmpfs {tmp_path}/ro\nmkdir -p {tmp_path}/ro/.cache/huggingface\n"
+        f"mount -o remount,ro {tmp_path}/ro"
+    )
+    kept = ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_HOME")
+    given = dict.fromkeys((*kept, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) | {"USER": "me"}
+    status, shown, said = ended(
+        ["-c", code], tmp_path, mounts=mounts, HOME=f"{tmp_path}/ro", **given
+    )
+    assert status == 0, said
+    found = json.loads(shown)
+    assert found.pop("RAY_AUTH_TOKEN")
+    assert found == {
+        "HF_HOME": f"{tmp_path}/ro/.cache/huggingface",
+        "XDG_CACHE_HOME": f"{tmp_path}/home/user/cache",
+        "XDG_CONFIG_HOME": f"{tmp_path}/home/user/config",
+        "TRITON_HOME": f"{tmp_path}/home/user",
+    }
+
+
 def test_a_user_without_a_name_gets_one_and_others_keep_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -487,7 +515,7 @@ home, ballast = Path(place, "home"), Path(place, "ballast")
 fill = f"dd if=/dev/zero of={ballast} bs=1M count=100 2>/dev/null\\n"
 program = f'exec {sys.executable} -m alignment_api.job_process "$@"'
 command = ("sh", "-c", fill + program, "sh")
-given = dict(home=home, auth="off", job_command=command, poll_s=0.05)
+given = dict(home=home, auth="off", job_command=command, poll_s=0.05, shutdown_grace_s=1)
 settings = Settings.from_environment(os.environ, **given)
 spec = load_job_file(Path(job), []).model_dump(mode="json")
 
