@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from alignment_api.errors import ErrorBody, ErrorEnvelope, InvalidKeyError, status_of
 from alignment_api.observability.context import REQUEST_ID_HEADER
-from essa.errors import EssaError, SpecError
+from essa.errors import EssaError, MachineError, SpecError
 from essa.spec.problem import Problem, problems_of
 from essa.storage import full_disk
 
@@ -24,6 +24,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EssaError, known_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OSError, _system_error)
     app.add_exception_handler(Exception, _unknown_error)
 
 
@@ -40,7 +41,9 @@ async def known_error(request: Request, error: Exception) -> JSONResponse:
         return await _unknown_error(request, error)
     status = status_of(error)
     request.state.error_code = error.code
-    if status >= 500:
+    if isinstance(error, MachineError):  # no fault of the program that a traceback would explain
+        logger.error("%s %s refused: %s", request.method, request.url.path, error.message)
+    elif status >= 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     answer = envelope(status, error.message, error.code, error.detail.get("field"))
     if "retry_after_s" in error.detail:
@@ -77,10 +80,14 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
+async def _system_error(request: Request, error: Exception) -> JSONResponse:
     told = full_disk(error, [request.app.state.settings.home])
-    if told is not None:
-        return await known_error(request, told)
+    if told is None:
+        raise error
+    return await known_error(request, told)
+
+
+async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again after this answer, so the server's log has the traceback.
     request_id = getattr(request.state, "request_id", None)
     message = (

@@ -29,7 +29,7 @@ from alignment_api.preflight import require_machine
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.user_environment import complete_environment
-from essa.errors import EssaError, JobCancelledError, MachineError
+from essa.errors import EssaError, JobCancelledError, MachineError, StorageError
 from essa.events import ResultEvent
 from essa.storage import full_disk
 
@@ -66,7 +66,12 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
         die_with_parent(arguments.parent)
     # A predecessor, orphaned by a crash of the service, may need a moment to go.
     lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
-    lock.acquire(_LOCK_WAIT_S)
+    try:
+        lock.acquire(_LOCK_WAIT_S)
+    except StorageError as error:
+        store = Store(settings.store_url, is_migrating=False)
+        JobRepository(store).fail(arguments.job_id, error.code, error.message)
+        return os.EX_OK
     try:
         return _run(settings, arguments.job_id, run_job)
     finally:

@@ -15,12 +15,15 @@ from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.schemas import JobStatus
 from alignment_api.observability.context import JOB_ID
 from alignment_api.settings import Settings
+from essa.errors import StorageError
+from essa.storage import free_bytes, no_room
 
 logger = logging.getLogger(__name__)
 
 PROCESS_ENDED = "job_process_ended"
 START_FAILED = "job_start_failed"
 
+_LITTLE_BYTES = 4 * 2**20
 _LOG_LINES = 15
 _LOG_TAIL_BYTES = 16_384
 
@@ -92,6 +95,10 @@ class JobRun:
         is_ours = row["starts"] == self._start and row["status"] == JobStatus.RUNNING
         if is_ours and self._jobs.stop_requested_at(self.job_id) is not None:
             self._jobs.stop(self.job_id)
+        elif is_ours and free_bytes(self._settings.home) < _LITTLE_BYTES:
+            # Whatever it died of, it could not have written down a reason.
+            reason = no_room(self._settings.home, "ESSA_HOME")
+            self._jobs.fail(self.job_id, StorageError.code, f"the job process ended: {reason}")
         elif is_ours:
             self._jobs.fail(self.job_id, PROCESS_ENDED, _ending(exit_status, log))
         logger.info("job %s is %s", self.job_id, self._jobs.get(self.job_id)["status"])

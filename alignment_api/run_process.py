@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     spec = AlignmentJobSpec.model_validate_json(arguments.spec.read_text(encoding="utf-8"))
     # A predecessor, orphaned by a crash of its parent, may need a moment to go.
     lock = FolderLock(arguments.run_dir / "run.lock")
-    lock.acquire(_LOCK_WAIT_S)
     try:
+        lock.acquire(_LOCK_WAIT_S)
         run_here(spec, settings, arguments.run_dir, Console(width=200), run_job)
     except EssaError as error:
         sys.stdout.write(f"{error.code}: {error.message}\n")

@@ -43,7 +43,7 @@ def writing(folder: Path, knob: str) -> Iterator[None]:
 def storage_error(error: OSError, folder: Path, knob: str) -> StorageError:
     """The sentence about a folder that refused something."""
     if error.errno in _FULL:
-        return StorageError(_full(folder, knob))
+        return StorageError(no_room(folder, knob))
     place = Path(os.fsdecode(error.filename)) if error.filename else folder
     return StorageError(
         f"{place} cannot be written: {error.strerror}; set {knob} to a folder that user "
@@ -67,7 +67,7 @@ def full_disk(error: BaseException, places: Sequence[Path] = ()) -> StorageError
         return None
     filename = getattr(full, "filename", None)
     if isinstance(filename, str | bytes):
-        return StorageError(_full(Path(os.fsdecode(filename)).parent, "another folder"))
+        return StorageError(no_room(Path(os.fsdecode(filename)).parent, "another folder"))
     looked_at = [*places, Path(tempfile.gettempdir()), _SHARED_MEMORY]
     rooms = {place: free_bytes(place) for place in looked_at}
     # What broke off has perhaps put away its files already, so that nothing is full any more.
@@ -101,7 +101,15 @@ def require_room(folder: Path, needed_bytes: int, purpose: str, knob: str) -> No
         StorageError: there is less.
     """
     if free_bytes(folder) < needed_bytes:
-        raise StorageError(f"{purpose} needs {readable(needed_bytes)}, but {_full(folder, knob)}")
+        raise StorageError(f"{purpose} needs {readable(needed_bytes)}, but {no_room(folder, knob)}")
+
+
+def no_room(folder: Path, knob: str) -> str:
+    """What a full disk has left, and what to do."""
+    return (
+        f"the disk of {folder} has {readable(free_bytes(folder))} free; free some space there, or "
+        f"set {knob} to a folder on another disk"
+    )
 
 
 def free_bytes(folder: Path) -> int:
@@ -124,13 +132,6 @@ def existing(folder: Path) -> Path:
 def readable(size_bytes: int) -> str:
     """A size for people."""
     return f"{size_bytes / _GIB:.1f} GiB" if size_bytes >= _GIB else f"{size_bytes / _MIB:.0f} MiB"
-
-
-def _full(folder: Path, knob: str) -> str:
-    return (
-        f"the disk of {folder} has {readable(free_bytes(folder))} free; free some space there, or "
-        f"set {knob} to a folder on another disk"
-    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -163,8 +163,9 @@ def _switch_to_wal(connection: Connection) -> None:
         try:
             raw.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up_at:
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_busy or time.monotonic() > give_up_at:
                 raise
             time.sleep(0.02)
 

@@ -61,6 +61,7 @@ def ended(
     *,
     mounts: str = "",
     as_nobody: bool = False,
+    longest_s: float = LONGEST_S,
     **changes: str | None,
 ) -> tuple[int, str, str]:
     """Run `essa`, or a script, in surroundings of its own.
@@ -70,6 +71,7 @@ def ended(
         cwd: where it runs.
         mounts: shell commands that make the surroundings, in a private mount namespace.
         as_nobody: as a user whom the system does not know.
+        longest_s: it must end within this time.
         changes: environment variables; None removes one.
     Returns:
         Exit status, standard output, and standard error, which is no traceback.
@@ -93,7 +95,7 @@ def ended(
         timeout=120,
         check=False,
     )
-    assert time.monotonic() - started_s < LONGEST_S
+    assert time.monotonic() - started_s < longest_s
     assert "Traceback" not in answer.stdout + answer.stderr, answer.stderr
     return answer.returncode, answer.stdout, answer.stderr
 
@@ -306,6 +308,34 @@ def _readable_interpreter(folder: Path) -> str:
     ).replace("mkdir ", "mkdir -p ", 1)
 
 
+@needs_mounts
+def test_caches_leave_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "ro").mkdir()
+    code = (
+        "import json, os, sys\nfrom alignment_api.user_environment import complete_environment\n"
+        "before = dict(os.environ)\ncomplete_environment(os.environ)\n"
+        "new = {k: v for k, v in os.environ.items() if before.get(k) != v}\nprint(json.dumps(new))"
+    )
+    mounts = (
+        f"mount -t tmpfs tmpfs {tmp_path}/ro\nmkdir -p {tmp_path}/ro/.cache/huggingface\n"
+        f"mount -o remount,ro {tmp_path}/ro"
+    )
+    kept = ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_HOME")
+    given = dict.fromkeys((*kept, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) | {"USER": "me"}
+    status, shown, said = ended(
+        ["-c", code], tmp_path, mounts=mounts, HOME=f"{tmp_path}/ro", **given
+    )
+    assert status == 0, said
+    found = json.loads(shown)
+    assert found.pop("RAY_AUTH_TOKEN")
+    assert found == {
+        "HF_HOME": f"{tmp_path}/ro/.cache/huggingface",
+        "XDG_CACHE_HOME": f"{tmp_path}/home/user/cache",
+        "XDG_CONFIG_HOME": f"{tmp_path}/home/user/config",
+        "TRITON_HOME": f"{tmp_path}/home/user",
+    }
+
+
 def test_a_user_without_a_name_gets_one_and_others_keep_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -469,6 +499,75 @@ def test_a_run_whose_disk_fills_says_so_and_goes_on_once_there_is_room(tmp_path:
     lines = shown.splitlines()
     assert "2" in lines
     assert json.loads(lines[-1]) == {"began_after": 2}
+
+
+SERVICE = """
+import json, os, sys, time
+from pathlib import Path
+from fastapi.testclient import TestClient
+from alignment_api.app import create_app
+from alignment_api.settings import Settings
+from essa.spec.file import load_job_file
+
+place, job = sys.argv[1:]
+home, ballast = Path(place, "home"), Path(place, "ballast")
+# Fills the disk, as another program might, and is then the real process of the job.
+fill = f"dd if=/dev/zero of={ballast} bs=1M count=100 2>/dev/null\\n"
+program = f'exec {sys.executable} -m alignment_api.job_process "$@"'
+command = ("sh", "-c", fill + program, "sh")
+given = dict(home=home, auth="off", job_command=command, poll_s=0.05, shutdown_grace_s=1)
+settings = Settings.from_environment(os.environ, **given)
+spec = load_job_file(Path(job), []).model_dump(mode="json")
+
+def ask(method, path, **given):
+    answer = client.request(method, path, **given)
+    found = answer.json()
+    print(json.dumps([answer.status_code, found.get("error") or found.get("status")]))
+    return found
+
+def wait_for(state):
+    for _ in range(600):
+        found = client.get(f"/v1/fine_tuning/jobs/{job_id}").json()
+        if found["status"] == state:
+            return print(json.dumps([state, found["error"]]))
+        time.sleep(0.05)
+    raise SystemExit(f"the job is {found}")
+
+with TestClient(create_app(settings)) as client:
+    job_id = ask("POST", "/v1/fine_tuning/jobs", json=spec)["id"]
+    wait_for("failed")
+    ask("POST", "/v1/fine_tuning/jobs", json=spec)
+    content = b'{"prompt": "a"}\\n' * 2**17
+    ask("POST", "/v1/files", files={"file": ("a.jsonl", content)}, data={"purpose": "fine-tune"})
+    ask("POST", f"/v1/fine_tuning/jobs/{job_id}/resume")
+    client.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+"""
+
+
+@needs_mounts
+def test_a_full_disk_fails_jobs_over_rest_with_the_cure_and_they_can_go_on(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    status, shown, said = ended(
+        ["-c", SERVICE, str(place), str(JOB)],
+        tmp_path,
+        longest_s=100.0,
+        ESSA_DATABASE_URL=f"sqlite:///{tmp_path}/store.sqlite3",
+        mounts=f"mount -t tmpfs -o size=80m tmpfs {place}",
+    )
+    assert status == 0, said
+    queued, failed, refused, upload, again = map(json.loads, shown.splitlines())
+    assert queued == [200, "queued"]
+    assert failed[0] == "failed"
+    for error in (failed[1], refused[1]):
+        assert error["code"] == "storage"
+        assert f"the disk of {place}/home" in error["message"]
+        assert "0 MiB free" in error["message"]
+    assert refused[0] == 503
+    assert upload[0] == 503
+    assert upload[1]["code"] == "storage"
+    assert again[0] == 200
+    assert again[1] in ("queued", "running")
 
 
 def test_this_machine_is_good_enough_for_the_tests() -> None:

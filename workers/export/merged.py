@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from essa.errors import AdapterError, SpecError
 from essa.parametrize.adapter import LoraAdapter, LoraModule
+from essa.storage import require_room
 from workers.export.licence import licence_files
 from workers.models.checkpoint import INDEX_FILE, WeightReader, copy_side_files, weight_bytes
 
@@ -48,6 +49,7 @@ def merge_folder(
         shard_weights: weights in a file.
     Raises:
         SpecError: the base is quantised.
+        StorageError: there is no room for the model.
         AdapterError: a layer of the adapter is not in the base, or has another shape.
     """
     from safetensors.torch import save_file
@@ -55,6 +57,8 @@ def merge_folder(
     config = _plain_config(base)
     weights = WeightReader(base)
     shapes = weights.shapes()
+    size = 4 * sum(map(math.prod, shapes.values())) if in_float32 else weight_bytes(base)
+    require_room(folder, size, "the merged model", "--out, or ESSA_HOME of the service,")
     modules = _by_weight(adapter, shapes)
     shards = _shards(shapes, shard_weights)
     index: dict[str, str] = {}

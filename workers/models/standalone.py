@@ -11,6 +11,7 @@ from pathlib import Path
 from essa.errors import SpecError
 from essa.spec.engine import QuantizationMethod, QuantizationSpec
 from essa.spec.model import ModelSpec
+from essa.storage import require_room
 from workers.models.checkpoint import weight_bytes
 from workers.models.schemes import named_scheme
 from workers.models.store import ModelStore
@@ -39,6 +40,7 @@ def write_quantized(
         is_replacing: a model folder that stands at `out` may be replaced.
     Raises:
         SpecError: scheme, settings, model or `out` cannot be used.
+        StorageError: there is no room for it.
         DataError: the calibration file, or one of its rows, cannot be used.
     """
     from workers.models.calibration import read_texts
@@ -59,6 +61,8 @@ def write_quantized(
     base = ModelStore(cache_dir).base(model, progress)
     if base.folder == target or target in base.folder.parents:
         raise SpecError(f"--out {out} is or holds the model itself; name another folder")
+    # The head and embeddings stay as they are, the rest shrinks: never more than the base.
+    require_room(target.parent, weight_bytes(base.folder), "the quantised model", "--out")
     texts = read_texts(calibration, base.folder) if calibration is not None else []
 
     def build(folder: Path) -> None:

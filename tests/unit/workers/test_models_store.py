@@ -126,15 +126,15 @@ def test_importing_the_store_loads_no_engine_library():
     assert done.returncode == 0, done.stderr
 
 
-def test_unknown_hub_name_is_a_specification_error_when_offline(tmp_path):
+def test_a_hub_name_that_is_not_in_the_cache_is_refused_when_offline(tmp_path):
     code = (
         "import sys\n"
-        "from essa.errors import SpecError\n"
+        "from essa.errors import MachineError\n"
         "from essa.spec import ModelSpec\n"
         "from workers.models.store import ModelStore\n"
         "try:\n"
         f"    ModelStore({str(tmp_path)!r}).base(ModelSpec(path='nobody/no-such-model'))\n"
-        "except SpecError as error:\n"
+        "except MachineError as error:\n"
         "    sys.exit(0 if \"'nobody/no-such-model'\" in str(error) else str(error))\n"
         "sys.exit('no error')\n"
     )
