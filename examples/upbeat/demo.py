@@ -16,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 from measure import measure
 from rich.console import Console
-from scale import LIMIT_S, SETTING, Scale, choose_scale, overrides
+from scale import LIMIT_S, SETTING, Scale, choose_scale, fitting_engines, overrides
 from service import free_port, serve, stop, wait_until_up
 
 from alignment_api.cli.client import ApiClient
@@ -31,6 +32,7 @@ from essa.events import ResultEvent
 from essa.plan.job_speeds import JobSpeeds
 from essa.spec import AlignmentJobSpec
 from essa.spec.file import load_job_file
+from reward.machine import memory_limit, usable_cores
 
 HERE = Path(__file__).resolve().parent
 
@@ -98,10 +100,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _job(arguments: argparse.Namespace, scaled: list[str]) -> AlignmentJobSpec:
-    """The job with no more engines than cores, as it is scaled; what the caller sets stands."""
+    """The job with the engines that fit here, as it is scaled; what the caller sets stands."""
     job = load_job_file(arguments.job, arguments.set)
-    engines = f"engine.workers={min(job.engine.workers, len(os.sched_getaffinity(0)))}"
-    return load_job_file(arguments.job, [*SETTING, engines, *scaled, *arguments.set])
+    limit = memory_limit()
+    free_bytes = psutil.virtual_memory().available if limit is None else limit.free
+    engines = fitting_engines(job.engine.workers, len(usable_cores()), free_bytes)
+    settings = [*SETTING, f"engine.workers={engines}", *scaled, *arguments.set]
+    return load_job_file(arguments.job, settings)
 
 
 def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s: float) -> None:
