@@ -75,7 +75,8 @@ def main() -> int:
         path = out / "result.json"
         path.write_text(json.dumps(figures, indent=2) + "\n")
         expected = duration(figures["estimate_s"])
-        console.print(f"\n{duration(seconds)}; {expected} were expected. Figures of it: {path}")
+        text = f"\n{duration(seconds)}; {expected} were expected. Figures of it: {path}"
+        console.print(text, soft_wrap=True)
     return code
 
 
@@ -119,9 +120,11 @@ def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s
         f"generations of {job.search.population} candidates x {job.batch_size} prompts, "
         f"{job.data.validation.limit} prompts for validation, {job.data.test.limit} for the test",
         highlight=False,
+        soft_wrap=True,
     )
     late = "" if estimate_s <= LIMIT_S else ": this machine is too slow for ten minutes"
-    console.print(f"the whole demo will take about {duration(estimate_s)}{late}\n")
+    text = f"the whole demo will take about {duration(estimate_s)}{late}\n"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _figures(job_id: str, result: ResultEvent, seconds: float) -> dict[str, Any]:
