@@ -107,7 +107,6 @@ class LiveView:
             self._console.print(_ladder_table(event))
         elif not isinstance(event, StageEvent | GenerationEvent | ValidationEvent | ResultEvent):
             self._print(event_line(event))
-        self._live.refresh()
 
     def note(self, message: str) -> None:
         """Show a line that is not an event."""

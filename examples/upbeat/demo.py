@@ -16,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 from measure import measure
 from rich.console import Console
-from scale import LIMIT_S, SETTING, Scale, choose_scale, overrides
+from scale import LIMIT_S, SETTING, Scale, choose_scale, fitting_engines, overrides
 from service import free_port, serve, stop, wait_until_up
 
 from alignment_api.cli.client import ApiClient
@@ -31,6 +32,7 @@ from essa.events import ResultEvent
 from essa.plan.job_speeds import JobSpeeds
 from essa.spec import AlignmentJobSpec
 from essa.spec.file import load_job_file
+from reward.machine import memory_limit, usable_cores
 
 HERE = Path(__file__).resolve().parent
 
@@ -73,7 +75,8 @@ def main() -> int:
         path = out / "result.json"
         path.write_text(json.dumps(figures, indent=2) + "\n")
         expected = duration(figures["estimate_s"])
-        console.print(f"\n{duration(seconds)}; {expected} were expected. Figures of it: {path}")
+        text = f"\n{duration(seconds)}; {expected} were expected. Figures of it: {path}"
+        console.print(text, soft_wrap=True)
     return code
 
 
@@ -98,10 +101,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _job(arguments: argparse.Namespace, scaled: list[str]) -> AlignmentJobSpec:
-    """The job with no more engines than cores, as it is scaled; what the caller sets stands."""
+    """The job with the engines that fit here, as it is scaled; what the caller sets stands."""
     job = load_job_file(arguments.job, arguments.set)
-    engines = f"engine.workers={min(job.engine.workers, len(os.sched_getaffinity(0)))}"
-    return load_job_file(arguments.job, [*SETTING, engines, *scaled, *arguments.set])
+    limit = memory_limit()
+    free_bytes = psutil.virtual_memory().available if limit is None else limit.free
+    engines = fitting_engines(job.engine.workers, len(usable_cores()), free_bytes)
+    settings = [*SETTING, f"engine.workers={engines}", *scaled, *arguments.set]
+    return load_job_file(arguments.job, settings)
 
 
 def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s: float) -> None:
@@ -114,9 +120,11 @@ def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s
         f"generations of {job.search.population} candidates x {job.batch_size} prompts, "
         f"{job.data.validation.limit} prompts for validation, {job.data.test.limit} for the test",
         highlight=False,
+        soft_wrap=True,
     )
     late = "" if estimate_s <= LIMIT_S else ": this machine is too slow for ten minutes"
-    console.print(f"the whole demo will take about {duration(estimate_s)}{late}\n")
+    text = f"the whole demo will take about {duration(estimate_s)}{late}\n"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _figures(job_id: str, result: ResultEvent, seconds: float) -> dict[str, Any]:

@@ -39,6 +39,12 @@ TEST_SLACK = 1.2
 """A test may take so many times what is expected before the demo is late."""
 
 
+ENGINE_BYTES = 1.8 * 2**30
+"""Of one engine over SmolLM2-135M with the cache above."""
+REST_BYTES = 3.0 * 2**30
+"""Of everything else: training or the gate's reference, Ray, the service."""
+
+
 @dataclass(frozen=True)
 class Size:
     """Work of one demo: prompts of each set, generations at least and at most.
@@ -81,6 +87,15 @@ class Scale:
     def seconds(self) -> float:
         """From here to the end."""
         return sum(self.parts_s.values())
+
+
+def fitting_engines(wanted: int, cores: int, free_bytes: float) -> int:
+    """Engines that have a core and memory each; one at least.
+
+    Without swap a process that finds no memory is killed; one engine is slower, but ends.
+    """
+    in_memory = math.floor((free_bytes - REST_BYTES) / ENGINE_BYTES)
+    return max(1, min(wanted, cores, in_memory))
 
 
 def choose_scale(job: AlignmentJobSpec, speeds: JobSpeeds, spent_s: float) -> Scale:

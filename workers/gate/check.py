@@ -8,7 +8,7 @@ the base; the reference then scores the very tokens they answered with.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,8 +80,11 @@ def check_engines(
     scorer = _Scorer(reference, codec)
     vectors = [np.zeros(codec.dimension)]
     for number in range(RANDOM_CANDIDATES):
-        say(f"{text}: how far random candidates must go", 1 + number, steps)
-        vectors.append(_strong_vector(scorer, base_answers, codec.dimension, seed + number))
+
+        def tell(sigma: float, number: int = number) -> None:
+            say(f"{text}: random candidate {number + 1} at a step of {sigma:g}", 1 + number, steps)
+
+        vectors.append(_strong_vector(scorer, base_answers, codec.dimension, seed + number, tell))
     say(f"{text}: what they answer", 1 + RANDOM_CANDIDATES, steps)
     sheets = _candidate_answers(pool, codec, np.vstack(vectors), chosen)
     scorer.set_vectors(np.vstack(vectors))
@@ -158,14 +161,23 @@ def _base_answers(pool: EnginePool, prompts: Sequence[tuple[int, ...]]) -> list[
 
 
 def _strong_vector(
-    scorer: _Scorer, answers: Sequence[Answer], dimension: int, seed: int
+    scorer: _Scorer,
+    answers: Sequence[Answer],
+    dimension: int,
+    seed: int,
+    tell: Callable[[float], None],
 ) -> FloatArray:
-    """A random direction, as far along it as it takes to change the base's answers clearly."""
+    """A random direction, as far along it as it takes to change the base's answers clearly.
+
+    Args:
+        tell: told every step that is tried.
+    """
     direction = np.random.default_rng([seed, dimension]).normal(size=dimension)
     base = scorer.of(BASE, answers)
     low, high = EFFECT_NATS
 
     def effect(sigma: float) -> float:
+        tell(sigma)
         return rms(scorer.of_vector(sigma * direction, answers) - base)
 
     # Never below one: a strong warm start would be all that is left of a candidate.

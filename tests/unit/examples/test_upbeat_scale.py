@@ -135,3 +135,11 @@ def test_sizes_fit_the_data(scale) -> None:
         assert size.test <= rows["test"]
     totals = [sum(value for value in asdict(size).values()) for size in scale.SIZES]
     assert totals == sorted(totals, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "engines"),
+    [(2, 20, 2), (2, 7, 2), (2, 6, 1), (1, 20, 1), (2, 3, 1), (8, 20, 2)],
+)
+def test_every_engine_has_a_core_and_memory(scale, cores, gib, engines) -> None:
+    assert scale.fitting_engines(2, cores, gib * 2**30) == engines
