@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 BIN_GPU := $(VENV_GPU)/bin
 # PYTHON=python3.12 takes that one instead of the newest that is there.
 export PYTHON
+# What an import compiles is kept, wherever make starts a Python.
+unexport PYTHONDONTWRITEBYTECODE
 LOCKS := deploy/requirements
 INSTALL := tools/make_venv.sh
 INSTALLER := tools/install.py tools/lock_file.py $(INSTALL) pyproject.toml
@@ -28,13 +30,13 @@ $(VENV)/.baseline: $(LOCKS)/baseline.txt $(VENV)/.installed
 	@$(INSTALL) $(VENV) baseline && touch $@
 
 $(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.baseline
-	@$(INSTALL) $(VENV) dev && touch $@
+	@$(INSTALL) $(VENV) --compile dev && touch $@
 
 $(VENV_GPU)/.installed: $(LOCKS)/core.txt $(LOCKS)/gpu.txt $(INSTALLER)
 	@$(INSTALL) $(VENV_GPU) core gpu && touch $@
 
 $(VENV_GPU)/.dev: $(LOCKS)/baseline.txt $(LOCKS)/dev.txt $(VENV_GPU)/.installed
-	@$(INSTALL) $(VENV_GPU) baseline dev && touch $@
+	@$(INSTALL) $(VENV_GPU) --compile baseline dev && touch $@
 
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)

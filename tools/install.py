@@ -48,6 +48,7 @@ def main() -> int:
     """Install what of the named locks is not there yet, and this project."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("locks", nargs="+", choices=LOCKS)
+    parser.add_argument("--compile", action="store_true", help="compile all of the environment")
     arguments = parser.parse_args()
     started_s = time.monotonic()
     pins = [pin for lock in arguments.locks for pin in missing(lock)]
@@ -58,8 +59,9 @@ def main() -> int:
             if torch and not _fetch_torch(torch[0], wheels):
                 return NO_TORCH
             _install(pins, wheels)
-        _compile()
     _install_project()
+    if arguments.compile:
+        _compile()
     taken_s = time.monotonic() - started_s
     print(f"{', '.join(arguments.locks)}: {len(pins)} packages installed in {taken_s:.0f} s")
     if "cpu" in arguments.locks and not sys.platform.startswith("linux"):
@@ -92,13 +94,15 @@ def _fetch_torch(pin: Pin, wheels: Path) -> bool:
         "-r",
         str(wanted),
     ]
-    _say(f"downloading torch {pin.version}")
     places = {"the package index": []}
     if "+" in pin.version:
         places[CPU_INDEX] = ["--index-url", CPU_INDEX, "--retries", "1", "--timeout", "15"]
     reasons = []
     for place, options in places.items():
-        ended = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        with Saying(f"downloading torch {pin.version} from {place}"):
+            ended = subprocess.run(
+                [*command, *options], capture_output=True, text=True, check=False
+            )
         if ended.returncode == 0:
             return True
         reasons.append(f"  {place}: {_reason(ended.stderr)}")
@@ -167,9 +171,13 @@ def _reason(errors: str) -> str:
 
 
 def _compile() -> None:
-    """Byte-compile with all cores; left to imports it slows every start where none may write."""
-    _say("compiling")
-    compileall.compile_dir(_SITE, quiet=2, workers=0)
+    """Byte-compile all modules, of which a job imports a fifth.
+
+    Imports compile what they need and keep it, unless the environment is read-only or
+    PYTHONDONTWRITEBYTECODE is set: then every start of a process pays for it again.
+    """
+    with Saying("compiling"):
+        compileall.compile_dir(_SITE, quiet=2, workers=0)
 
 
 def _install_project() -> None:
@@ -177,14 +185,12 @@ def _install_project() -> None:
     subprocess.run([*_PIP, *options], check=True)
 
 
-class Progress:
-    """Says how many packages are installed, again and again, while it is open."""
+class Saying:
+    """Says a line with the seconds, again and again, while it is open."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._before = self._installed()
+    def __init__(self, line: str = "") -> None:
+        self._line = line
         self._started_s = time.monotonic()
-        self._now: list[str] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -194,6 +200,24 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+    def line(self) -> str:
+        """What it says."""
+        return self._line
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAYS_SO_EVERY_S):
+            _say(f"{time.monotonic() - self._started_s:4.0f} s: {self.line()}")
+
+
+class Progress(Saying):
+    """Says how many packages are installed."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self._total = total
+        self._before = self._installed()
+        self._now: list[str] = []
 
     @contextlib.contextmanager
     def working_on(self, pins: Sequence[Pin]) -> Iterator[None]:
@@ -205,11 +229,10 @@ class Progress:
         finally:
             self._now.remove(name)
 
-    def _watch(self) -> None:
-        while not self._ended.wait(SAYS_SO_EVERY_S):
-            done = min(self._total, self._installed() - self._before)
-            taken_s = time.monotonic() - self._started_s
-            _say(f"{done} of {self._total} packages, {taken_s:.0f} s, now {', '.join(self._now)}")
+    def line(self) -> str:
+        """How far it is."""
+        done = min(self._total, self._installed() - self._before)
+        return f"{done} of {self._total} packages, now {', '.join(self._now) or 'nothing'}"
 
     def _installed(self) -> int:
         """Distributions whose list of files pip has written, which it does last."""

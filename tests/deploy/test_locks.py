@@ -190,9 +190,9 @@ def test_every_place_that_names_pythons_names_the_same() -> None:
     ("target", "commands"),
     [
         ("install", ["cpu/.venv core cpu"]),
-        ("install-dev", ["cpu/.venv core cpu", "cpu/.venv baseline", "cpu/.venv dev"]),
+        ("install-dev", ["cpu/.venv core cpu", "cpu/.venv baseline", "cpu/.venv --compile dev"]),
         ("install-gpu", ["gpu/.venv core gpu"]),
-        ("test-gpu", ["gpu/.venv core gpu", "gpu/.venv baseline dev"]),
+        ("test-gpu", ["gpu/.venv core gpu", "gpu/.venv --compile baseline dev"]),
     ],
 )
 def test_make_installs_each_profile_in_an_environment_of_its_own(
