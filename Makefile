@@ -12,7 +12,7 @@ INSTALL := tools/make_venv.sh
 INSTALLER := tools/install.py tools/lock_file.py $(INSTALL) pyproject.toml
 
 .PHONY: help install install-baseline install-dev install-gpu demo demo-gpu test test-fast test-gpu \
-  test-pythons check locks check-locks bench bench-gpu clean
+  test-small test-pythons check locks check-locks bench bench-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -52,7 +52,10 @@ test: test-fast ## all tests that need no GPU
 	$(BIN)/python -m pytest -m "engine and not gpu"
 
 test-fast: $(VENV)/.dev ## the tests that start no engine
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu and not small_cpu"
+
+test-small: $(VENV)/.dev ## the whole path as on a CPU with AVX2 and no more
+	$(BIN)/python -m pytest -m small_cpu --durations=0
 
 test-gpu: $(VENV_GPU)/.dev ## the tests that need a GPU
 	$(BIN_GPU)/python -m pytest -m gpu
