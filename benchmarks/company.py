@@ -219,9 +219,9 @@ def _grpo(scratch: Path, steps: int, units: int) -> Callable[[], float]:
 
 def _gptq(scratch: Path, steps: int, units: int) -> Callable[[], float]:
     """GPTQ of one layer to int8; every unit takes the next."""
-    from workers.models.decoder import Decoder
+    from workers.models.decoder import Decoder, text_threads
     from workers.models.gptq_blocks import RoundedFolder, round_block
-    from workers.models.quantize import linear_shapes, text_threads
+    from workers.models.quantize import linear_shapes
     from workers.models.schemes import scheme_for
 
     shapes = linear_shapes(_base())

@@ -30,7 +30,7 @@ for version in 3.11 3.12 3.13; do
   PYTHON=$python tools/make_venv.sh "$venv" core dev
   # A warning that a newer Python gives is an error here: what it announces will break.
   "$venv/bin/python" -m compileall -q -f -x 'node_modules' alignment_api essa reward workers tools benchmarks examples
-  "$venv/bin/python" -m pytest -q -n "${TEST_PROCESSES:-2}" --dist loadfile -m "not engine and not gpu" \
+  "$venv/bin/python" -m pytest -q -n "${TEST_PROCESSES:-2}" --dist loadfile -m "not engine and not gpu and not small_cpu" \
     ${TEST_PATHS:-tests/unit/essa tests/unit/reward}
   ran="$ran $version"
 done

@@ -17,8 +17,21 @@ from typing import Any
 
 import torch
 
+from reward.machine import usable_cores
+
 Part = Callable[[slice], tuple[torch.Tensor, ...]]
 """Computes tensors of some rows; their first axis is the rows."""
+
+
+def keep_to_quota() -> None:
+    """Let torch start no more threads than the container's quota has cores.
+
+    Its own number is that of the affinity: more threads than the quota has cores use it up at the
+    start of each period, and all of them stand still for the rest of it.
+    """
+    cores = len(usable_cores())
+    if torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
 
 
 class RowThreads:

@@ -37,6 +37,7 @@ from workers.job_context import JobContext, JobRun, open_context
 from workers.memory import MemoryWatch
 from workers.placement import Node
 from workers.pool import EnginePool
+from workers.row_threads import keep_to_quota
 from workers.run_formats import settle_formats
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
@@ -65,6 +66,7 @@ def run_alignment_job(
         JobCancelledError: the user cancelled.
         EssaError: what went wrong, with the setting that changes it.
     """
+    keep_to_quota()
     if isinstance(spec.method, GrpoMethod):
         require_trl()
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from essa.errors import SpecError
+from reward.machine import usable_cores
 from workers.models.checkpoint import WeightReader
 from workers.models.rounding import checked_weight
 
@@ -131,6 +132,15 @@ class Decoder:
             )
         tensor = self._reader.read(name)
         return checked_weight(name, tensor) if tensor.is_floating_point() else tensor
+
+
+def text_threads(texts: int) -> RowThreads:
+    """Threads for so many calibration texts; one where a GPU computes."""
+    import torch
+
+    from workers.row_threads import RowThreads
+
+    return RowThreads(1 if torch.cuda.is_available() else len(usable_cores()), texts)
 
 
 class _AllNotedError(Exception):

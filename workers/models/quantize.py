@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from essa.errors import SpecError
 from essa.spec.engine import Precision, QuantizationMethod, QuantizationSpec
-from reward.machine import usable_cores
 from workers.models.calibration import token_sequences
 from workers.models.checkpoint import copy_side_files, weight_files
 from workers.models.checkpoint_writer import write_weights
-from workers.models.decoder import Decoder
+from workers.models.decoder import Decoder, text_threads
 from workers.models.gptq_blocks import LayerError, RoundedFolder, round_blocks
 from workers.models.schemes import Shapes, config_entry, scheme_for
 from workers.models.sensitivity import Sensitivity, measured_sensitivities, merged_layers
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
-
-    from workers.row_threads import RowThreads
 
 Progress = Callable[[str], None]
 
@@ -59,6 +56,9 @@ def quantize_folder(
         SpecError: `precision` is not a quantised one, the model is quantised already, its weights
             are not plain linear layers, or the settings do not fit it.
     """
+    from workers.row_threads import keep_to_quota
+
+    keep_to_quota()
     settings = settings or QuantizationSpec()
     config = json.loads((base / "config.json").read_text())
     if "quantization_config" in config:
@@ -89,15 +89,6 @@ def quantize_folder(
     config["quantization_config"] = config_entry(scheme, named)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return QuantizationReport(tuple(errors), kept)
-
-
-def text_threads(texts: int) -> RowThreads:
-    """Threads for so many calibration texts; one where a GPU computes."""
-    import torch
-
-    from workers.row_threads import RowThreads
-
-    return RowThreads(1 if torch.cuda.is_available() else len(usable_cores()), texts)
 
 
 def linear_shapes(base: Path) -> Shapes:

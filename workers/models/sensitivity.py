@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from essa.errors import SpecError
 from workers.models.checkpoint import WeightReader
-from workers.models.decoder import Decoder
+from workers.models.decoder import Decoder, text_threads
 from workers.models.hessian import input_hessians, output_energy
 from workers.models.rounding import checked_weight, round_nearest
 
@@ -73,15 +73,16 @@ def measured_sensitivities(
 
     wanted = set(modules)
     if sequences:
-        decoder = Decoder(base, sequences)
-        for index in range(len(decoder)):
-            started_s = time.monotonic()
-            with decoder.block(index) as layers:
-                for names, hessian in input_hessians(decoder, index, layers):
-                    for name in wanted.intersection(names):
-                        measure(name, layers[name].weight, hessian)
-            seconds = time.monotonic() - started_s
-            progress(f"sensitivity: layer {index + 1} of {len(decoder)}, {seconds:.1f} s")
+        with text_threads(len(sequences)) as threads:
+            decoder = Decoder(base, sequences, threads)
+            for index in range(len(decoder)):
+                started_s = time.monotonic()
+                with decoder.block(index) as layers:
+                    for names, hessian in input_hessians(decoder, index, layers):
+                        for name in wanted.intersection(names):
+                            measure(name, layers[name].weight, hessian)
+                seconds = time.monotonic() - started_s
+                progress(f"sensitivity: layer {index + 1} of {len(decoder)}, {seconds:.1f} s")
     else:
         reader = WeightReader(base)
         for module in modules:

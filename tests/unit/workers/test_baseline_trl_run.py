@@ -168,3 +168,21 @@ def test_what_goes_wrong_in_its_thread_comes_out(build):
     missing = replace(settings, model_folder=settings.checkpoints / "nowhere")
     with pytest.raises(Exception, match="nowhere"):
         train(missing, [])
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{}, {"gradient_checkpointing": True}, {"kl_coefficient": 0.1}],
+    ids=["plain", "gradient checkpointing", "kl"],
+)
+def test_rows_in_threads_of_their_own_train_the_same(build, method):
+    rounds = [experience(seed, share_of(LOWER)) for seed in range(2)]
+    whole = train(build("whole", **method), rounds)
+    apart = train(replace(build("apart", **method), threads=3), rounds)
+    moved = flat(whole[-1]) - flat(whole[0])
+    assert np.abs(moved).max() > 1e-3
+    # Adam's first steps follow signs: a gradient near zero may go either way.
+    far = np.abs(flat(apart[-1]) - flat(whole[-1])) > 1e-3
+    assert far.mean() < 0.01
+    again = train(replace(build("again", **method), threads=3), rounds)
+    np.testing.assert_array_equal(flat(again[-1]), flat(apart[-1]))

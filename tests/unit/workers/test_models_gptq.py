@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -338,11 +339,13 @@ def test_inputs_that_are_not_finite_are_refused_by_layer(tiny_model, texts, tmp_
         )
 
 
-def test_hidden_states_of_the_decoder_are_those_of_the_model(tiny_model, texts):
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_hidden_states_of_the_decoder_are_those_of_the_model(tiny_model, texts, threads):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from workers.models.decoder import Decoder
     from workers.models.hessian import input_hessians
+    from workers.row_threads import RowThreads
 
     folder: Path = tiny_model("qwen2")
     ids = [AutoTokenizer.from_pretrained(folder)(text).input_ids for text in texts[:2]]
@@ -355,10 +358,12 @@ def test_hidden_states_of_the_decoder_are_those_of_the_model(tiny_model, texts):
         for one in ids:
             model(torch.tensor([one]))
     rows = torch.cat(seen)
-    decoder = Decoder(folder, ids)
-    for index in range(len(decoder)):
-        with decoder.block(index) as layers:
-            shared = input_hessians(decoder, index, layers)
+    with ExitStack() as stack:
+        apart = stack.enter_context(RowThreads(threads, 8)) if threads else None
+        decoder = Decoder(folder, ids, apart)
+        for index in range(len(decoder)):
+            with decoder.block(index) as layers:
+                shared = input_hessians(decoder, index, layers)
     found = {one.layers: one.hessian for one in shared}
     prefix = "model.layers.1"
     assert [sorted(name.removeprefix(f"{prefix}.") for name in names) for names in found] == [

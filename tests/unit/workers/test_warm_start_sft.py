@@ -31,7 +31,7 @@ def make_pairs(count: int = 12) -> list[SftPair]:
 
 def train(folder: Path, out: Path, **changes) -> Path:
     arguments = {"pairs": make_pairs(), "lora": LORA, "sft": SFT, "seed": 0, "progress": ignore}
-    return train_lora(folder, out_dir=out, threads=1, **(arguments | changes))
+    return train_lora(folder, out_dir=out, **({"threads": 1} | arguments | changes))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,19 @@ def test_same_seed_gives_the_same_adapter_and_another_seed_another(tiny_model, a
     other = train(tiny_model("llama"), tmp_path / "b", seed=1)
     other = load_file(other / "adapter_model.safetensors")
     assert not any(torch.equal(other[name], expected[name]) for name in expected)
+
+
+def test_pairs_in_threads_of_their_own_train_the_same(tiny_model, adapter, tmp_path):
+    expected = load_file(adapter / "adapter_model.safetensors")
+    found, again = (
+        load_file(
+            train(tiny_model("llama"), tmp_path / name, threads=3) / "adapter_model.safetensors"
+        )
+        for name in ("a", "b")
+    )
+    for name, values in expected.items():
+        assert torch.equal(found[name], again[name])
+        assert (found[name] - values).norm() < 0.02 * values.norm()
 
 
 def test_global_random_state_and_threads_are_left_alone(tiny_model, tmp_path):
