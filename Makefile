@@ -29,14 +29,14 @@ $(VENV)/.installed: $(LOCKS)/core.txt $(LOCKS)/cpu.txt $(INSTALLER)
 $(VENV)/.baseline: $(LOCKS)/baseline.txt $(VENV)/.installed
 	@$(INSTALL) $(VENV) baseline && touch $@
 
-$(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.baseline
-	@$(INSTALL) $(VENV) --compile dev && touch $@
+$(VENV)/.dev: $(LOCKS)/unit.txt $(LOCKS)/dev.txt $(VENV)/.baseline
+	@$(INSTALL) $(VENV) --compile unit dev && touch $@
 
 $(VENV_GPU)/.installed: $(LOCKS)/core.txt $(LOCKS)/gpu.txt $(INSTALLER)
 	@$(INSTALL) $(VENV_GPU) core gpu && touch $@
 
-$(VENV_GPU)/.dev: $(LOCKS)/baseline.txt $(LOCKS)/dev.txt $(VENV_GPU)/.installed
-	@$(INSTALL) $(VENV_GPU) --compile baseline dev && touch $@
+$(VENV_GPU)/.dev: $(LOCKS)/baseline.txt $(LOCKS)/unit.txt $(LOCKS)/dev.txt $(VENV_GPU)/.installed
+	@$(INSTALL) $(VENV_GPU) --compile baseline unit dev && touch $@
 
 demo: install ## align SmolLM2 over REST on this machine, in minutes
 	@$(BIN)/python examples/upbeat/demo.py $(DEMO_ARGS)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
-LOCKS = ("core", "cpu", "gpu", "baseline", "dev")
+LOCKS = ("core", "cpu", "gpu", "baseline", "unit", "dev")
 _DIGEST = "# digest: "
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?:\s*;\s*(?P<marker>.+))?$")
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})$")

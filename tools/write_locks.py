@@ -27,7 +27,8 @@ TITLES = {
     "cpu": "What jobs on CPUs need besides core.txt.",
     "gpu": "What jobs on NVIDIA GPUs need besides core.txt.",
     "baseline": "What jobs by gradients need besides core.txt and the profile.",
-    "dev": "What tests and checks need besides core.txt.",
+    "unit": "What tests of the core need besides core.txt.",
+    "dev": "What other tests and checks need besides core.txt and unit.txt.",
 }
 ASKED_AT_ONCE = 2
 
@@ -71,7 +72,8 @@ def write() -> int:
             names = {lock: closure.add(_roots(lock, target)) for lock in _locks_of(profile)}
             names[profile] -= names["core"]
             names["baseline"] -= names["core"] | names[profile]
-            names["dev"] -= names["core"]
+            names["unit"] -= names["core"]
+            names["dev"] -= names["core"] | names["unit"]
             for lock in names:
                 of_target = taken[lock].setdefault(target, {})
                 for name in names[lock]:
@@ -86,7 +88,7 @@ def write() -> int:
 
 
 def _locks_of(profile: str) -> tuple[str, ...]:
-    return ("core", profile, "baseline", "dev")
+    return ("core", profile, "baseline", "unit", "dev")
 
 
 def _agree(release: Release, closure: Closure, name: str) -> None:
@@ -109,7 +111,8 @@ def _roots(lock: str, target: Target) -> list[Requirement]:
 def _closures(profile: str) -> dict[Target, Closure]:
     """A filled closure for each target of a profile; the first target chooses versions."""
     pins: dict[str, str] = {}
-    for lock in ("dev", "baseline", *(p for p in PROFILES if p != profile), profile, "core"):
+    (other,) = (name for name in PROFILES if name != profile)
+    for lock in (other, *_locks_of(profile)):
         text = path_of(lock).read_text(encoding="utf-8") if path_of(lock).exists() else ""
         pins |= {canonical(pin.name): pin.version.split("+")[0] for pin in read_pins(text)}
     settings = project()["tool"]["locks"]

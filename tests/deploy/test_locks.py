@@ -68,8 +68,8 @@ def test_every_pin_has_hashes_and_stands_in_its_place(lock) -> None:
 
 @pytest.mark.parametrize(("profile", "target"), EVERY, ids=str)
 def test_every_declared_dependency_is_pinned_within_its_range(profile, target) -> None:
-    for lock in ("core", profile, "baseline", "dev"):
-        there = pinned(target, *dict.fromkeys(("core", profile, lock)))
+    for lock in ("core", profile, "baseline", "unit", "dev"):
+        there = pinned(target, *dict.fromkeys(("core", profile, "unit", lock)))
         settings = SETTINGS[lock]
         also = [Requirement(line) for line in settings.get("also", ())]
         for requirement in [*expanded(*settings["extras"]), *also]:
@@ -94,7 +94,7 @@ def installed_needs(names: dict[str, Version]) -> Iterator[tuple[str, Requiremen
 
 
 def test_what_installed_packages_ask_for_is_pinned(here) -> None:
-    there = pinned(here, "core", "cpu", "baseline", "dev")
+    there = pinned(here, "core", "cpu", "baseline", "unit", "dev")
     left_out = [*SETTINGS["left-out"], *SETTINGS["cpu"]["left-out"]]
     seen = 0
     for name, requirement in installed_needs(there):
@@ -141,7 +141,7 @@ def test_torch_for_linux_has_a_hash_for_every_python_and_machine() -> None:
 
 @pytest.mark.parametrize("target", targets("cpu"), ids=str)
 def test_cpu_lock_has_no_package_that_breaks_transformers(target) -> None:
-    assert not BREAKS_TRANSFORMERS & pinned(target, "core", "cpu", "baseline", "dev").keys()
+    assert not BREAKS_TRANSFORMERS & pinned(target, "core", "cpu", "baseline", "unit", "dev").keys()
 
 
 @pytest.mark.parametrize("target", targets("cpu"), ids=str)
@@ -190,9 +190,12 @@ def test_every_place_that_names_pythons_names_the_same() -> None:
     ("target", "commands"),
     [
         ("install", ["cpu/.venv core cpu"]),
-        ("install-dev", ["cpu/.venv core cpu", "cpu/.venv baseline", "cpu/.venv --compile dev"]),
+        (
+            "install-dev",
+            ["cpu/.venv core cpu", "cpu/.venv baseline", "cpu/.venv --compile unit dev"],
+        ),
         ("install-gpu", ["gpu/.venv core gpu"]),
-        ("test-gpu", ["gpu/.venv core gpu", "gpu/.venv --compile baseline dev"]),
+        ("test-gpu", ["gpu/.venv core gpu", "gpu/.venv --compile baseline unit dev"]),
     ],
 )
 def test_make_installs_each_profile_in_an_environment_of_its_own(
