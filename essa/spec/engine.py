@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.data import DatasetSpec
@@ -22,6 +22,12 @@ class Precision(StrEnum):
 
 AUTO = "auto"
 """The precision that is fastest on the machine and fits into its memory."""
+
+
+EnginePrecision = Annotated[
+    Precision | Literal["auto"],
+    WithJsonSchema({"type": "string", "enum": [AUTO, *map(str, Precision)]}),
+]
 
 
 class QuantizationMethod(StrEnum):
@@ -58,7 +64,7 @@ class QuantizationSpec(SpecModel):
 
 
 class _EngineModel(SpecModel):
-    precision: Precision | Literal["auto"] = Precision.BF16
+    precision: EnginePrecision = Precision.BF16
     """Number format of the base weights. `auto` takes the fastest of bf16, int8 and int4 that this
     machine has and whose base fits into its memory; the run keeps what it has taken. Activations
     are in bfloat16 where the machine computes in it, and in float32 where it would emulate it."""
