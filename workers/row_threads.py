@@ -2,8 +2,8 @@
 
 A product that several threads share ends when the last of them is done, and a training step has
 thousands of products. Where another process wants a core too, the thread on it is behind at every
-one of them, and the others wait: a step that takes a second alone takes more than twenty beside two
-busy loops. Rows of a batch do not need each other until their gradients are added up, so threads
+one of them, and the others wait: a step of seconds takes half a minute beside two
+engines. Rows of a batch do not need each other until their gradients are added up, so threads
 meet once a step. Each of them runs the same model on its rows, forward and backward.
 """
 
