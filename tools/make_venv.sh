@@ -8,7 +8,7 @@ here=$(dirname "$0")
 newest="python3.13 python3.12 python3.11 python3"
 supported='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 
-if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "$supported" 2>/dev/null; then
+if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "import pip; $supported" 2>/dev/null; then
   if [ -z "${PYTHON:-}" ] || [ "$("$venv/bin/python" -V)" = "$("$PYTHON" -V)" ]; then
     exec "$venv/bin/python" "$here/install.py" "$@"
   fi

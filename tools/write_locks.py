@@ -171,13 +171,16 @@ def resolve() -> int:
     jobs = [
         (lock, target) for lock in LOCKS for target in targets(lock if lock in PROFILES else "cpu")
     ]
+    faults = 0
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        answers = list(pool.map(lambda job: _resolve(*job), jobs))
-    for (lock, target), (count, fault) in zip(jobs, answers, strict=True):
-        print(
-            f"{lock}.txt on {target.python} {target.platform}: {fault or f'{count} pins resolve'}"
-        )
-    return 1 if any(fault for _, fault in answers) else 0
+        for (lock, target), answer in zip(
+            jobs, pool.map(lambda job: _resolve(*job), jobs), strict=True
+        ):
+            count, fault = answer
+            where = f"{lock}.txt on {target.python} {target.platform}"
+            print(f"{where}: {fault or f'{count} pins resolve'}", flush=True)
+            faults += bool(fault)
+    return 1 if faults else 0
 
 
 def _resolve(lock: str, target: Target) -> tuple[int, str]:
