@@ -73,13 +73,17 @@ def measured_formats(cache_dir: Path) -> MachineFormats:
     return found
 
 
-def probe_in_child() -> MachineFormats:
+def probe_in_child(sees_gpus: bool = False) -> MachineFormats:
     """Measure in a process of its own, on one thread.
 
+    Args:
+        sees_gpus: look at the GPUs that Ray hides from what holds none.
     Raises:
         EngineStartError: the process failed.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    if sees_gpus and not environment.get("CUDA_VISIBLE_DEVICES"):
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
     try:
         answer = subprocess.run(
             [sys.executable, "-m", "workers.format_probe"],

@@ -124,13 +124,13 @@ def _fits(
 
 def _of_cluster(nodes: Sequence[Node]) -> MachineFormats:
     """What every node that engines could run on does; GPUs only where there are any."""
+    # Without holding one: another job may have them all.
     with_gpus = [node for node in nodes if node.gpus]
     ask = ray.remote(num_cpus=0, max_retries=0)(probe_in_child)
     answers = {
         node: ask.options(
-            num_gpus=1 if node.gpus else 0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
-        ).remote()
+        ).remote(sees_gpus=node.gpus > 0)
         for node in with_gpus or [node for node in nodes if node.cpus]
     }
     found = []
