@@ -29,8 +29,8 @@ from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers import runner
 from workers.cluster import nodes_of_cluster
 from workers.runner import run_alignment_job
+from workers.warm_start.on_gpu import train_on_gpu
 from workers.warm_start.pairs import SftPair
-from workers.warm_start.training import train_on_gpu
 
 pytestmark = pytest.mark.engine
 

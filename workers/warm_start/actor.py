@@ -50,7 +50,7 @@ class LoraTrainerActor:
             AdapterError: the adapter does not fit the model, or training diverged.
         """
         # Here and not above: the job's process imports this module on clusters without GPUs too.
-        from workers.warm_start.training import train_named
+        from workers.warm_start.here import train_named
 
         if not Path(model_folder).is_dir():
             raise TrainerError(

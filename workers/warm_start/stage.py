@@ -15,9 +15,10 @@ from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmSta
 from essa.types import Row
 from workers.evaluator import PoolEvaluator
 from workers.prompting import PromptEncoder
+from workers.warm_start.here import train_named
+from workers.warm_start.on_gpu import train_on_gpu
 from workers.warm_start.pairs import SftPair, read_pairs
 from workers.warm_start.rejection import select_best
-from workers.warm_start.training import train_named, train_on_gpu
 
 
 @dataclass(frozen=True)

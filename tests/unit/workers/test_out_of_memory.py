@@ -38,7 +38,7 @@ import torch
 from essa.errors import TrainerError
 from essa.spec import LoraSpec, SftSettings
 from workers.warm_start.pairs import SftPair
-from workers.warm_start.training import train_named
+from workers.warm_start.here import train_named
 
 def train(pairs, batch_size):
     sft = SftSettings(batch_size=batch_size, max_length=96)

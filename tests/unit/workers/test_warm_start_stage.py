@@ -27,7 +27,7 @@ from essa.spec import (
 )
 from essa.types import Completion, PopulationScores, Row
 from workers.prompting import PromptEncoder
-from workers.warm_start import training
+from workers.warm_start import here
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.stage import WarmStartResult, make_warm_start, warm_start_lora
 
@@ -111,7 +111,7 @@ def trained_on(monkeypatch) -> list[SftPair]:
         out_dir.mkdir(parents=True)
         return out_dir
 
-    monkeypatch.setattr(training, "train_lora", record)
+    monkeypatch.setattr(here, "train_lora", record)
     return pairs
 
 

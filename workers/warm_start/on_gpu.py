@@ -1,4 +1,4 @@
-"""Where a warm start trains: in the job's process, or on a GPU that Ray hands out."""
+"""Training a warm start on a GPU that Ray hands out."""
 
 from __future__ import annotations
 
@@ -16,43 +16,12 @@ from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
-from workers.out_of_memory import named_memory
 from workers.pool import START_TIMEOUT_S
 from workers.warm_start.actor import LoraTrainerActor, Trained
+from workers.warm_start.here import memory_fix
 from workers.warm_start.pairs import SftPair
-from workers.warm_start.sft import train_lora
 
 POLL_S = 0.5
-
-
-def train_named(
-    model_folder: str | Path,
-    pairs: Sequence[SftPair],
-    lora: LoraSpec,
-    sft: SftSettings,
-    seed: int,
-    out_dir: Path,
-    progress: Say,
-    training: Activations,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """`train_lora` in this process.
-
-    Raises:
-        TrainerError: memory ran out; names the settings.
-    """
-    with named_memory("the warm start", _fix(sft), "warm_start.sft.batch_size"):
-        train_lora(
-            model_folder,
-            pairs,
-            lora,
-            sft,
-            seed,
-            out_dir,
-            progress,
-            training=training,
-            should_stop=should_stop,
-        )
 
 
 def train_on_gpu(
@@ -66,7 +35,7 @@ def train_on_gpu(
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """The same in an actor that holds a GPU by Ray's accounting, and ends with the training.
+    """`train_named` in an actor that holds a GPU by Ray's accounting, and ends with the training.
 
     Raises:
         TrainerError: the process died, memory ran out, or no GPU came free.
@@ -86,7 +55,7 @@ def train_on_gpu(
             progress(*told)
     except (RayActorError, OutOfMemoryError) as error:
         raise TrainerError(
-            f"the warm start's process died; where memory ran out, {_fix(sft)}",
+            f"the warm start's process died; where memory ran out, {memory_fix(sft)}",
             field="warm_start.sft.batch_size",
         ) from error
     except RayError as error:
@@ -133,10 +102,3 @@ def _write(files: dict[str, bytes], out_dir: Path) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _fix(sft: SftSettings) -> str:
-    return (
-        f"lower warm_start.sft.batch_size, now {sft.batch_size}, or warm_start.sft.max_length, now "
-        f"{sft.max_length}"
-    )
