@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alignment_api.memory_limit import memory_limit
 
 from alignment_api.cli.doctor import machine
 from alignment_api.cli.doctor.packages import flavour
@@ -166,31 +165,12 @@ def test_a_cluster_may_have_what_this_machine_lacks(tmp_path: Path, no_avx2: str
 def test_a_container_with_little_memory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cgroup").mkdir()
     (tmp_path / "cgroup" / "memory.max").write_text(f"{3 * 2**30}\n")
+    (tmp_path / "cgroup" / "memory.current").write_text(f"{2**30}\n")
     mounts = f"mount --bind {tmp_path}/cgroup /sys/fs/cgroup"
     answer, report = all_ended([RUN, DOCTOR], tmp_path, mounts=mounts)
     assert_refused(answer, "3.0 GiB (limit of the container)", "4.0 GiB at least", "--memory")
     found = failures(report)
     assert answer[2].strip() == f"memory: {found['memory']}"
-
-
-def test_limits_of_both_versions_of_control_groups_count(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    groups = tmp_path / "cgroup"
-    own.write_text("0::/\n")
-    whole = memory_limit(groups, own)
-    assert not whole.is_container
-    own.write_text("9:cpu,memory:/docker/a/b\n0::/user\n")
-    deep = groups / "memory" / "docker" / "a"
-    (deep / "b").mkdir(parents=True)
-    (deep / "b" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert memory_limit(groups, own) == whole, "the kernel's word for no limit"
-    (deep / "memory.limit_in_bytes").write_text("3000000\n")
-    assert memory_limit(groups, own) == (3000000, True)
-    (groups / "user").mkdir()
-    (groups / "user" / "memory.max").write_text("max\n")
-    assert memory_limit(groups, own) == (3000000, True)
-    (groups / "user" / "memory.max").write_text("2000000\n")
-    assert memory_limit(groups, own) == (2000000, True)
 
 
 def test_flags_are_those_of_the_file(tmp_path: Path) -> None:

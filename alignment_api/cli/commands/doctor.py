@@ -8,16 +8,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignment_api.cli.doctor import content, gpu, machine, packages, service, space, store
 from alignment_api.cli.doctor.finding import Finding, State, failure
-from alignment_api.cli.doctor.formats import as_plain, check_formats
 from essa.errors import EssaError, MachineError
-from essa.number_format import MachineFormats
 
 if TYPE_CHECKING:
     from alignment_api.settings import Settings
+    from essa.number_format import MachineFormats
 
 Check = Callable[[], Iterable[Finding]]
 
@@ -48,8 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_good = not counts[State.FAILURE]
     if arguments.json:
         shown = [finding._asdict() for finding in findings]
-        report = {"ok": is_good, "findings": shown, **as_plain(formats)}
-        print(json.dumps(report, indent=2))
+        print(json.dumps({"ok": is_good, "findings": shown, **_measured(formats)}, indent=2))
     else:
         for finding in findings:
             print(_line(finding))
@@ -63,7 +61,7 @@ def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Ite
     Args:
         formats: gets what the machine computes in.
     """
-    for check in (*_OF_INSTALLATION, partial(check_formats, formats)):
+    for check in (*_OF_INSTALLATION, partial(_formats, formats)):
         yield from _findings(check)
     found: list[Settings] = []
     yield from _findings(partial(_settings, arguments, found))
@@ -79,6 +77,21 @@ def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Ite
         )
         for check in checks:
             yield from _findings(check)
+
+
+def _formats(found: list[MachineFormats]) -> Iterator[Finding]:
+    """Try the number formats; what was measured goes into `found`."""
+    from alignment_api.cli.doctor.formats import check_formats
+
+    yield from check_formats(found)
+
+
+def _measured(formats: list[MachineFormats]) -> dict[str, Any]:
+    """For JSON; empty lists and null where nothing could be measured."""
+    return {
+        "formats": [one.model_dump(mode="json") for found in formats for one in found.formats],
+        "precision": next((str(found.fastest()) for found in formats), None),
+    }
 
 
 def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from alignment_api.cli.doctor.finding import Finding, failure, ok
 from alignment_api.composition import machine_formats
@@ -27,14 +26,6 @@ def check_formats(found: list[MachineFormats]) -> Iterator[Finding]:
     parts = [_of_status(formats, status) for status in FormatStatus]
     parts.append(f"engine.precision auto takes {taken}, {formats.activations(taken)} activations")
     yield ok("number formats", "; ".join(filter(None, parts)))
-
-
-def as_plain(found: list[MachineFormats]) -> dict[str, Any]:
-    """For the report in JSON; empty lists and null where nothing could be measured."""
-    return {
-        "formats": [one.model_dump(mode="json") for formats in found for one in formats.formats],
-        "precision": next((str(formats.fastest()) for formats in found), None),
-    }
 
 
 def _of_status(formats: MachineFormats, status: FormatStatus) -> str:

@@ -98,7 +98,7 @@ def test_texts_that_would_not_be_read_are_refused(command, texts, tmp_path, caps
 
 def test_a_target_that_cannot_be_made_is_named(command, texts, capsys) -> None:
     assert command(out=texts / "below" / "out") == 2
-    assert "texts.jsonl/below/out cannot be made: Not a directory" in capsys.readouterr().err
+    assert "texts.jsonl is no folder; set --out to a folder" in capsys.readouterr().err
 
 
 def test_bad_calibration_row_is_named_by_its_line(command, texts, tmp_path, capsys) -> None:
