@@ -75,7 +75,7 @@ def engine_placements(
         SpecError: the cluster is too small, or cannot do what the job asks for.
     """
     placements = plan_placement(plan.spec, nodes)
-    _check_invariance(job, placements)
+    _check_invariance(job, plan, placements)
     return placements
 
 
@@ -120,10 +120,19 @@ def _most_candidates(search: SearchSpec) -> int:
     return max(search.population, ladder, GATE_CANDIDATES)
 
 
-def _check_invariance(job: AlignmentJobSpec, placements: Sequence[Placement]) -> None:
-    """The specification has ruled out what it can see; cores and GPUs are known only here."""
+def _check_invariance(
+    job: AlignmentJobSpec, plan: EnginePlan, placements: Sequence[Placement]
+) -> None:
+    """The specification has ruled out what it can see; machines are known only here."""
     if not job.rollout.batch_invariant:
         return
+    if plan.activations == "float32":
+        raise SpecError(
+            "rollout.batch_invariant is true but this machine computes with float32 activations, "
+            "whose products are summed in an order that depends on the size of the batch; use a "
+            "CPU with bfloat16, or remove rollout.batch_invariant",
+            field="rollout.batch_invariant",
+        )
     for placement in placements:
         if placement.gpus or len(placement.cores) != 1:
             where = "a GPU" if placement.gpus else f"{len(placement.cores)} cores"

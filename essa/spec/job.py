@@ -11,7 +11,7 @@ from essa.spec.base import SettingError, SpecModel
 from essa.spec.best_of_n import BestOfNMethod
 from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
 from essa.spec.data import DataSpec
-from essa.spec.engine import EngineSpec, Precision, RolloutSpec, VllmEngineSpec
+from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngineSpec
 from essa.spec.grpo import GrpoMethod
 from essa.spec.integrations import IntegrationSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
@@ -199,7 +199,7 @@ class AlignmentJobSpec(SpecModel):
             return self
         wanted = {
             "kind": (["vllm"], "vllm"),
-            "precision": (["bf16", "int8", "int4"], "bf16, int8 or int4"),
+            "precision": (["bf16", "int8", "int4", AUTO], "bf16, int8, int4 or auto"),
             "cores_per_worker": ([None, 1], "1"),
         }
         for name, (allowed, words) in wanted.items():

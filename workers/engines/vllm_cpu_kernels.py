@@ -26,7 +26,9 @@ from workers.engines.vllm_settings import CPU_KERNELS
 STEADY_ROWS = 4
 """From so many rows on, float32 products of MKL and oneDNN are summed in one order (measured)."""
 STEADY_ROWS_BF16 = 2
-"""Likewise of oneDNN in bf16."""
+"""Likewise of oneDNN in bf16, with AVX-512."""
+STEADY_ROWS_AMX = 40
+"""Likewise of oneDNN and vLLM in bf16 on AMX: up to 36 rows were summed otherwise (measured)."""
 
 
 def install_cpu_kernels() -> None:
@@ -53,11 +55,18 @@ def _tiles_take_activations(stock: Callable[..., bool]) -> Callable[..., bool]:
 
 def steady_linear_layers(model: nn.Module, dtype: torch.dtype) -> None:
     """Let no unquantised linear layer of the model work on fewer rows than are summed alike."""
-    least = STEADY_ROWS if dtype is torch.float32 else STEADY_ROWS_BF16
+    least = steady_rows(dtype)
     for module in model.modules():
         linear = getattr(module, "cpu_linear", None)
         if linear is not None:
             module.cpu_linear = _at_least(least, linear)
+
+
+def steady_rows(dtype: torch.dtype) -> int:
+    """Rows from which on a product in this format is summed in one order."""
+    if dtype is torch.float32:
+        return STEADY_ROWS
+    return STEADY_ROWS_AMX if torch.cpu._is_amx_tile_supported() else STEADY_ROWS_BF16
 
 
 def _at_least(least: int, linear: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

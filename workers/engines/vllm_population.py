@@ -35,7 +35,7 @@ from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.platforms import current_platform
 
 from essa.errors import EngineError, EngineStartError
-from workers.engines.vllm_cpu_kernels import STEADY_ROWS
+from workers.engines.vllm_cpu_kernels import STEADY_ROWS, steady_rows
 from workers.engines.vllm_settings import CONFIG_KEY
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class LayerBuffers:
     first: torch.Tensor
     second: torch.Tensor | None
     rank: int
+    steady_rows: int = STEADY_ROWS
+    """Rows from which on both products are summed in one order, on CPU."""
     packed: Any = None
     """oneDNN's own copy of `shrink`, on CPU in bf16: half the price of a call on few rows."""
 
@@ -99,9 +101,9 @@ class LayerBuffers:
         """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""
         rows = len(x)
         # The device first: a question about a size narrows what torch.compile may run.
-        if self.shrink.device.type == "cpu" and rows < STEADY_ROWS:
-            x = F.pad(x, (0, 0, 0, STEADY_ROWS - rows))
-            slots = F.pad(slots, (0, STEADY_ROWS - rows))
+        if self.shrink.device.type == "cpu" and rows < self.steady_rows:
+            x = F.pad(x, (0, 0, 0, self.steady_rows - rows))
+            slots = F.pad(slots, (0, self.steady_rows - rows))
         if self.packed is None:
             hidden = torch.mm(x, self.shrink)
         else:
@@ -316,6 +318,7 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
             first=table[:, start : start + width],
             second=table[:, start + width : start + 2 * width] if has_core else None,
             rank=rank,
+            steady_rows=max(STEADY_ROWS, steady_rows(config.lora_dtype)),
         )
         start += width * (2 if has_core else 1)
     return table
