@@ -82,19 +82,22 @@ def try_speeds(
     return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
 
 
-def machine_formats(cache_dir: Path | None) -> MachineFormats:
+def machine_formats(cache_dir: Path | None, *, may_measure: bool = True) -> MachineFormats | None:
     """Which number formats are fast, emulated or impossible on this machine.
 
     Measuring takes some seconds, in a process of its own.
 
     Args:
         cache_dir: folder of prepared models, where it is remembered; None measures anew.
+        may_measure: False answers None where nothing is remembered.
     Raises:
         EngineStartError: torch cannot be loaded here.
     """
-    from workers.format_probe import measured_formats, probe_in_child
+    from workers.format_probe import measured_formats, probe_in_child, remembered_formats
 
-    return probe_in_child() if cache_dir is None else measured_formats(cache_dir)
+    if cache_dir is None:
+        return probe_in_child()
+    return measured_formats(cache_dir) if may_measure else remembered_formats(cache_dir)
 
 
 def measure_drift(

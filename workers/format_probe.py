@@ -61,16 +61,22 @@ def measured_formats(cache_dir: Path) -> MachineFormats:
     Raises:
         EngineStartError: torch cannot be loaded here.
     """
-    memory = cache_dir / "formats" / f"{_machine_key()}.json"
-    try:
-        return MachineFormats.model_validate_json(memory.read_text())
-    except (OSError, ValidationError):
-        pass  # only a memory: what is lost is measured again
-    found = probe_in_child()
+    found = remembered_formats(cache_dir)
+    if found is not None:
+        return found
+    found, memory = probe_in_child(), _memory(cache_dir)
     with contextlib.suppress(OSError):  # a disk that is full or read-only
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_file(memory, (found.model_dump_json(indent=2) + "\n").encode())
     return found
+
+
+def remembered_formats(cache_dir: Path) -> MachineFormats | None:
+    """The same, if it was measured before."""
+    try:
+        return MachineFormats.model_validate_json(_memory(cache_dir).read_text())
+    except (OSError, ValidationError):
+        return None  # only a memory: what is lost is measured again
 
 
 def probe_in_child(sees_gpus: bool = False) -> MachineFormats:
@@ -263,6 +269,10 @@ def _gpu_speed(dtype: torch.dtype, device: torch.device) -> float:
         torch.cuda.synchronize()
         best_s = min(best_s, time.perf_counter() - started_s)
     return round(2 * size**3 / best_s / 1e9, 1)
+
+
+def _memory(cache_dir: Path) -> Path:
+    return cache_dir / "formats" / f"{_machine_key()}.json"
 
 
 def _machine_key() -> str:

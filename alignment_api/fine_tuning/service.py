@@ -193,7 +193,12 @@ class JobService:
             return self._files.resolve(file_id, caller.project_id)
 
         problems = find_problems(
-            job.spec, resolve, self._settings.reward_policy, self._settings.cache_dir
+            job.spec,
+            resolve,
+            self._settings.reward_policy,
+            self._settings.cache_dir,
+            # A request must not wait for it; the job measures, and refuses at its start.
+            may_measure=False,
         )
         if problems:
             raise problem_error([job.told(one) for one in problems])

@@ -38,6 +38,7 @@ def find_problems(
     resolve_file: ResolveFile,
     reward_policy: RewardPolicy = NOTHING_ALLOWED,
     cache_dir: Path | None = None,
+    may_measure: bool = True,
 ) -> list[Problem]:
     """Everything that would stop the job and can be seen without loading a model.
 
@@ -46,13 +47,14 @@ def find_problems(
         resolve_file: gives the path of an uploaded file, or raises an EssaError.
         reward_policy: what the operator lets rewards do.
         cache_dir: where it is remembered what this machine computes in; None asks nothing of it.
+        may_measure: measure it where that was not done yet, which takes some seconds.
     Returns:
         One problem per setting at fault; empty if the job can run.
     """
     problems = _model_problems(spec) + _warm_start_problems(spec)
     problems += integration_problems(spec.integrations, os.environ)
     if cache_dir is not None:
-        problems += format_problems(spec, cache_dir)
+        problems += format_problems(spec, cache_dir, may_measure=may_measure)
     reward: Reward | None = None
     try:
         reward = build_reward(spec.reward, resources=RewardResources(reward_policy))
