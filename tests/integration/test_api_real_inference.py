@@ -122,7 +122,6 @@ def test_base_warm_start_and_aligned_model_answer_as_plain_peft_does(served):
         )
     texts = {first[name].choices[0].message.content for name in names}
     assert len(texts) == 3
-    assert "Paris" in first[MODEL].choices[0].message.content
 
     tokenizer = AutoTokenizer.from_pretrained(served.base)
     for name in names:
