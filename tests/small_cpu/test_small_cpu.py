@@ -38,7 +38,7 @@ print(torch.backends.cpu.get_cpu_capability(), *sorted(names))
 """
 
 
-def small(*command: str, timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
+def small(*command: str, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
     """Run a program of this environment as on a small CPU."""
     return subprocess.run(
         [sys.executable, *command],
