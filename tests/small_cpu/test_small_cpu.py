@@ -104,7 +104,7 @@ def test_a_chat_model_is_trained_gated_and_searched_on_vllm(tmp_path):
     events = run_job(
         tmp_path, "examples/upbeat/job.yaml",
         "engine.precision=int8", "engine.workers=1", "engine.kv_cache_gib=0.5",
-        "warm_start.max_prompts=16", "warm_start.sft.epochs=1", "search.sigma_init=3.0",
+        "warm_start.max_prompts=8", "warm_start.sft.epochs=1", "search.sigma_init=3.0",
         "search.population=4", "batch_size=8", "budget.generations=1", "budget.target_score=null",
         "data.validation.limit=8", "data.test.limit=8", "rollout.max_tokens=16",
         "evaluation.serving_precision=int8",

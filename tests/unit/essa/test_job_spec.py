@@ -99,4 +99,4 @@ def test_batch_invariance_is_refused_elsewhere_by_the_setting_to_change(engine, 
 
 def test_batch_invariance_is_refused_for_a_test_on_an_fp32_base():
     fix = problem_of(invariant({"precision": "int8"}, evaluation={"serving_precision": "fp32"}))
-    assert "evaluation.serving_precision is fp32; set it to bf16, int8, int4 or auto" in fix
+    assert "evaluation.serving_precision is fp32; set it to bf16, int8 or int4" in fix
