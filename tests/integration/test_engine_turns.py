@@ -152,7 +152,7 @@ def gpu_training(model: Path, out: Path, pairs: list[SftPair], **changes: object
     told: list[str] = []
 
     def say(text: str, *counted: float | None) -> None:
-        told.append(text)
+        told.append(" of ".join([text, *map(str, counted[:2])]))
 
     given = {"progress": say, "should_stop": lambda: False} | changes
     sft = SftSettings(batch_size=2, max_length=90, epochs=2)
@@ -181,7 +181,7 @@ def test_a_cancelled_training_gives_its_gpu_back_and_leaves_nothing(tiny_model, 
     out.mkdir(parents=True)
     (out / "old").touch()
     told = gpu_training(tiny_model("llama"), out, PAIRS)
-    assert any(text.startswith("step 8 of 8") for text in told)
+    assert any(text.startswith("training steps") and text.endswith("8 of 8") for text in told)
     assert {one.name for one in out.iterdir()} >= {
         "adapter_config.json",
         "adapter_model.safetensors",
