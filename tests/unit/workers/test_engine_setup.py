@@ -235,7 +235,7 @@ def test_the_base_that_is_served_after_gptq_needs_no_texts(job, base):
 # -- where a pool may start -----------------------------------------------------------------
 
 
-def start(nodes: Sequence[Node], *, is_invariant: bool) -> None:
+def start(nodes: Sequence[Node], *, is_invariant: bool, activations: str = "bfloat16") -> None:
     """Ends before the first engine: the warm start that says their shape is not there."""
     spec = AlignmentJobSpec.model_validate(
         {
@@ -247,7 +247,7 @@ def start(nodes: Sequence[Node], *, is_invariant: bool) -> None:
             "rollout": {"batch_invariant": is_invariant},
         }
     )
-    plan = EnginePlan(spec.engine, Path("model"), "digest", "float32")
+    plan = EnginePlan(spec.engine, Path("model"), "digest", activations)
     start_pool(spec, plan, nodes, say=lambda message, *counted: None, warn=lambda message: None)
 
 
@@ -266,3 +266,12 @@ def test_batch_invariance_is_refused_where_an_engine_does_not_have_one_core(node
 def test_batch_invariance_starts_on_one_core_per_engine():
     with pytest.raises(AdapterError, match="no-such-adapter"):
         start([Node("a", cpus=2)], is_invariant=True)
+
+
+def test_batch_invariance_is_refused_where_activations_are_float32():
+    node = Node("a", cpus=2)
+    with pytest.raises(SpecError, match="float32 activations") as caught:
+        start([node], is_invariant=True, activations="float32")
+    assert caught.value.detail["field"] == "rollout.batch_invariant"
+    with pytest.raises(AdapterError, match="no-such-adapter"):
+        start([node], is_invariant=False, activations="float32")
