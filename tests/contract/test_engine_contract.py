@@ -315,15 +315,16 @@ def test_tokens_are_counted_while_they_are_generated(bench):
         pytest.skip("counts an answer when it is finished")
     before = bench.engine.health().generated_tokens
     many = SamplingParameters(200, ignore_end=True)
-    with ThreadPoolExecutor(1) as pool:
-        # Far more than are decoded together, so that it takes long enough to look several times.
-        answers = pool.submit(bench.engine.generate, [BASE] * 40, bench.prompts[:1] * 40, many)
-        counts = []
-        while not answers.done():
-            counts.append(bench.engine.health().generated_tokens - before)
-    # Whole answers alone would be multiples of 200.
-    assert any(count % 200 for count in counts)
-    assert bench.engine.health().generated_tokens == before + 40 * 200
+    rounds, counts = 0, []
+    # A busy machine may look only when all answers of a round are there.
+    while not any(count % 200 for count in counts):
+        assert rounds < 10
+        rounds += 1
+        with ThreadPoolExecutor(1) as pool:
+            answers = pool.submit(bench.engine.generate, [BASE] * 40, bench.prompts[:1] * 40, many)
+            while not answers.done():
+                counts.append(bench.engine.health().generated_tokens - before)
+    assert bench.engine.health().generated_tokens == before + rounds * 40 * 200
 
 
 def test_health_names_basis_and_population(bench):

@@ -130,7 +130,7 @@ def test_warm_start_of_smollm2_lowers_the_loss(smollm, tmp_path):
     pairs = [encode_pair(row, encoder, index) for index, row in enumerate(rows * 4)]
     losses: list[float] = []
 
-    def note(message: str) -> None:
+    def note(message: str, *counted: float | None) -> None:
         if "loss" in message:
             losses.append(float(message.rpartition(" ")[2]))
 
