@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -308,23 +307,6 @@ def test_answers_that_cannot_be_scored_are_refused(bench):
         bench.engine.score([BASE], [[5] * 10], [[5] * 4990])
     with pytest.raises(EngineError, match="2 answers for 1 prompts"):
         bench.engine.score([BASE], bench.prompts[:1], [(5,), (6,)])
-
-
-def test_tokens_are_counted_while_they_are_generated(bench):
-    if bench.engine.health().engine != "vllm":
-        pytest.skip("counts an answer when it is finished")
-    before = bench.engine.health().generated_tokens
-    many = SamplingParameters(200, ignore_end=True)
-    rounds, counts = 0, []
-    # A busy machine may look only when all answers of a round are there.
-    while not any(count % 200 for count in counts):
-        assert rounds < 10
-        rounds += 1
-        with ThreadPoolExecutor(1) as pool:
-            answers = pool.submit(bench.engine.generate, [BASE] * 40, bench.prompts[:1] * 40, many)
-            while not answers.done():
-                counts.append(bench.engine.health().generated_tokens - before)
-    assert bench.engine.health().generated_tokens == before + rounds * 40 * 200
 
 
 def test_health_names_basis_and_population(bench):
