@@ -28,13 +28,12 @@ from essa.spec.search import SepCmaEsSearch
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.weight_evaluator import Ones, WeightEvaluator
-from workers.cluster import is_elsewhere, ray_cluster
+from workers.cluster import ray_cluster
 from workers.engines.base import BASE
 from workers.evaluator import PoolEvaluator
 from workers.export.source import RunSource
 from workers.job_context import JobContext, JobRun, open_context
 from workers.pool import EnginePool
-from workers.run_formats import settle_formats
 from workers.work_items import reference_items
 
 START, BASE_NAME = "warm_start", "base"
@@ -93,17 +92,8 @@ def measure_drift(
     job = JobRun(spec, cache_dir, cache_dir, sink, control, time.monotonic())
     context = open_context(job, resolve_file, reward_policy)
     with ray_cluster() as nodes, closing(context.reward):
-        formats, _ = settle_formats(
-            spec,
-            run_dir=None,
-            cache_dir=cache_dir,
-            model_folder=context.base.folder,
-            nodes=nodes,
-            is_elsewhere=is_elsewhere(),
-        )
-        job.take(formats)
-        plan = context.plan(job.spec.engine, formats.activations)
-        with context.engines(plan, nodes) as pool:
+        context.settle(nodes, None)
+        with context.engines(context.plan_search(), nodes) as pool:
             return _Measurement(context, pool, adapters).run()
 
 

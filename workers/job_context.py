@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
-from essa.events import StageEvent, WarningEvent
+from essa.events import FormatEvent, StageEvent, WarningEvent
 from essa.number_format import Activations, ChosenFormats
 from essa.ports import EventSink, RunControl, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
@@ -18,6 +18,7 @@ from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
+from workers.cluster import is_elsewhere
 from workers.engine_setup import EnginePlan, plan_engines, start_pool
 from workers.evaluator import Codec, PoolEvaluator
 from workers.models.calibration import read_texts
@@ -26,6 +27,7 @@ from workers.placement import Node
 from workers.pool import EnginePool
 from workers.prompting import PromptEncoder
 from workers.reward_models.opening import open_scorer
+from workers.run_formats import settle_formats
 
 PROGRESS_EVERY_S = 2.0
 
@@ -107,6 +109,30 @@ class JobContext:
     reward: Reward
     resolve: Callable[[DatasetSpec], Path]
     """Where the file of a data set is."""
+
+    def settle(self, nodes: Sequence[Node], run_dir: Path | None) -> FormatEvent:
+        """Choose what the job computes in, or take what its run has taken; tells what that is.
+
+        Args:
+            run_dir: the run's folder; None chooses and writes nothing down.
+        Raises:
+            SpecError: see `settle_formats`.
+        """
+        job = self.job
+        formats, told = settle_formats(
+            job.spec,
+            run_dir=run_dir,
+            cache_dir=job.cache_dir,
+            model_folder=self.base.folder,
+            nodes=nodes,
+            is_elsewhere=is_elsewhere(),
+        )
+        job.take(formats)
+        return told
+
+    def plan_search(self) -> EnginePlan:
+        """The engines of the search, once the formats are settled."""
+        return self.plan(self.job.spec.engine, self.job.formats.activations)
 
     def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
         """Find or make the checkpoint that these engines load."""

@@ -27,7 +27,7 @@ from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
 from workers.baseline.stage import train_by_gradients, trainer_gpus, weight_evaluator
-from workers.cluster import is_elsewhere, ray_cluster
+from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.engine_turns import EngineTurns
 from workers.export.provenance import write_provenance
@@ -38,7 +38,6 @@ from workers.memory import MemoryWatch
 from workers.placement import Node
 from workers.pool import EnginePool
 from workers.row_threads import keep_to_quota
-from workers.run_formats import settle_formats
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
 
@@ -80,22 +79,13 @@ def run_alignment_job(
     job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         job.stage("prepare_model", "looking which number formats are fast")
-        formats, told = settle_formats(
-            spec,
-            run_dir=run_dir,
-            cache_dir=cache_dir,
-            model_folder=context.base.folder,
-            nodes=nodes,
-            is_elsewhere=is_elsewhere(),
-        )
-        sink.emit(told)
-        job.take(formats)
-        plan = context.plan(job.spec.engine, formats.activations)
+        sink.emit(context.settle(nodes, run_dir))
+        plan = context.plan_search()
         # Before the search: a base that cannot be had must not cost a finished one.
         served = serving_engine(job.spec)
         serving = plan
         if served != job.spec.engine:
-            serving = context.plan(served, formats.serving_activations)
+            serving = context.plan(served, job.formats.serving_activations)
         write_provenance(context, plan, serving)
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)

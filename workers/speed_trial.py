@@ -18,14 +18,13 @@ from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
 from essa.spec.model import RejectionSamplingWarmStart
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
-from workers.cluster import is_elsewhere, ray_cluster
+from workers.cluster import ray_cluster
 from workers.engine_setup import EnginePlan
 from workers.gate.check import ANSWER_TOKENS
 from workers.gate.reference import Answer, ReferenceModel, fits_memory
 from workers.job_context import JobContext, JobRun, open_context
 from workers.placement import Node
 from workers.pool import EnginePool
-from workers.run_formats import settle_formats
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 from workers.warm_start.stage import sample_pairs
@@ -93,18 +92,9 @@ def try_speeds(
 
 def _plan(context: JobContext, nodes: list[Node]) -> EnginePlan:
     """The engines in the formats that a first start of the job would take."""
-    job = context.job
-    job.stage("prepare_model", "looking which number formats are fast")
-    formats, _ = settle_formats(
-        job.spec,
-        run_dir=None,
-        cache_dir=job.cache_dir,
-        model_folder=context.base.folder,
-        nodes=nodes,
-        is_elsewhere=is_elsewhere(),
-    )
-    job.take(formats)
-    return context.plan(job.spec.engine, formats.activations)
+    context.job.stage("prepare_model", "looking which number formats are fast")
+    context.settle(nodes, None)
+    return context.plan_search()
 
 
 def _lap(began_s: float) -> tuple[float, float]:
