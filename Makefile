@@ -63,10 +63,11 @@ test-gpu: $(VENV_GPU)/.dev ## the tests that need a GPU
 test-pythons: ## the tests that need no PyTorch, on every supported Python of this machine
 	@tools/test_pythons.sh $(VENV)
 
-check: $(VENV)/.dev ## lint, format, layering, and syntax and library of the oldest Python
+check: $(VENV)/.dev ## lint, format, layering, types, and syntax and library of the oldest Python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/vermin --target=3.11- --violations --no-tips --quiet alignment_api essa reward workers tools
 
 bench: install ## every benchmark of the engine, an hour; BENCH_ARGS=--quick takes minutes

@@ -11,37 +11,37 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
-from alignment_api import health
 from alignment_api.auth import endpoints as auth_endpoints
 from alignment_api.auth.access import open_access
 from alignment_api.auth.audit import AuditRepository, AuditTrail
 from alignment_api.auth.keys import KeyRepository
-from alignment_api.body_limit import BodyLimit, KeyFirst
 from alignment_api.comparisons import endpoints as comparison_endpoints
 from alignment_api.comparisons.service import ComparisonService
-from alignment_api.devices import find_devices
-from alignment_api.error_handlers import install_error_handlers
+from alignment_api.events import endpoints as event_endpoints
+from alignment_api.events.feed import EventHub
+from alignment_api.events.service import JobEventService
+from alignment_api.execution.queue import JobQueue
 from alignment_api.exports import endpoints as export_endpoints
 from alignment_api.exports.service import ExportService
 from alignment_api.files import endpoints as file_endpoints
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
-from alignment_api.fine_tuning import endpoints as job_endpoints
-from alignment_api.fine_tuning import event_endpoints, schema_endpoint
-from alignment_api.fine_tuning.event_service import JobEventService
-from alignment_api.fine_tuning.hub import EventHub
-from alignment_api.fine_tuning.service import JobService
 from alignment_api.graders import endpoints as grader_endpoints
 from alignment_api.graders.service import GraderService
-from alignment_api.home import FolderLock, home_lock
+from alignment_api.http import health
+from alignment_api.http.body_limit import BodyLimit, KeyFirst
+from alignment_api.http.dashboard import add_pages
+from alignment_api.http.error_handlers import install_error_handlers
+from alignment_api.http.openapi import install_openapi
 from alignment_api.inference import endpoints as inference_endpoints
 from alignment_api.inference.opening import open_inference
+from alignment_api.jobs import endpoints as job_endpoints
+from alignment_api.jobs.service import JobService
 from alignment_api.models import endpoints as model_endpoints
 from alignment_api.observability.endpoints import observe_jobs, observe_requests
-from alignment_api.openapi import install_openapi
-from alignment_api.ownership import DISTRIBUTION
-from alignment_api.pages import add_pages
-from alignment_api.queue import JobQueue
+from alignment_api.processes.devices import find_devices
+from alignment_api.processes.folder_lock import FolderLock, home_lock
+from alignment_api.processes.ownership import DISTRIBUTION
 from alignment_api.records import endpoints as record_endpoints
 from alignment_api.settings import Settings
 from alignment_api.store import Store
@@ -76,8 +76,6 @@ def create_app(
     app.add_middleware(AuditTrail)
     app.add_middleware(BodyLimit, settings=settings)
     observe_requests(app, settings)
-    # Before the jobs: their ids are looked for under the same path.
-    app.include_router(schema_endpoint.router)
     app.include_router(job_endpoints.router)
     app.include_router(event_endpoints.router)
     app.include_router(file_endpoints.router)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
-from alignment_api.preflight import require_model
 from essa.events import ResultEvent
+from essa.hub_access import require_base
 from essa.number_format import MachineFormats
 from essa.plan.job_speeds import JobSpeeds
 from essa.ports import EventSink, RunControl
@@ -43,7 +43,7 @@ def run_job(
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
     """
-    require_model(spec.model)
+    require_base(spec.model.path)
     from workers.runner import run_alignment_job
 
     return run_alignment_job(
@@ -77,11 +77,17 @@ def try_speeds(
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
     """
-    from workers.speed_trial import try_speeds as measure
+    from workers.job.speed_trial import try_speeds as measure
 
     return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
 
 
+@overload
+def machine_formats(
+    cache_dir: Path | None, *, may_measure: Literal[True] = True
+) -> MachineFormats: ...
+@overload
+def machine_formats(cache_dir: Path | None, *, may_measure: bool) -> MachineFormats | None: ...
 def machine_formats(cache_dir: Path | None, *, may_measure: bool = True) -> MachineFormats | None:
     """Which number formats are fast, emulated or impossible on this machine.
 
@@ -93,7 +99,7 @@ def machine_formats(cache_dir: Path | None, *, may_measure: bool = True) -> Mach
     Raises:
         EngineStartError: torch cannot be loaded here.
     """
-    from workers.format_probe import measured_formats, probe_in_child, remembered_formats
+    from workers.machine.format_probe import measured_formats, probe_in_child, remembered_formats
 
     if cache_dir is None:
         return probe_in_child()
@@ -162,7 +168,7 @@ def quantize_model(
     Raises:
         EssaError: the model cannot be quantised that way.
     """
-    require_model(model)
+    require_base(model.path)
     from workers.models.standalone import write_quantized
 
     write_quantized(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from alignment_api.user_environment import has_home, unknown_home
+from alignment_api.processes.user_environment import has_home, unknown_home
 from essa.errors import MachineError, SpecError
 from reward.resources import RewardPolicy
 
@@ -43,8 +43,8 @@ class Settings(BaseModel):
     port: int = Field(default=8400, ge=0, le=65535)
     """0 takes a free port."""
     job_command: tuple[str, ...] | None = None
-    """Program that runs one job; None is `python -m alignment_api.job_process`. The environment
-    variable is split like a shell command line."""
+    """Program that runs one job; None is `python -m alignment_api.execution.job_process`. The
+    environment variable is split like a shell command line."""
     engine_slots: int | None = Field(default=None, ge=1)
     """Engines that run at once, of all jobs together; None is one for each GPU, or for each CPU
     core where there are none. A job holds a slot for each of its engines, and with it that share of

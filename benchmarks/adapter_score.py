@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from job_runs import no_uploads
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from essa.coordinator.fitness import bootstrap_interval
-from essa.data import load_job_data
-from essa.spec.file import load_job_file
+from essa.data import dataset_path, load_job_data
+from essa.objective.fitness import bootstrap_interval
+from essa.spec.reading.file import load_job_file
 from reward.registry import build_reward
 from reward.sample import samples_of
 from workers.prompting import PromptEncoder
@@ -44,7 +45,10 @@ def main() -> None:
     base = arguments.base or config["base_model_name_or_path"]
     encoder = PromptEncoder(base, spec.data.prompt)
     data = load_job_data(
-        spec.data, seed=spec.seed, resolve=lambda one: Path(one.path), render=encoder.prompt
+        spec.data,
+        seed=spec.seed,
+        resolve=lambda one: dataset_path(one, no_uploads),
+        render=encoder.prompt,
     )
     model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, arguments.dtype))
     model = PeftModel.from_pretrained(model, arguments.adapter).eval()

@@ -19,10 +19,11 @@ import httpx
 import hypothesis
 import schemathesis
 import uvicorn
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck, Phase, strategies
 from schemathesis.checks import CHECKS as KNOWN_CHECKS
 from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Err
 
 from alignment_api.app import create_app
 from alignment_api.auth.keys import Scope
@@ -56,7 +57,11 @@ def main() -> int:
 
 def _fuzz(url: str, key: str, known: dict[str, str], arguments: argparse.Namespace) -> int:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = []
+    for found in schema.get_all_operations():
+        if isinstance(found, Err):
+            raise SystemExit(f"api_fuzz.py: the OpenAPI document is wrong: {found.err()}")
+        operations.append(found.ok())
     chosen = [one for one in operations if arguments.only in one.path]
     each = max(1, arguments.cases // len(chosen))
     statuses: dict[str, collections.Counter[int]] = {}
@@ -84,7 +89,7 @@ def _one(
     seed: int,
 ) -> list[str]:
     failures: dict[str, str] = {}
-    rng = hypothesis.strategies.randoms(use_true_random=False)
+    rng = strategies.randoms(use_true_random=False)
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -92,7 +97,8 @@ def _one(
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        # Its metaclass has an iterator of its own, without types.
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     @hypothesis.given(
         case=operation.as_strategy() | operation.as_strategy(generation_mode=_NEGATIVE), random=rng

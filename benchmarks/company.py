@@ -98,12 +98,14 @@ def _measured(what: str, steps: int, turns: int, cores: Sequence[int]) -> dict[s
 
 
 def _ask(worker: subprocess.Popen[str]) -> float:
+    assert worker.stdin is not None  # a pipe
     worker.stdin.write("\n")
     worker.stdin.flush()
     return _answer(worker)
 
 
 def _answer(worker: subprocess.Popen[str]) -> float:
+    assert worker.stdout is not None  # a pipe
     line = worker.stdout.readline()
     if not line:
         raise SystemExit(f"company.py: its process ended with code {worker.wait()}")
@@ -169,7 +171,12 @@ def _warm_start(scratch: Path, steps: int, units: int) -> Callable[[], float]:
             begun_s.append(time.monotonic())
             return False
 
-        def say(text: str, *counted: float | None) -> None:
+        def say(
+            text: str,
+            done: int | None = None,
+            total: int | None = None,
+            eta_s: float | None = None,
+        ) -> None:
             nonlocal ended_s
             if "step" in text:
                 ended_s = time.monotonic()
@@ -219,10 +226,10 @@ def _grpo(scratch: Path, steps: int, units: int) -> Callable[[], float]:
 
 def _gptq(scratch: Path, steps: int, units: int) -> Callable[[], float]:
     """GPTQ of one layer to int8; every unit takes the next."""
-    from workers.models.decoder import Decoder, text_threads
-    from workers.models.gptq_blocks import RoundedFolder, round_block
-    from workers.models.quantize import linear_shapes
-    from workers.models.schemes import scheme_for
+    from workers.quantization.decoder import Decoder, text_threads
+    from workers.quantization.gptq_blocks import RoundedFolder, round_block
+    from workers.quantization.quantize import linear_shapes
+    from workers.quantization.schemes import scheme_for
 
     shapes = linear_shapes(_base())
     scheme = scheme_for(Precision.INT8, shapes)

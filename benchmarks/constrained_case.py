@@ -31,7 +31,8 @@ from job_runs import read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from essa.spec.file import load_job_file
+from essa.spec.constrained import ConstrainedMethod
+from essa.spec.reading.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "constrained" / "job.yaml"
 START = "start"
@@ -51,7 +52,8 @@ def main() -> None:
     """Run what has not finished, then print everything."""
     arguments = _arguments()
     if arguments.run:
-        _run_one(*arguments.run, arguments)
+        name, seed = arguments.run
+        _run_one(name, seed, arguments)
         return
     _run_on(arguments.cores[0], START, "0", arguments)
     runs = [
@@ -140,7 +142,10 @@ def _merit(event: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _print(arguments: argparse.Namespace) -> None:
-    constraints = load_job_file(JOB).method.constraints
+    method = load_job_file(JOB).method
+    if not isinstance(method, ConstrainedMethod):
+        sys.exit(f"{JOB} has the method {method.type}; set method.type to constrained_evolution")
+    constraints = method.constraints
     start = next(
         event for event in read_events(arguments.out / START) if event["type"] == "result"
     )["test"]

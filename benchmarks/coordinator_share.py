@@ -137,7 +137,7 @@ class _MadeUpEvaluator(Evaluator):
         spans = tuple(
             WorkSpan(number % 8, 0.0, rollout_s, (number % count,), 100) for number in range(64)
         )
-        components = dict.fromkeys(("first", "second"), rewards / 2)
+        components: dict[str, FloatArray] = dict.fromkeys(("first", "second"), rewards / 2)
         return PopulationScores(
             rewards, components, texts, 0, 0, rollout_s=rollout_s, reward_s=0.0, spans=spans
         )

@@ -211,10 +211,11 @@ def _with_files(setup: Setup, room: int) -> dict[str, Callable[..., dict[str, An
 
 def _defaults(setup: Setup) -> dict[str, Callable[..., dict[str, Any]]]:
     from vllm import LLM, SamplingParams
+    from vllm.inputs import TokensPrompt
 
     # Without it vLLM takes 92 % of the machine's memory and refuses to start beside other engines.
     llm = LLM(setup.model, gpu_memory_utilization=0.3)
-    prompts = [{"prompt_token_ids": prompt} for _, prompt in setup.work()]
+    prompts = [TokensPrompt(prompt_token_ids=prompt) for _, prompt in setup.work()]
     parameters = SamplingParams(temperature=0.0, max_tokens=setup.new_tokens, ignore_eos=True)
 
     def run_all() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 from populations import Setup
 
 from essa.spec import VllmEngineSpec
-from workers.actor import bind_cores
+from workers.cluster.engine_actor import bind_cores
 from workers.engines.build import process_environment
 
 STOCK = ("multilora", "single")
@@ -57,11 +57,13 @@ class EngineProcess:
 
     def ask(self, turn: str, **options: Any) -> None:
         """Start a turn."""
+        assert self._process.stdin is not None  # a pipe
         self._process.stdin.write(json.dumps({"turn": turn, **options}) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
         """Wait for the turn to end: what it found, with its `seconds`."""
+        assert self._process.stdout is not None  # a pipe
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)

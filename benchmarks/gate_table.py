@@ -27,14 +27,14 @@ from essa.events import GateEvent
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import EngineSpec, ModelSpec, Precision, TransformersEngineSpec, VllmEngineSpec
-from workers.cluster import ray_cluster
-from workers.engines.build import EngineBuild
+from workers.cluster.placement import Node, Placement
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import ray_cluster
+from workers.engines.build import EngineBuild, settled_precision
 from workers.gate.check import PROMPTS, check_engines
 from workers.gate.reference import ReferenceModel
-from workers.models.quantize import quantize_folder
 from workers.models.store import ModelStore
-from workers.placement import Node, Placement
-from workers.pool import EnginePool
+from workers.quantization.quantize import quantize_folder
 
 FORMATS = ("vllm bf16", "vllm int8", "vllm int4", "bnb int8", "bnb nf4")
 COLUMNS = (
@@ -112,11 +112,12 @@ def _pass(
         pool.start()
         pool.load_basis(codec.engine_basis())
         is_vllm = isinstance(spec, VllmEngineSpec)
-        reference = ReferenceModel(folder, None if is_vllm else spec.precision)
+        precision = settled_precision(spec)
+        reference = ReferenceModel(folder, None if is_vllm else precision)
         try:
             event = check_engines(
                 pool, codec, reference, prompts,
-                precision=spec.precision, seed=1, say=lambda text, *counted: None,
+                precision=precision, seed=1, say=_unheard,
             )  # fmt: skip
         finally:
             reference.close()
@@ -125,6 +126,12 @@ def _pass(
     finally:
         pool.close()
     return {"passed": True, **_figures(event)}
+
+
+def _unheard(
+    text: str, done: int | None = None, total: int | None = None, eta_s: float | None = None
+) -> None:
+    """A `Say` that shows nothing."""
 
 
 def _figures(event: GateEvent) -> dict[str, Any]:

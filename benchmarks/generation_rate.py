@@ -25,7 +25,7 @@ from populations import CACHE, MODEL, prepare
 from report import median, print_json, print_table, ratio, shown_ratio
 
 from essa.spec import ChatPrompt, ModelSpec
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 from workers.models.store import ModelStore
 from workers.prompting import PromptEncoder
 

@@ -23,7 +23,7 @@ from job_runs import run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
 COLUMNS = (
@@ -36,7 +36,8 @@ def main() -> None:
     """Run what has not finished, then print everything."""
     arguments = _arguments()
     if arguments.run:
-        _run_one(*arguments.run, arguments)
+        precision, seed = arguments.run
+        _run_one(precision, seed, arguments)
         return
     runs = [
         (precision, seed)

@@ -55,10 +55,6 @@ def run_here(spec: AlignmentJobSpec, folder: Path, cores: Sequence[int]) -> None
     """Run a job in this process and everything it starts on these cores; events are recorded."""
     # Inherited by Ray and its engines.
     os.sched_setaffinity(0, set(cores))
-
-    def no_uploads(file_id: str) -> Path:
-        raise FileNotFoundError(file_id)
-
     composition.run_job(
         spec,
         run_dir=folder / "run",
@@ -68,6 +64,11 @@ def run_here(spec: AlignmentJobSpec, folder: Path, cores: Sequence[int]) -> None
         resolve_file=no_uploads,
     )
     (folder / _DONE).touch()
+
+
+def no_uploads(file_id: str) -> Path:
+    """Resolves the uploaded files of a job: there are none here."""
+    raise FileNotFoundError(file_id)
 
 
 class _Recorder(EventSink):

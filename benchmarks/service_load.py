@@ -30,7 +30,7 @@ import httpx
 from populations import CACHE
 from report import print_json, print_table, ratio, shown_ratio
 
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
 READS = ("", "/events?limit=50", "/generations")

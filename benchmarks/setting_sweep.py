@@ -23,7 +23,7 @@ from job_runs import folder_name, read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "upbeat" / "job.yaml"
 START = "start"
@@ -114,7 +114,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("variants", nargs="*", help='such as "search.population=48 batch_size=8"')
     parser.add_argument("--job", type=Path, default=JOB, help="default: that of make demo")
     parser.add_argument("--set", action="append", default=[], help="a setting of all variants")

@@ -12,7 +12,7 @@ import numpy as np
 
 from essa.errors import DataError
 from essa.spec.data import DatasetSpec, DataSpec
-from essa.types import RenderedPrompt, Row
+from essa.types import RenderedPrompt, Row, is_dict
 
 Render = Callable[[Mapping[str, Any], int], RenderedPrompt]
 """(columns of a row, its line from 0) -> the prompt the model is given."""
@@ -71,7 +71,7 @@ def read_numbered_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
             raise DataError(
                 f"{path} line {number} is not JSON: {error.msg}", line=number
             ) from error
-        if not isinstance(row, dict):
+        if not is_dict(row):
             raise DataError(
                 f"{path} line {number} is a {type(row).__name__}, not a JSON object", line=number
             )
@@ -143,7 +143,7 @@ def _rows(
     dataset: DatasetSpec, resolve: Callable[[DatasetSpec], Path], render: Render
 ) -> list[Row]:
     columns = read_jsonl(resolve(dataset))[: dataset.limit]
-    rows = []
+    rows: list[Row] = []
     for index, row in enumerate(columns):
         prompt = render(row, index)
         rows.append(Row(index, prompt.text, row, prompt.messages))
@@ -152,7 +152,7 @@ def _rows(
 
 def _overlaps(sets: Mapping[str, Sequence[Row]]) -> list[str]:
     prompts = {name: {row.prompt for row in rows} for name, rows in sets.items()}
-    notes = []
+    notes: list[str] = []
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = len(prompts[first] & prompts[second])
         if shared:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -277,3 +278,9 @@ Event = Annotated[
 ]
 
 event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def finite(value: Any) -> float | None:
+    """A number of a stored event, where NaN and infinity are texts; None for what is none."""
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else None

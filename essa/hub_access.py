@@ -16,6 +16,19 @@ _TIMEOUT_S = 5.0
 _LONGEST_S = 10.0
 
 
+def require_base(path: str) -> None:
+    """Refuse a base that would have to be fetched from a hub that cannot be reached.
+
+    Args:
+        path: `model.path` of a job: a folder, a name on the hub, or `package:name`.
+    Raises:
+        MachineError: it is not here, and nobody answers where it would be fetched.
+    """
+    is_folder = path.startswith((".", "/", "~")) or Path(path).is_dir()
+    if not is_folder and ":" not in path and path.count("/") <= 1:
+        require_hub(path)
+
+
 def require_hub(name: str, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse a model that is neither in the hub's cache nor can be fetched.
 

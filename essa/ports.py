@@ -143,7 +143,7 @@ class GroupRollouts:
     completions: list[list[Completion]]
     scores: PopulationScores
     """The same, averaged over the samples of a prompt; one row."""
-    components_P_G: Mapping[str, FloatArray] = field(default_factory=dict)
+    components_P_G: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
     """Of every completion, by name."""
 
     def by_sample(self) -> PopulationScores:
@@ -166,7 +166,7 @@ class GroupRollouts:
         A prompt without a single score stays missing.
         """
         known_P_G = np.where(np.isnan(self.rewards_P_G), -np.inf, self.rewards_P_G)
-        best_P = known_P_G.argmax(axis=1)
+        best_P: list[int] = known_P_G.argmax(axis=1).tolist()
         prompts = np.arange(len(best_P))
         return replace(
             self.scores,

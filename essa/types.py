@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,16 @@ class PopulationScores:
     def tokens(self) -> int:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.generated_tokens
+
+
+def is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    """True for named values as JSON and YAML have them; `isinstance` alone leaves them untyped."""
+    return isinstance(value, dict)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """True for named values of any class; `isinstance` alone leaves them untyped."""
+    return isinstance(value, Mapping)
 
 
 def joined_scores(parts: Sequence[PopulationScores]) -> PopulationScores:

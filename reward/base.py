@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from reward.errors import RewardError
 from reward.resources import RewardResources
@@ -122,15 +122,28 @@ class ItemReward(Reward[Spec]):
         return attempt(self.path, sample, lambda item: RewardResult(float(self._score_item(item))))
 
 
+def text_fault(path: str, sample: Sample) -> str | None:
+    """Why the completion cannot be read as text; None where it can.
+
+    Args:
+        path: of the reward, for the message.
+    """
+    # Callers outside this package give the completion, whatever its annotation promises.
+    completion = cast(object, sample.completion)
+    if isinstance(completion, str):
+        return None
+    return f"{path}: the completion is {type(completion).__name__}, not text"
+
+
 def attempt(path: str, sample: Sample, read: Callable[[Sample], Value]) -> Value | RewardResult:
     """What `read` makes of a sample; a missing result where that fails.
 
     Args:
         path: of the reward, for the message.
     """
-    if not isinstance(sample.completion, str):
-        kind = type(sample.completion).__name__
-        return RewardResult(NaN, error=f"{path}: the completion is {kind}, not text")
+    fault = text_fault(path, sample)
+    if fault is not None:
+        return RewardResult(NaN, error=fault)
     try:
         return read(sample)
     except RewardError as error:

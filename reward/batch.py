@@ -16,8 +16,10 @@ from reward.base import NaN, Reward, RewardResult, Spec, attempt
 from reward.metrics import shares_of
 from reward.resources import RewardResources
 from reward.sample import Need, Sample
+from reward.spec.batch import InnerMetric
 
 Statistic = TypeVar("Statistic", bound=Hashable)
+InnerSpec = TypeVar("InnerSpec", bound=InnerMetric)
 
 
 class BatchReward(Reward[Spec], Generic[Spec, Statistic]):
@@ -92,20 +94,17 @@ class SummedReward(BatchReward[Spec, tuple[int, ...]]):
         return [known[counts] for counts in statistics]
 
 
-class InnerReward(BatchReward[Spec, Statistic]):
+class InnerReward(BatchReward[InnerSpec, Statistic]):
     """A metric of the values of another reward: subclasses give `_statistics`.
 
     Every result keeps the value of that reward as its component `reward`.
     """
 
     def __init__(
-        self, spec: Spec, path: str = "reward", resources: RewardResources | None = None
+        self, spec: InnerSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
-        # The registry imports the subclasses, so it can only be reached once both are loaded.
-        from reward.registry import build_reward
-
         super().__init__(spec, path, resources)
-        self._inner = build_reward(spec.reward, f"{path}.reward", resources)
+        self._inner = self.resources.build(spec.reward, f"{path}.reward", self.resources)
 
     @property
     def component_names(self) -> tuple[str, ...]:

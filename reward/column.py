@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from reward.errors import RewardConfigError
 
@@ -39,6 +39,17 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """Return a list for a list or a tuple, None for anything else."""
+    return list(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else None
+
+
+def as_texts(value: Any) -> list[str | None]:
+    """Return what `as_text` makes of each part of a list; what is no list is its only part."""
+    parts = as_list(value)
+    return [as_text(part) for part in ([value] if parts is None else parts)]
 
 
 def unusable(

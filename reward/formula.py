@@ -13,7 +13,7 @@ import ast
 import math
 import operator
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 MAX_LENGTH = 1000
 """Characters of a formula."""
@@ -46,17 +46,20 @@ def _round(value: float, digits: float = 0.0) -> float:
     return round(value, int(digits))
 
 
-_BINARY = {
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
+    ast.Div: lambda one, other: one / other,
+    ast.FloorDiv: lambda one, other: one // other,
     ast.Mod: operator.mod,
     ast.Pow: _power,
 }
-_UNARY = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_COMPARISON = {
+_UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+}
+_COMPARISON: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -65,10 +68,10 @@ _COMPARISON = {
     ast.NotEq: operator.ne,
 }
 _MANY = 64
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, tuple[Callable[..., float], int, int]] = {
     "min": (min, 2, _MANY),
     "max": (max, 2, _MANY),
-    "abs": (abs, 1, 1),
+    "abs": (math.fabs, 1, 1),
     "floor": (math.floor, 1, 1),
     "ceil": (math.ceil, 1, 1),
     "exp": (math.exp, 1, 1),
@@ -137,7 +140,7 @@ class Formula:
     def _operands(self, node: ast.expr) -> list[ast.expr]:
         """The parts of an allowed node, which are yet to be checked."""
         match node:
-            case ast.Constant(value=value) if type(value) in (int, float):
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return self._number(node, value)
             case ast.Name(id=name) if name in self._allowed:
                 self._found.add(name)
@@ -158,8 +161,9 @@ class Formula:
                         f"{self._part(node)} has {len(args)} arguments; {name} takes {counts}"
                     )
                 return args
-        problem = "is no component" if isinstance(node, ast.Name) else "is not allowed"
-        raise FormulaError(f"{self._part(node)} {problem}; {self._rules()}")
+            case _:
+                problem = "is no component" if isinstance(node, ast.Name) else "is not allowed"
+                raise FormulaError(f"{self._part(node)} {problem}; {self._rules()}")
 
     def _number(self, node: ast.expr, value: float) -> list[ast.expr]:
         try:
@@ -184,7 +188,7 @@ class Formula:
 
     def _step(self, node: ast.expr, values: Mapping[str, float]) -> float:
         match node:
-            case ast.Constant(value=value):
+            case ast.Constant(value=int() | float() as value):
                 return value
             case ast.Name(id=name):
                 return values[name]
@@ -201,7 +205,8 @@ class Formula:
                 return self._value(body if self._value(test, values) else orelse, values)
             case ast.Call(ast.Name(id=name), args, _):
                 return _FUNCTIONS[name][0](*(self._value(part, values) for part in args))
-        raise AssertionError(f"{ast.dump(node)} passed the check")
+            case _:
+                raise AssertionError(f"{ast.dump(node)} passed the check")
 
     def _part(self, node: ast.expr) -> str:
         part = ast.get_source_segment(self._text, node) or ast.dump(node)

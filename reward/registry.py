@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from reward.base import Reward
 from reward.errors import RewardConfigError
-from reward.functions.balanced_accuracy import BalancedAccuracy
+from reward.functions.batch import F1, BalancedAccuracy, CorpusBleu, PassAtK, Percentile
 from reward.functions.composite import Composite
-from reward.functions.corpus_bleu import CorpusBleu
-from reward.functions.exact_match import ExactMatch
-from reward.functions.f1 import F1
-from reward.functions.format import Format
 from reward.functions.ifeval import Ifeval
-from reward.functions.json_schema import JsonSchema
 from reward.functions.judge import Judge
-from reward.functions.keywords import Keywords
-from reward.functions.kl import Kl
-from reward.functions.length import Length
+from reward.functions.likelihood import Kl, ReferenceLogprob
 from reward.functions.math import Math
-from reward.functions.numeric_match import NumericMatch
-from reward.functions.pass_at_k import PassAtK
-from reward.functions.percentile import Percentile
 from reward.functions.python import Python
-from reward.functions.readability import Readability
-from reward.functions.reference_logprob import ReferenceLogprob
-from reward.functions.regex import Regex
+from reward.functions.quality import Readability, Toxicity
 from reward.functions.remote import Remote
-from reward.functions.repetition import Repetition
 from reward.functions.reward_model import RewardModelReward
-from reward.functions.sentiment import Sentiment
-from reward.functions.toxicity import Toxicity
+from reward.functions.rules import (
+    ExactMatch,
+    Keywords,
+    Length,
+    NumericMatch,
+    Regex,
+    Repetition,
+    Sentiment,
+)
+from reward.functions.structure import Format, JsonSchema
 from reward.resources import RewardResources
 from reward.spec import RewardSpec
 
-REWARDS: dict[str, type[Reward]] = {
+REWARDS: dict[str, type[Reward[Any]]] = {
     "balanced_accuracy": BalancedAccuracy,
     "composite": Composite,
     "corpus_bleu": CorpusBleu,
@@ -64,7 +62,7 @@ REWARDS: dict[str, type[Reward]] = {
 
 def build_reward(
     spec: RewardSpec, path: str = "reward", resources: RewardResources | None = None
-) -> Reward:
+) -> Reward[Any]:
     """Build the reward that a specification describes. Starts nothing.
 
     Args:
@@ -81,4 +79,5 @@ def build_reward(
             f"{path}.type is {spec.type!r}, which is not registered; use one of {known}",
             field=f"{path}.type",
         )
-    return cls(spec, path, resources)
+    # Lent, because a reward that holds others cannot import what imports it.
+    return cls(spec, path, replace(resources or RewardResources(), build=build_reward))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from reward.base import Reward
+    from reward.spec import RewardSpec
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class RewardPolicy:
     allow_model_code: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allow_private_hosts: bool = False
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
 NOTHING_ALLOWED = RewardPolicy()
@@ -48,6 +52,24 @@ class TextScorer(ABC):
         """Free the model. Safe to call twice."""
 
 
+class BuildReward(Protocol):
+    """Builds the reward of a specification, as `reward.registry.build_reward` does."""
+
+    def __call__(self, spec: RewardSpec, path: str, resources: RewardResources) -> Reward[Any]: ...
+
+
+def _no_build(spec: RewardSpec, path: str, resources: RewardResources) -> Reward[Any]:
+    """Stands where nothing builds rewards.
+
+    Raises:
+        TypeError: always; a reward that holds others was made without the registry.
+    """
+    raise TypeError(
+        f"the reward at {path} stands inside another, which was not made by "
+        "reward.registry.build_reward; make the outer one with it"
+    )
+
+
 @dataclass(frozen=True)
 class RewardResources:
     """Lent to a reward when it is built.
@@ -56,7 +78,9 @@ class RewardResources:
         policy: of the operator.
         open_scorer: starts the model of a `reward_model` specification; None where models cannot
             be started, as in a process that only checks specifications.
+        build: builds the rewards inside a reward; `build_reward` lends itself.
     """
 
     policy: RewardPolicy = NOTHING_ALLOWED
     open_scorer: Callable[[Any], TextScorer] | None = None
+    build: BuildReward = _no_build

@@ -37,7 +37,7 @@ class Sample:
     """
 
     completion: str
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
     prompt: str = ""
     messages: tuple[Mapping[str, str], ...] = ()
     group: int = 0

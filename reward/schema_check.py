@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import regex
 
@@ -42,7 +42,7 @@ def build_validator(schema: Mapping[str, Any]) -> Any:
             or has a pattern that cannot be compiled.
     """
     from jsonschema import exceptions
-    from referencing import Registry
+    from referencing.jsonschema import EMPTY_REGISTRY
 
     _refuse(schema)
     dialect = _dialect(schema)
@@ -55,7 +55,7 @@ def build_validator(schema: Mapping[str, Any]) -> Any:
         raise SchemaError(f"not a JSON Schema: {error.message} at {error.json_path}") from error
     except RecursionError as error:
         raise SchemaError("nested too deep; make it flatter with `$defs`") from error
-    return _bounded(dialect)(own, registry=Registry())
+    return _bounded(dialect)(own, registry=EMPTY_REGISTRY)
 
 
 def is_satisfied(validator: Any, value: Any, timeout_s: float) -> bool:
@@ -79,7 +79,7 @@ def _refuse(schema: Mapping[str, Any]) -> None:
     keys: set[str] = set()
     level: list[Any] = [schema]
     for _ in range(MAX_SCHEMA_DEPTH):
-        objects = [part for part in level if isinstance(part, dict)]
+        objects: list[dict[Any, Any]] = [part for part in level if isinstance(part, dict)]
         for part in objects:
             keys |= {key for key in part if isinstance(key, str)}
             if part is not schema and isinstance(part.get("$schema"), str):
@@ -91,7 +91,7 @@ def _refuse(schema: Mapping[str, Any]) -> None:
                         f"`{key}` is {target!r}, outside the schema; nothing is fetched, so put "
                         "it under `$defs` and refer to it as '#/$defs/NAME'"
                     )
-        lists = [part for part in level if isinstance(part, list)]
+        lists: list[list[Any]] = [part for part in level if isinstance(part, list)]
         level = [inner for part in objects for inner in part.values()]
         level += [inner for part in lists for inner in part]
         if not level:
@@ -112,7 +112,9 @@ def _dialect(schema: Mapping[str, Any]) -> Any:
     if "$schema" not in schema:
         return Draft202012Validator
     named = schema["$schema"]
-    dialect = validator_for(schema, default=None) if isinstance(named, str) else None
+    # jsonschema returns any default, whatever its annotation says.
+    no_default = cast(Any, None)
+    dialect = validator_for(schema, default=no_default) if isinstance(named, str) else None
     if dialect is None:
         raise SchemaError(f"`$schema` is {named!r}, which is no known draft; leave it out")
     return dialect
@@ -120,36 +122,36 @@ def _dialect(schema: Mapping[str, Any]) -> Any:
 
 def _check_parts(schema: Mapping[str, Any], dialect: Any) -> None:
     """Check that references lead somewhere and patterns compile, in every part of a schema."""
-    from referencing import Registry
     from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import specification_with
+    from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
     meta = dialect.META_SCHEMA
     root = specification_with(meta.get("$id", meta.get("id"))).create_resource(schema)
-    todo = [(root, Registry().resolver_with_root(root))]
+    todo = [(root, EMPTY_REGISTRY.resolver_with_root(root))]
     while todo:
         part, resolver = todo.pop()
         todo += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]
         if not isinstance(part.contents, Mapping):
             continue
-        patterns = [part.contents["pattern"]] if "pattern" in part.contents else []
-        for pattern in [*patterns, *part.contents.get("patternProperties", ())]:
+        contents = cast("Mapping[str, Any]", part.contents)
+        patterns = [contents["pattern"]] if "pattern" in contents else []
+        for pattern in [*patterns, *contents.get("patternProperties", ())]:
             try:
                 regex.compile(pattern)
             except regex.error as error:
                 raise SchemaError(f"pattern {pattern!r} cannot be compiled: {error}") from error
         for key in REFERENCES:
             try:
-                resolver.lookup(part.contents.get(key, "#"))
+                resolver.lookup(contents.get(key, "#"))
             except Unresolvable as error:
-                target = part.contents[key]
+                target = contents[key]
                 raise SchemaError(f"`{key}` is {target!r}, which is not there") from error
 
 
 @cache
 def _bounded(dialect: Any) -> Any:
     """The validator class of a dialect, with keywords that keep to the deadline."""
-    from jsonschema.validators import extend
+    from jsonschema.validators import extend  # pyright: ignore[reportUnknownVariableType]
 
     keywords = {name: _timed(keyword) for name, keyword in dialect.VALIDATORS.items()}
     ours = {
@@ -157,7 +159,8 @@ def _bounded(dialect: Any) -> Any:
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
     }
-    return extend(dialect, keywords | {name: _timed(keyword) for name, keyword in ours.items()})
+    timed = {name: _timed(keyword) for name, keyword in ours.items()}
+    return cast(Any, extend(dialect, keywords | timed))
 
 
 def _timed(keyword: Keyword) -> Keyword:

@@ -51,7 +51,7 @@ def activations_here(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     pytest.importorskip("vllm")
     from essa.errors import SpecError
     from essa.spec import Precision
-    from workers.format_probe import measured_formats
+    from workers.machine.format_probe import measured_formats
 
     formats = measured_formats(tmp_path_factory.mktemp("formats"))
 

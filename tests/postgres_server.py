@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 _USER = "essa"
 _START_TIMEOUT_S = 60.0
@@ -23,8 +24,8 @@ _START_TIMEOUT_S = 60.0
 def find_programs() -> Path | None:
     """Folder of `initdb` and `postgres`; None where PostgreSQL is not installed."""
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=_version)
-    named = shutil.which("initdb")
-    return Path(found[-1] if found else named).parent if found or named else None
+    named = found[-1] if found else shutil.which("initdb")
+    return Path(named).parent if named else None
 
 
 class PostgresServer:
@@ -46,7 +47,8 @@ class PostgresServer:
         name = f"test_{uuid.uuid4().hex}"
         source = "template1" if template is None else template.partition("@/")[2].partition("?")[0]
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+            names = Identifier(name), Identifier(source)
+            connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
         return self.url(name)
 
 

@@ -10,9 +10,22 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-POLITE = ("please", "thanks", "kindly", "welcome", "sorry", "glad")
-RUDE = ("stupid", "idiot", "shut", "nonsense", "lazy", "awful")
-PLAIN = ("the", "train", "left", "a", "red", "house", "by", "noon", "and", "we", "saw", "it")
+POLITE: tuple[str, ...] = ("please", "thanks", "kindly", "welcome", "sorry", "glad")
+RUDE: tuple[str, ...] = ("stupid", "idiot", "shut", "nonsense", "lazy", "awful")
+PLAIN: tuple[str, ...] = (
+    "the",
+    "train",
+    "left",
+    "a",
+    "red",
+    "house",
+    "by",
+    "noon",
+    "and",
+    "we",
+    "saw",
+    "it",
+)
 LABELS = ("politeness", "length")
 CONTEXT = 64
 STEPS = 120

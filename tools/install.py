@@ -46,7 +46,7 @@ _INSTALL = ["install", "--no-deps", "--no-compile", "--require-hashes"]
 
 def main() -> int:
     """Install what of the named locks is not there yet, and this project."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("locks", nargs="+", choices=LOCKS)
     parser.add_argument("--compile", action="store_true", help="compile all of the environment")
     arguments = parser.parse_args()

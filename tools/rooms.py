@@ -32,10 +32,16 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the packages")
     parser.add_argument("--packages", default=",".join(PACKAGES), help="comma-separated")
     parser.add_argument("--arrows", action="store_true", help="list what each room imports")
+    parser.add_argument(
+        "--picture", action="store_true", help="nothing but the rooms of each package, by floor"
+    )
     arguments = parser.parse_args()
     packages = tuple(arguments.packages.split(","))
     modules = import_graph(arguments.root, packages)
     rooms = room_graph(modules, packages)
+    if arguments.picture:
+        print(picture(rooms, packages))
+        return
     floors = floors_of(rooms)
     print("| package | rooms | floors | arrows | cycles | loose | largest room |")
     print("|---|---|---|---|---|---|---|")
@@ -61,45 +67,44 @@ def main() -> None:
 
 
 def import_graph(root: Path, packages: Iterable[str]) -> networkx.DiGraph:
-    """An arrow from each module to every module it imports; a package's `__init__` is a module."""
+    """An arrow from each module to every module it imports; a folder's `__init__` is one."""
     sys.path.insert(0, str(root))
     try:
         found = grimp.build_graph(*packages, cache_dir=None, exclude_type_checking_imports=True)
     finally:
         sys.path.remove(str(root))
     graph = networkx.DiGraph()
-    # A folder's `__init__` that holds nothing is no module of it.
     for module in found.modules:
+        graph.add_node(module, is_folder=_folder(root, module).is_dir())
         imported = found.find_modules_directly_imported_by(module)
-        if imported or found.find_modules_that_directly_import(module) or _has_code(root, module):
-            graph.add_node(module, package=bool(found.find_children(module)))
-            graph.add_edges_from((module, other) for other in imported)
-    for module in graph:
-        graph.nodes[module]["package"] = bool(found.find_children(module))
+        graph.add_edges_from((module, other) for other in imported)
     return graph
 
 
-def _has_code(root: Path, module: str) -> bool:
-    return root.joinpath(*module.split(".")).with_suffix(".py").exists()
+def _folder(root: Path, module: str) -> Path:
+    return root.joinpath(*module.split("."))
 
 
 def room_graph(modules: networkx.DiGraph, packages: Iterable[str]) -> networkx.DiGraph:
-    """Rooms, each with its `modules`, and the arrows between them."""
+    """An arrow from each room to every room it imports. `modules` of a node: how many it has."""
     graph = networkx.DiGraph()
-    for module in modules:
+    for module, kind in modules.nodes.items():
         room = room_of(modules, module, packages)
         graph.add_node(room)
-        graph.nodes[room].setdefault("modules", []).append(module)
+        graph.nodes[room].setdefault("modules", 0)
+        graph.nodes[room]["modules"] += not kind["is_folder"]
     for module, other in modules.edges:
         room, below = room_of(modules, module, packages), room_of(modules, other, packages)
         if room != below:
             graph.add_edge(room, below)
+    # The `__init__` of a package, and of a folder that only has folders.
+    graph.remove_nodes_from([room for room, it in graph.nodes.items() if not it["modules"]])
     return graph
 
 
 def room_of(modules: networkx.DiGraph, module: str, packages: Iterable[str]) -> str:
     """The folder a module stands in, or itself where that is a package's own folder."""
-    if modules.nodes[module]["package"]:
+    if modules.nodes[module]["is_folder"]:
         return module
     folder = module.rpartition(".")[0]
     return module if folder in packages else folder
@@ -120,12 +125,25 @@ def floors_of(rooms: networkx.DiGraph) -> dict[str, int]:
     return {room: floors[one] for room, one in condensed.graph["mapping"].items()}
 
 
+def picture(rooms: networkx.DiGraph, packages: Iterable[str]) -> str:
+    """The rooms of each package, top floor first: a room may import what stands further down."""
+    lines: list[str] = []
+    for package in packages:
+        floors = floors_of(rooms.subgraph(room for room in rooms if room.split(".")[0] == package))
+        for floor in range(max(floors.values()), -1, -1):
+            names = sorted(room for room, its_floor in floors.items() if its_floor == floor)
+            inside = "  ".join(name.removeprefix(f"{package}.") for name in names)
+            lines.append(f"{package if not lines or lines[-1] == '' else '':<15}{inside}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 def loose(modules: networkx.DiGraph, package: str) -> list[str]:
     """Modules that stand in a package's own folder, `__init__` not counted."""
     return sorted(
         module
         for module in modules
-        if module.rpartition(".")[0] == package and not modules.nodes[module]["package"]
+        if module.rpartition(".")[0] == package and not modules.nodes[module]["is_folder"]
     )
 
 
@@ -135,7 +153,7 @@ def _row(
     own = [room for room in rooms if room.split(".")[0] == package]
     inside = rooms.subgraph(own)
     levels = floors_of(inside)
-    sizes = Counter({room: len(rooms.nodes[room]["modules"]) for room in own})
+    sizes = Counter({room: rooms.nodes[room]["modules"] for room in own})
     [(largest, size)] = sizes.most_common(1)
     cells = (
         package,

@@ -35,7 +35,7 @@ ASKED_AT_ONCE = 2
 
 def main() -> int:
     """Write or check all locks."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--resolve", action="store_true", help="only ask the index for every pin")
     arguments = parser.parse_args()
     try:

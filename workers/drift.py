@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from essa.coordinator.fitness import bootstrap_interval
 from essa.errors import AdapterError, EvaluationError, SpecError
 from essa.events import StageEvent
+from essa.objective.fitness import bootstrap_interval
 from essa.parametrize.adapter import LoraAdapter, read_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.ports import EventSink, GroupRollouts, RunControl
@@ -28,13 +28,13 @@ from essa.spec.search import SepCmaEsSearch
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.weight_evaluator import Ones, WeightEvaluator
-from workers.cluster import ray_cluster
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import ray_cluster
 from workers.engines.base import BASE
-from workers.evaluator import PoolEvaluator
+from workers.evaluation.evaluator import PoolEvaluator
+from workers.evaluation.work_items import reference_items
 from workers.export.source import RunSource
-from workers.job_context import JobContext, JobRun, open_context
-from workers.pool import EnginePool
-from workers.work_items import reference_items
+from workers.job.context import JobContext, JobRun, open_context
 
 START, BASE_NAME = "warm_start", "base"
 

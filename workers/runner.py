@@ -27,17 +27,17 @@ from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
 from workers.baseline.stage import train_by_gradients, trainer_gpus, weight_evaluator
-from workers.cluster import ray_cluster
-from workers.engine_setup import EnginePlan
-from workers.engine_turns import EngineTurns
+from workers.cluster.memory_watch import MemoryWatch
+from workers.cluster.placement import Node
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import ray_cluster
 from workers.export.provenance import write_provenance
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
-from workers.job_context import JobContext, JobRun, open_context
-from workers.memory import MemoryWatch
-from workers.placement import Node
-from workers.pool import EnginePool
-from workers.row_threads import keep_to_quota
+from workers.job.context import JobContext, JobRun, open_context
+from workers.job.engine_plan import EnginePlan
+from workers.job.engine_turns import EngineTurns
+from workers.machine.row_threads import keep_to_quota
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
 
@@ -85,7 +85,7 @@ def run_alignment_job(
         served = serving_engine(job.spec)
         serving = plan
         if served != job.spec.engine:
-            serving = context.plan(served, job.formats.serving_activations)
+            serving = context.plan(served, job.settled.serving_activations)
         write_provenance(context, plan, serving)
         found = _search(context, plan, nodes)
         adapter = _export(context, found, serving)
@@ -202,7 +202,7 @@ def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmS
         encoder=context.encoder,
         out_dir=_warm_start_dir(job),
         seed=spec.seed,
-        training=job.formats.training,
+        training=job.settled.training,
         say=job.say("warm_start"),
         should_stop=job.control.is_cancelled,
     )

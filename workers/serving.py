@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from essa.coordinator.loop import Outcome
-from essa.coordinator.method import make_objective
 from essa.coordinator.report import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
+from essa.objective.build import make_objective
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator
@@ -19,10 +19,10 @@ from essa.spec.best_of_n import BestOfNMethod
 from essa.types import PopulationScores, describe_failures
 from workers.baseline.best_of_n import best_of_n_evaluator
 from workers.baseline.stage import weight_evaluator
-from workers.engine_setup import EnginePlan
-from workers.job_context import JobContext
-from workers.placement import Node
-from workers.pool import EnginePool
+from workers.cluster.placement import Node
+from workers.cluster.pool import EnginePool
+from workers.job.context import JobContext
+from workers.job.engine_plan import EnginePlan
 
 
 def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:

@@ -12,14 +12,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignment_api.errors import StoreError, UnstorableError
-from alignment_api.inference.requests import ASKING_ROUTES
+from alignment_api.openai.routes import ASKING_ROUTES
 from alignment_api.store import Store
-from alignment_api.store.tables import audit
+from alignment_api.store.tables import ADDRESS_CHARS, audit
 from alignment_api.store.text import storable
 
 logger = logging.getLogger(__name__)
 
-_ADDRESS_CHARS = audit.c.address.type.length
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -85,7 +84,7 @@ def _record(request: Request, status: int) -> None:
         # Both are a client's words, behind a proxy the address too; an entry must not fail on them.
         "action": storable(f"{request.method} {request.url.path}"),
         "status": status,
-        "address": storable(request.client.host)[:_ADDRESS_CHARS] if request.client else None,
+        "address": storable(request.client.host)[:ADDRESS_CHARS] if request.client else None,
     }
     try:
         request.app.state.audit.add(**entry)

@@ -116,15 +116,17 @@ def _project(row: RowMapping) -> Project:
 
 
 def _key(row: RowMapping, project: RowMapping) -> ApiKey:
-    times = {
-        name: None if row[name] is None else int(row[name])
-        for name in ("created_at", "expires_at", "revoked_at")
-    }
     return ApiKey(
         id=row["id"],
         name=row["name"],
         project=_project(project),
         scopes=[Scope(scope) for scope in row["scopes"].split()],
         hint=row["hint"],
-        **times,
+        created_at=int(row["created_at"]),
+        expires_at=_seconds(row["expires_at"]),
+        revoked_at=_seconds(row["revoked_at"]),
     )
+
+
+def _seconds(stored: float | None) -> int | None:
+    return None if stored is None else int(stored)

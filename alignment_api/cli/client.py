@@ -180,12 +180,13 @@ class ApiClient:
             yield from read_messages(answer.iter_lines())
 
     def _json(self, method: str, path: str, tries: int = 1, **request: Any) -> Any:
-        for left in reversed(range(tries)):
+        while True:
+            tries -= 1
             try:
                 answer = self._http.request(method, path, **request)
                 break
             except httpx.TransportError as error:
-                if left == 0 or isinstance(error, httpx.ConnectError):
+                if tries <= 0 or isinstance(error, httpx.ConnectError):
                     raise self._unreachable(error) from error
         _check(answer)
         return answer.json()

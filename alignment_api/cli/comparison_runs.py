@@ -7,23 +7,23 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from alignment_api.cli.offline import uploaded_files
-from alignment_api.cli.text import event_line
+from alignment_api.cli.terminal.text import event_line
 from alignment_api.comparisons.folder import ComparisonFolder
-from alignment_api.devices import Share
-from alignment_api.home import FolderLock
-from alignment_api.job_child import JobChild, last_lines
+from alignment_api.doctor.preflight import require_machine
+from alignment_api.execution.run_folder import EVENTS_FILE
+from alignment_api.files.offline import uploaded_files
 from alignment_api.jobs.checks import find_problems
-from alignment_api.preflight import require_machine
-from alignment_api.run_folder import EVENTS_FILE
+from alignment_api.processes.child import JobChild, last_lines
+from alignment_api.processes.devices import Share
+from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.settings import Settings
+from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
 from essa.events import StageEvent, event_adapter
 from essa.records.folder import WARM_START_FOLDER
-from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
-from essa.spec.file import problem_error
-from essa.spec.problem import Problem
+from essa.spec.reading.file import problem_error
+from essa.spec.reading.problem import Problem
 
-RUN_COMMAND = (sys.executable, "-m", "alignment_api.run_process")
+RUN_COMMAND = (sys.executable, "-m", "alignment_api.cli.run_process")
 _POLL_S = 0.5
 _LOG_LINES = 15
 _LOG_TAIL_BYTES = 16_384
@@ -36,7 +36,7 @@ class ComparisonRuns:
         folder: of the comparison.
         settings: of the home whose models and uploads are used.
         say: told one line at a time.
-        command: program that runs one job; see `alignment_api.run_process`.
+        command: program that runs one job; see `alignment_api.cli.run_process`.
     """
 
     def __init__(

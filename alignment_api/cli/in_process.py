@@ -15,17 +15,17 @@ from typing import TextIO
 from rich.console import Console
 
 from alignment_api import composition
-from alignment_api.cli.live import LiveView
-from alignment_api.cli.offline import uploaded_files
+from alignment_api.cli.terminal.live import LiveView
+from alignment_api.execution.run_folder import EVENTS_FILE
+from alignment_api.files.offline import uploaded_files
 from alignment_api.forwarders.base import ForwardedRun
 from alignment_api.forwarders.opening import forwarding_sink
-from alignment_api.run_folder import EVENTS_FILE
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
 from essa.ports import EventSink, RunControl
 from essa.spec import AlignmentJobSpec
-from essa.storage import writing
+from essa.storage.faults import writing
 
 RunJob = Callable[..., ResultEvent]
 _FORWARDING_WAIT_S = 30.0

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignment_api.cli.plan_flags import PLAN_FLAGS
-from alignment_api.user_environment import complete_environment, has_home
+from alignment_api.processes.user_environment import complete_environment, has_home
 from essa.errors import EssaError, MachineError, SpecError
-from essa.storage import full_disk, refused
+from essa.storage.faults import full_disk, refused
 
 _COMMANDS = "alignment_api.cli.commands."
 _DEFAULT_SERVER = "http://127.0.0.1:8400"
@@ -51,8 +51,10 @@ def _told(error: Exception, arguments: argparse.Namespace) -> EssaError | None:
     given = [getattr(arguments, name, None) for name in ("home", "run_dir", "out")]
     places = [*given, os.environ.get("ESSA_HOME") or (has_home() and Path.home() / ".essa")]
     told = full_disk(error, [Path(place) for place in places if place])
-    if told is not None or isinstance(error, EssaError):
-        return told or error
+    if told is not None:
+        return told
+    if isinstance(error, EssaError):
+        return error
     return refused(error) if isinstance(error, OSError) else None
 
 
@@ -127,11 +129,11 @@ def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listing = _add(commands, "list", "jobs", "List jobs, newest first.")
     listing.add_argument("--limit", type=int, default=20, help="jobs to show (default 20)")
-    watch = _add(commands, "watch", "watch", "Show the progress of a job to its end.")
+    watch = _add(commands, "watch", "jobs", "Show the progress of a job to its end.")
     cancel = _add(commands, "cancel", "jobs", "Cancel a job.")
     pause = _add(commands, "pause", "jobs", "Stop a job for now; its engines become free.")
     resume = _add(commands, "resume", "jobs", "Let a job go on that is paused or found no room.")
-    clone = _add(commands, "clone", "clone", "Queue a job like another one, with changes.")
+    clone = _add(commands, "clone", "jobs", "Queue a job like another one, with changes.")
     for parser in (watch, cancel, pause, resume, clone):
         parser.add_argument("job_id", metavar="JOB")
     _add_overrides(clone)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alignment_api.base_config import base_config
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.plan import paper
+from essa.plan.base_config import base_config
 from essa.plan.device import DEVICES, GIB, Device
 from essa.plan.forecast import Setting, overhead_s
 from essa.plan.latency import Link

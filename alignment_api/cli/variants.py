@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from alignment_api.cli.in_process import output_to, run_here
-from alignment_api.cli.offline import check_job
-from alignment_api.home import FolderLock
-from alignment_api.run_folder import read_events
+from alignment_api.execution.run_folder import read_events
+from alignment_api.jobs.checks import check_job
+from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.settings import Settings
 from essa.events import Event
 from essa.records.folder import RESULT_FILE, WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec, SepCmaEsSearch
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
 
 START = "start"
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from alignment_api.cli.client import ApiClient
-from alignment_api.cli.live import LiveView, print_result
+from alignment_api.cli.terminal.live import LiveView, print_result
 from essa.events import ErrorEvent, ResultEvent
 
 

@@ -11,8 +11,8 @@ from alignment_api.auth.access import Reader, Submitter
 from alignment_api.comparisons.schemas import ComparisonDetails, ComparisonList
 from alignment_api.comparisons.service import ComparisonService
 from alignment_api.errors import responses
-from alignment_api.request_identity import Identity
-from essa.spec.comparison import ComparisonSpec
+from alignment_api.jobs.request_identity import Identity
+from essa.comparison.spec import ComparisonSpec
 
 router = APIRouter(
     prefix="/v1/comparisons",

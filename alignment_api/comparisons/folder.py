@@ -7,13 +7,13 @@ import shlex
 from pathlib import Path
 
 from alignment_api.comparisons.surroundings import surroundings_of
-from alignment_api.run_folder import read_events
+from alignment_api.execution.run_folder import read_events
 from essa.comparison.history import RunHistory, read_history
-from essa.comparison.report import html_report, markdown_report
+from essa.comparison.report.report import html_report, markdown_report
+from essa.comparison.spec import ComparisonSpec, planned_runs, validate_comparison
 from essa.comparison.summary import Summary, summarize
 from essa.errors import SpecError
 from essa.records.folder import RESULT_FILE
-from essa.spec.comparison import ComparisonSpec, planned_runs, validate_comparison
 
 SPEC_FILE = "comparison.json"
 

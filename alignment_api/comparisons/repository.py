@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from alignment_api.errors import ComparisonNotFoundError
 from alignment_api.store import Store
 from alignment_api.store.tables import comparisons, jobs
-from essa.spec.comparison import ComparisonSpec
+from essa.comparison.spec import ComparisonSpec
 
 COMPARISON_PREFIX = "cmp-"
 

@@ -11,10 +11,10 @@ from alignment_api.comparisons.repository import StoredRun
 from alignment_api.comparisons.schemas import ComparisonTable
 from alignment_api.jobs.events import EventRepository
 from essa.comparison.history import RunHistory, read_history
+from essa.comparison.report.tables import all_tables
+from essa.comparison.spec import ComparisonSpec
 from essa.comparison.summary import Summary, summarize
-from essa.comparison.tables import all_tables
 from essa.events import event_adapter
-from essa.spec.comparison import ComparisonSpec
 
 _KINDS = ("warm_start", "validation", "generation", "result")
 
@@ -57,10 +57,10 @@ def tables_of(summary: Summary) -> list[ComparisonTable]:
 
 def as_json(value: Any) -> Any:
     """Plain data; records become objects, and numbers that JSON does not have become null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
     if hasattr(value, "_asdict"):
         return as_json(value._asdict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, dict):
         return {str(name): as_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from alignment_api.jobs.schemas import JobStatus
+from alignment_api.store.job_status import JobStatus
 
 
 class ComparisonStatus(StrEnum):

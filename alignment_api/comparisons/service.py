@@ -27,20 +27,20 @@ from alignment_api.comparisons.schemas import (
     ComparisonStatus,
 )
 from alignment_api.comparisons.surroundings import surroundings_of
-from alignment_api.fine_tuning.service import JobService
-from alignment_api.fine_tuning.translation import JobRequest
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
 from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.insertion import add_job
 from alignment_api.jobs.repository import JobRepository
-from alignment_api.jobs.schemas import JobStatus
-from alignment_api.listing import ends
+from alignment_api.jobs.service import JobService
+from alignment_api.jobs.translation import JobRequest
+from alignment_api.openai.page import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
-from essa.comparison.report import html_report, markdown_report
+from alignment_api.store.job_status import JobStatus
+from essa.comparison.report.report import html_report, markdown_report
+from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
 from essa.errors import JobConflictError
 from essa.records.folder import WARM_START_FOLDER
-from essa.spec.comparison import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
 
 
 class ComparisonService:
@@ -209,5 +209,7 @@ def _comparison(row: RowMapping, statuses: dict[str, str]) -> Comparison:
         reference=spec.reference,
         seeds=list(spec.seeds),
         target=spec.target,
-        runs=[ComparisonRun(**run._asdict(), status=statuses[run.job_id]) for run in runs],
+        runs=[
+            ComparisonRun(**run._asdict(), status=JobStatus(statuses[run.job_id])) for run in runs
+        ],
     )

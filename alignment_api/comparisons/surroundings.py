@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from essa.comparison.report import Surroundings
+from essa.comparison.report.report import Surroundings
 from essa.records.folder import PROVENANCE_FILE
 
 

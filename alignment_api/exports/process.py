@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignment_api.exports.archive import make_archive
-from alignment_api.ownership import check_package_owners
-from alignment_api.parent import die_with_parent, unwind_on_terminate
+from alignment_api.processes.lifetime import die_with_parent, unwind_on_terminate
+from alignment_api.processes.ownership import check_package_owners
 from essa.errors import EssaError
-from essa.parametrize.storage import write_file
 from essa.spec.export import ExportSpec
+from essa.storage.atomic_file import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from alignment_api.devices import Share
 from alignment_api.exports.schemas import Export, ExportFailure, ExportStatus
 from alignment_api.exports.shelf import FOLDER, ExportShelf
-from alignment_api.job_child import JobChild
+from alignment_api.processes.child import JobChild
+from alignment_api.processes.devices import Share
 from alignment_api.settings import Settings
 from essa.spec.export import ExportSpec
 

@@ -10,10 +10,10 @@ from alignment_api.exports.archive import make_archive
 from alignment_api.exports.runner import ExportRunner
 from alignment_api.exports.schemas import Export, ExportList, ExportStatus
 from alignment_api.exports.shelf import ExportShelf
-from alignment_api.jobs.schemas import JobStatus
-from alignment_api.listing import ends
+from alignment_api.openai.page import ends
 from alignment_api.records.access import RecordedJob
 from alignment_api.settings import Settings
+from alignment_api.store.job_status import JobStatus
 from essa.errors import JobConflictError
 from essa.records.vectors import NOT_KEPT
 from essa.spec.export import ExportFormat, ExportSpec

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from alignment_api.exports.schemas import Export, ExportFailure, ExportStatus
-from alignment_api.fine_tuning.identifiers import tail
-from essa.parametrize.storage import write_file
+from alignment_api.openai.identifiers import tail
 from essa.spec.export import ExportSpec
+from essa.storage.atomic_file import write_file
 
 FOLDER = "exports"
 SCRATCH = ".scratch-"

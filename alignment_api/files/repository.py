@@ -7,8 +7,8 @@ from sqlalchemy.engine import RowMapping
 
 from alignment_api.errors import FileInUseError, UploadedFileNotFoundError
 from alignment_api.files.schemas import DataFile
-from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import files, jobs
 
 _SHOWN_JOBS = 5

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.rows import count_rows
 from alignment_api.files.schemas import DataFile, DataFileList, DeletedFile
-from alignment_api.listing import ends
+from alignment_api.openai.page import ends
 from essa.errors import DataError
 
 _CHUNK_BYTES = 1024 * 1024

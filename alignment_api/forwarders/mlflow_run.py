@@ -29,7 +29,7 @@ class MlflowForwarder(Forwarder):
 
     def begin(self, run: ForwardedRun) -> None:
         """Open the run, or go on with the one that has this job's id as a tag."""
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
 
         self._client = MlflowClient()
         experiment = self._experiment()
@@ -49,7 +49,7 @@ class MlflowForwarder(Forwarder):
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add numbers."""
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
         now_ms = int(1000 * time.time())
         metrics = [Metric(_name(key), value, now_ms, step) for key, value in values.items()]
@@ -73,7 +73,7 @@ class MlflowForwarder(Forwarder):
         return self._client.create_experiment(self._spec.experiment)
 
     def _log_params(self, config: Mapping[str, object]) -> None:
-        from mlflow.entities import Param
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
 
         params = [
             Param(_name(key), text[:_LONGEST_PARAM]) for key, text in _flattened("", config) if text

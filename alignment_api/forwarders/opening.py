@@ -12,7 +12,7 @@ from alignment_api.forwarders.tensorboard_run import TensorboardForwarder
 from alignment_api.forwarders.wandb_run import WandbForwarder
 from essa.ports import EventSink
 from essa.spec.integrations import IntegrationSpec, MlflowIntegration, WandbIntegration
-from essa.spec.problem import Problem
+from essa.spec.reading.problem import Problem
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
 """Modules by type of integration; the extra that installs one has the name of the type."""

@@ -51,8 +51,8 @@ class TensorboardForwarder(Forwarder):
 
             is_resumed = self._folder.is_dir() and any(self._folder.iterdir())
             # What an earlier start wrote from this step on comes again.
-            purge = {"purge_step": step} if is_resumed else {}
-            self._writer = SummaryWriter(str(self._folder), **purge)
+            purge_step = step if is_resumed else None
+            self._writer = SummaryWriter(str(self._folder), purge_step=purge_step)
             text = json.dumps(self._config, indent=2)
             self._writer.add_text("config", f"```json\n{text}\n```", step)
         return self._writer

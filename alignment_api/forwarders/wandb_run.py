@@ -23,7 +23,7 @@ class WandbForwarder(Forwarder):
 
     def begin(self, run: ForwardedRun) -> None:
         """Open the run, or go on with it: its id is the job's."""
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         run.folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(

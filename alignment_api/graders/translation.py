@@ -15,7 +15,7 @@ from alignment_api.graders.openai_graders import (
     StringCheckGrader,
 )
 from essa.errors import SpecError
-from essa.spec.problem import problems_of
+from essa.spec.reading.problem import problems_of
 from reward.spec import (
     CompositeReward,
     ExactMatchReward,
@@ -29,7 +29,7 @@ from reward.spec.external import NumberParse
 from reward.spec.model import RewardModel
 
 AnyGrader: TypeAlias = (
-    RewardModel | StringCheckGrader | PythonGrader | ScoreModelGrader | MultiGrader | OtherGrader
+    RewardSpec | StringCheckGrader | PythonGrader | ScoreModelGrader | MultiGrader | OtherGrader
 )
 
 _OUTPUT = "sample.output_text"

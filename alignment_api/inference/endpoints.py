@@ -8,13 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from alignment_api.auth.access import Submitter
 from alignment_api.errors import responses
-from alignment_api.inference.requests import (
-    CHAT_ROUTE,
-    TEXT_ROUTE,
-    ChatRequest,
-    CompletionRequest,
-)
+from alignment_api.inference.requests import ChatRequest, CompletionRequest
 from alignment_api.inference.service import InferenceService
+from alignment_api.openai.routes import CHAT_ROUTE, TEXT_ROUTE
 
 _OBJECT = {"schema": {"type": "object"}}
 _ANSWER: dict[int | str, dict[str, Any]] = {

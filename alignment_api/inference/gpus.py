@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alignment_api.devices import Devices, Share
 from alignment_api.errors import ModelServerError, NotServedError
+from alignment_api.execution.queue import JobQueue
 from alignment_api.inference.launch import is_cpu_build
-from alignment_api.queue import JobQueue
+from alignment_api.processes.devices import Devices, Share
 from alignment_api.settings import Settings
 
 

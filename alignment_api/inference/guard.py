@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from alignment_api.parent import die_with_parent
+from alignment_api.processes.lifetime import die_with_parent
 from alignment_api.settings import PREFIX
 
 _NICENESS = 10

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from alignment_api.devices import Devices
 from alignment_api.inference.gpus import ServerGpus
 from alignment_api.inference.pool import ServerPool
 from alignment_api.inference.service import InferenceService
 from alignment_api.models.catalogue import Catalogue
 from alignment_api.models.finished import StoredJobs
+from alignment_api.processes.devices import Devices
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 

@@ -9,11 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from alignment_api.devices import Share
 from alignment_api.errors import ModelServerError
 from alignment_api.inference.launch import server_command, threads
-from alignment_api.job_child import JobChild, last_lines
 from alignment_api.models.entry import Weights
+from alignment_api.processes.child import JobChild, last_lines
+from alignment_api.processes.devices import Share
 from alignment_api.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CHAT_ROUTE = "/v1/chat/completions"
-TEXT_ROUTE = "/v1/completions"
-ASKING_ROUTES = (CHAT_ROUTE, TEXT_ROUTE)
-"""Where a model is asked; nothing is changed there."""
-
 MOST_CHOICES = 16
 MOST_PROMPTS = 16
 

@@ -7,9 +7,12 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from alignment_api.doctor.preflight import require_machine
+from alignment_api.files.offline import uploaded_files
 from alignment_api.files.rows import NumberedRow, read_rows
 from alignment_api.forwarders.opening import integration_problems
 from alignment_api.jobs.format_check import format_problems
+from alignment_api.settings import Settings
 from essa.calibration import text_columns
 from essa.data import dataset_path, load_job_data
 from essa.errors import DataError, EssaError
@@ -20,7 +23,8 @@ from essa.spec import (
     DatasetSpec,
     SftWarmStart,
 )
-from essa.spec.problem import Problem
+from essa.spec.reading.file import problem_error
+from essa.spec.reading.problem import Problem
 from essa.types import RenderedPrompt
 from reward.base import Reward
 from reward.errors import RewardError
@@ -31,6 +35,21 @@ from reward.spec.template import template_parts
 ResolveFile = Callable[[str], Path]
 
 _PACKAGE_MODEL = "package:"
+
+
+def check_job(spec: AlignmentJobSpec, settings: Settings) -> None:
+    """Look at all that would stop a job and can be seen without loading a model.
+
+    Raises:
+        SpecError: with a line for each fault of the job.
+        MachineError: this machine cannot run it.
+    """
+    problems = find_problems(
+        spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+    )
+    if problems:
+        raise problem_error(problems)
+    require_machine(spec, settings)
 
 
 def find_problems(
@@ -170,7 +189,9 @@ def _prompt_fault(spec: AlignmentJobSpec, rows: Iterable[NumberedRow]) -> str | 
 
 
 def _reward_fault(reward: Reward | None, rows: Iterable[NumberedRow]) -> str | None:
-    for row in rows if reward is not None else ():
+    if reward is None:
+        return None
+    for row in rows:
         try:
             reward.check_row(row.columns)
         except RewardError as error:

@@ -8,18 +8,31 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.jobs.insertion import append_event
 from alignment_api.jobs.repository import JobRepository
-from alignment_api.jobs.schemas import JobEvent, JobStatus
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events
 from essa.events import Event
 from essa.ports import Clock, EventSink, MonotonicClock, RunControl
 
 CONTROL_INTERVAL_S = 0.25
 """Runs ask after every work item; the store is read this often at most."""
+
+
+class JobEvent(BaseModel):
+    """One event as it is stored. `id` counts from 1 in each job."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: int
+    job_id: str
+    type: str
+    created_at: float
+    data: dict[str, Any]
 
 
 class EventBatch(NamedTuple):

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from alignment_api.composition import machine_formats
-from alignment_api.cpu_flags import cpu_flags
-from alignment_api.devices import find_devices
+from alignment_api.doctor.cpu_flags import cpu_flags
+from alignment_api.processes.devices import find_devices
 from essa.errors import EngineStartError, SpecError
 from essa.number_format import MachineFormats
 from essa.spec import AlignmentJobSpec, Precision
-from essa.spec.problem import Problem
+from essa.spec.reading.problem import Problem
 
 _ROUNDED = (Precision.INT8, Precision.INT4)
 """The others run everywhere, if need be with wider activations."""

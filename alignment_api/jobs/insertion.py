@@ -10,13 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from alignment_api.finite import finite
-from alignment_api.jobs.schemas import JobStatus
+from alignment_api.openai.identifiers import JOB_PREFIX
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events, jobs
-from essa.events import Event, GenerationEvent, ValidationEvent
+from essa.events import Event, GenerationEvent, ValidationEvent, finite
 from essa.spec import AlignmentJobSpec
-
-JOB_PREFIX = "ftjob-"
 
 
 def add_job(

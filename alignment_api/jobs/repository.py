@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from alignment_api.jobs.insertion import add_job, append_event
-from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import jobs
 from alignment_api.store.text import storable
 from essa.errors import JobConflictError, JobNotFoundError, MachineError, StorageError

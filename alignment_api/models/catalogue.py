@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alignment_api.errors import ModelNotFoundError, NotServedError
-from alignment_api.fine_tuning.identifiers import job_of_model
 from alignment_api.models.cached import cached_bases
 from alignment_api.models.entry import WARM_START, Entry, base_id, has_models, read_config
 from alignment_api.models.finished import FinishedJob, FinishedJobs
 from alignment_api.models.schemas import Model, ModelDetails, ModelKind
+from alignment_api.openai.identifiers import job_of_model
 from essa.records.folder import ADAPTER_FOLDER
 
 SERVICE = "essa"

@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 
 from sqlalchemy.engine import RowMapping
 
-from alignment_api.fine_tuning.identifiers import aligned_model
 from alignment_api.jobs.repository import JobRepository, stored_spec
-from alignment_api.jobs.schemas import JobStatus
+from alignment_api.openai.identifiers import aligned_model
 from alignment_api.settings import Settings
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from essa.errors import JobNotFoundError
 from essa.spec import AlignmentJobSpec
 

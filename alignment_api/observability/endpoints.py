@@ -17,10 +17,9 @@ from prometheus_client.exposition import choose_encoder
 
 from alignment_api.auth.access import allow
 from alignment_api.observability.http_metrics import HttpMetrics
-from alignment_api.observability.job_metrics import JobMetrics
+from alignment_api.observability.job_metrics import JobMetrics, SlotCounts
 from alignment_api.observability.requests import RequestLog
-from alignment_api.ownership import DISTRIBUTION
-from alignment_api.queue import JobQueue
+from alignment_api.processes.ownership import DISTRIBUTION
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 
@@ -44,7 +43,7 @@ def observe_requests(app: FastAPI, settings: Settings) -> None:
         app.add_api_route("/metrics", _metrics, include_in_schema=False, dependencies=needed)
 
 
-def observe_jobs(app: FastAPI, store: Store, queue: JobQueue, settings: Settings) -> None:
+def observe_jobs(app: FastAPI, store: Store, queue: SlotCounts, settings: Settings) -> None:
     """Add the metrics of jobs, once the store is open."""
     app.state.metrics.register(JobMetrics(store, queue, settings.home))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
-from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events, jobs
 
 _AT_ONCE = 100
@@ -72,19 +73,19 @@ class EventTotals:
             read.warning = max(read.warning, row["last"])
             self.warnings[row["code"]] += row["count"]
 
-    def _generations_query(self, reads: dict[str, _Read]) -> sa.Select[tuple[object, ...]]:
+    def _generations_query(self, reads: dict[str, _Read]) -> sa.Select[*tuple[Any, ...]]:
         after = {job_id: read.generation for job_id, read in reads.items()}
         return self._summed("generation", after).add_columns(
             sa.func.sum(self._value("generated_tokens").as_integer()).label("tokens"),
             sa.func.sum(self._value("missing_scores").as_integer()).label("missing"),
         )
 
-    def _warnings_query(self, reads: dict[str, _Read]) -> sa.Select[tuple[object, ...]]:
+    def _warnings_query(self, reads: dict[str, _Read]) -> sa.Select[*tuple[Any, ...]]:
         after = {job_id: read.warning for job_id, read in reads.items()}
         code = self._value("code").as_string()
         return self._summed("warning", after).add_columns(code.label("code")).group_by(code)
 
-    def _summed(self, kind: str, after: dict[str, int]) -> sa.Select[tuple[object, ...]]:
+    def _summed(self, kind: str, after: dict[str, int]) -> sa.Select[*tuple[Any, ...]]:
         unread = [(events.c.job_id == job) & (events.c.seq > seq) for job, seq in after.items()]
         return (
             sa.select(

@@ -6,8 +6,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from alignment_api.inference.requests import ASKING_ROUTES
 from alignment_api.observability.exchange import Exchange
+from alignment_api.openai.routes import ASKING_ROUTES
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 

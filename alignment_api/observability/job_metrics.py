@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from alignment_api.errors import StoreError
-from alignment_api.jobs.schemas import JobStatus
 from alignment_api.observability.event_totals import EventTotals
-from alignment_api.queue import JobQueue
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import jobs
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,22 @@ logger = logging.getLogger(__name__)
 _ENGINE_LOST = "engine_lost"
 
 
+class SlotCounts(Protocol):
+    """Of the queue: what starts jobs, and the engine slots it has for them."""
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def free_slots(self) -> int: ...
+
+    def is_alive(self) -> bool: ...
+
+
 class JobMetrics(Collector):
     """Reads the store and the queue at every scrape. Blocking; thread-safe."""
 
-    def __init__(self, store: Store, queue: JobQueue, home: Path) -> None:
+    def __init__(self, store: Store, queue: SlotCounts, home: Path) -> None:
         self._store = store
         self._queue = queue
         self._home = home

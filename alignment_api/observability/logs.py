@@ -40,7 +40,9 @@ def configure_logging(
         environment: read for secrets that must not be shown.
     """
     stream = stream or sys.stderr
-    is_json = (settings.log_format or ("text" if stream.isatty() else "json")) == "json"
+    # Python has no standard error where the file was closed before it started.
+    is_terminal = stream is not None and stream.isatty()
+    is_json = (settings.log_format or ("text" if is_terminal else "json")) == "json"
     secrets = [*settings.reward_secrets.values(), *secrets_of(environment)]
     handler = logging.StreamHandler(stream)
     handler.addFilter(ContextFilter(job_id))

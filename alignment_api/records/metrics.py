@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from alignment_api.finite import finite
 from alignment_api.records.access import RecordedJob
 from alignment_api.records.schemas import ComparedIdentity, ComparedJob, MetricPoint
+from essa.events import finite
 from essa.spec import AlignmentJobSpec
 
 _GROUP_DIGITS = 16
@@ -29,8 +29,8 @@ def points(job: RecordedJob) -> list[MetricPoint]:
         point = found.setdefault(event["generation"], {})
         point.update(own | _spent(event))
     return [
-        MetricPoint(
-            generation=generation, **{name: finite(value) for name, value in values.items()}
+        MetricPoint.model_validate(
+            {"generation": generation, **{name: finite(value) for name, value in values.items()}}
         )
         for generation, values in sorted(found.items())
     ]

@@ -147,7 +147,9 @@ def _scan(path: Path, ask: Any, condition: pc.Expression | None, columns: list[s
 
 
 def _contains(column: str, text: str) -> pc.Expression:
-    return pc.match_substring(pc.field(column), text, ignore_case=True)
+    # pyarrow makes its compute functions when it is imported.
+    match = pc.match_substring  # pyright: ignore[reportAttributeAccessIssue]
+    return match(pc.field(column), text, ignore_case=True)
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointCorruptError:

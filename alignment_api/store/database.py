@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, RowMapping, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -27,7 +28,7 @@ from sqlalchemy.exc import (
 
 from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.store import migration
-from essa.storage import free_bytes, readable
+from essa.storage.faults import free_bytes, readable
 
 BUSY_TIMEOUT_S = 30.0
 _LITTLE_BYTES = 16 * 2**20
@@ -138,8 +139,8 @@ def _engine(url: URL, *, is_sqlite: bool) -> sa.Engine:
     engine = sa.create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
     )
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
     return engine
 
 

@@ -19,6 +19,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+ADDRESS_CHARS = 64
+"""Kept of the address of who asked."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -151,6 +154,6 @@ audit = Table(
     # Method and path.
     Column("action", Text, nullable=False),
     Column("status", Integer, nullable=False),
-    Column("address", String(64)),
+    Column("address", String(ADDRESS_CHARS)),
     Index("ix_audit_project_id_number", "project_id", "number"),
 )

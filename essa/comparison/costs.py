@@ -74,9 +74,11 @@ def costs_over_seeds(found: Sequence[RunCost]) -> list[ArmCost]:
 def _cost(run: RunHistory, reference_peak: float | None) -> RunCost:
     steps = run.generations
     total = {axis: getattr(run.total, axis) for axis in AXES}
-    parts = {part: sum(getattr(step, part) for step in steps) if steps else None for part in PARTS}
+    parts: dict[str, float | None] = {
+        part: sum(getattr(step, part) for step in steps) if steps else None for part in PARTS
+    }
     spent_s = sum(value for value in parts.values() if value is not None)
-    is_known = bool(steps) and total["wall_s"] is not None
+    wall_s = run.total.wall_s
     peak = _peak(run)
     return RunCost(
         arm=run.arm,
@@ -85,7 +87,7 @@ def _cost(run: RunHistory, reference_peak: float | None) -> RunCost:
         generations=steps[-1].generation if steps else None,
         total=total,
         parts=parts,
-        other_s=max(0.0, total["wall_s"] - spent_s) if is_known else None,
+        other_s=None if wall_s is None or not steps else max(0.0, wall_s - spent_s),
         generated_tokens=float(sum(step.generated_tokens for step in steps)) if steps else None,
         peak_bytes=peak,
         peak_ratio=ratio(reference_peak, peak),

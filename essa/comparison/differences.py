@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from essa.types import is_mapping
+
 
 def differences(shared: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """By dotted name, both values as JSON; blank where one side does not have the setting."""
@@ -21,7 +23,7 @@ def differences(shared: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
+        if is_mapping(value) and value:
             found |= _leaves(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = json.dumps(value)

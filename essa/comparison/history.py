@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -161,7 +161,7 @@ def _spent(event: _Report) -> Spent:
     return Spent(*(None if value is None else float(value) for value in given))
 
 
-def _most(values) -> float | None:
+def _most(values: Iterable[float | None]) -> float | None:
     return max((float(value) for value in values if value is not None), default=None)
 
 

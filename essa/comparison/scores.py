@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from essa.comparison.history import RunHistory
 from essa.comparison.spread import Spread, spread
-from essa.events import ScoreSummary
+from essa.events import ConstraintStatus, ScoreSummary
 from essa.records.rollouts import TESTED_MODELS
 
 
@@ -45,12 +45,12 @@ class ModelScore:
 def scores_on_test(runs: Sequence[RunHistory]) -> list[ModelScore]:
     """One entry for every model of every arm that has a result."""
     arms = list(dict.fromkeys(run.arm for run in runs))
-    found = []
+    found: list[ModelScore] = []
     for arm in arms:
-        ended = [run for run in runs if run.arm == arm and run.result is not None]
+        ended = {run.seed: run.result for run in runs if run.arm == arm and run.result is not None}
         for model in TESTED_MODELS:
-            found += _model(arm, model, None, {r.seed: r.result.test for r in ended})
-        served = {r.seed: r.result.serving for r in ended if r.result.serving is not None}
+            found += _model(arm, model, None, {seed: one.test for seed, one in ended.items()})
+        served = {seed: one.serving for seed, one in ended.items() if one.serving is not None}
         for where in dict.fromkeys(str(one.precision) for one in served.values()):
             tests = {seed: one.test for seed, one in served.items() if one.precision == where}
             for model in TESTED_MODELS:
@@ -82,7 +82,7 @@ def _model(
 
 
 def _constraints(scores: Sequence[ScoreSummary]) -> tuple[ConstraintOverSeeds, ...]:
-    found: dict[str, list] = {}
+    found: dict[str, list[ConstraintStatus]] = {}
     for score in scores:
         for one in score.constraints:
             name = f"{one.component} {one.direction} {one.threshold:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from essa.comparison.history import AXES, RunHistory, Spent
@@ -91,5 +91,7 @@ def _arm(arm: str, found: Sequence[Reached]) -> ArmReached:
     )
 
 
-def _by_axis(values: Sequence[Spent], over) -> Mapping[str, Spread | None]:
+def _by_axis(
+    values: Sequence[Spent], over: Callable[[Iterable[float | None]], Spread | None]
+) -> dict[str, Spread | None]:
     return {axis: over(getattr(one, axis) for one in values) for axis in AXES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from essa.constrained.plain import as_array, as_list
 from essa.types import FloatArray
@@ -126,5 +127,5 @@ class NelderMead:
         point = centroid + factor * (centroid - self._vertices[-1])
         self._move, self._tried = move, np.clip(point, self._low_K, self._high_K)
 
-    def _unscored(self) -> FloatArray:
+    def _unscored(self) -> NDArray[np.intp]:
         return np.flatnonzero(np.isnan(self._values))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def propose_thresholds(
     trusted = _is_dense(points, grid)
     best = grid[trusted][np.argmax(surface.metric(grid[trusted]))]
     rng = np.random.default_rng([seed, 0x9F0B])
-    found = []
+    found: list[FloatArray] = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(points), size=len(points))
         if np.linalg.matrix_rank(_features(points[drawn])) < _features(points[:1]).shape[1]:
@@ -114,7 +115,7 @@ def density(points_M_K: FloatArray, places_G_K: FloatArray) -> FloatArray:
     from scipy.stats import gaussian_kde
 
     centre, spread = points_M_K.mean(axis=0), points_M_K.std(axis=0)
-    scaled = (points_M_K - centre) / spread
+    scaled: FloatArray = (points_M_K - centre) / spread
     jitter = np.random.default_rng(0).normal(scale=0.05, size=scaled.shape)
     return gaussian_kde((scaled + jitter).T)(((places_G_K - centre) / spread).T)
 
@@ -148,7 +149,7 @@ def _fit(points_M_K: FloatArray, metric: FloatArray) -> Surface:
     penalty = RIDGE * len(points_M_K) * np.eye(features.shape[1])
     penalty[0, 0] = 0.0
     coefficients = np.linalg.solve(features.T @ features + penalty, features.T @ metric)
-    return Surface(centre, spread, coefficients)
+    return Surface(centre, spread, cast("FloatArray", coefficients))
 
 
 def _features(scaled_M_K: FloatArray) -> FloatArray:
@@ -164,7 +165,7 @@ def _features(scaled_M_K: FloatArray) -> FloatArray:
 
 def _grid(points_M_K: FloatArray) -> FloatArray:
     count = points_M_K.shape[1]
-    axes = [
+    axes: list[FloatArray] = [
         np.linspace(low, high, GRID[count])
         for low, high in zip(points_M_K.min(axis=0), points_M_K.max(axis=0), strict=True)
     ]
@@ -177,7 +178,7 @@ def _is_dense(points_M_K: FloatArray, grid_G_K: FloatArray) -> NDArray[np.bool_]
 
 def _explained(points_M_K: FloatArray, metric: FloatArray) -> float:
     """1 - mean squared error of predictions for left-out points over the metric's variance."""
-    errors = []
+    errors: list[float] = []
     for left_out in range(len(points_M_K)):
         kept = np.arange(len(points_M_K)) != left_out
         surface = _fit(points_M_K[kept], metric[kept])

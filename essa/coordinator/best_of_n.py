@@ -8,9 +8,9 @@ import numpy as np
 
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
-from essa.coordinator.method import make_objective
 from essa.coordinator.state import Preparation, RunState
 from essa.data import JobData
+from essa.objective.build import make_objective
 from essa.ports import (
     Clock,
     Evaluator,
@@ -50,7 +50,7 @@ class BestOfN(Evaluator):
         label: str = "",
     ) -> PopulationScores:
         before, last = vectors_N_D[:-1], vectors_N_D[-1]
-        parts = []
+        parts: list[PopulationScores] = []
         if with_base or len(before):
             parts.append(self._evaluator.evaluate(before, rows, with_base=with_base, label=label))
         groups = self._sampler.sample(

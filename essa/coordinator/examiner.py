@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from essa.coordinator import report
-from essa.coordinator.objective import Objective, Verdict
 from essa.coordinator.state import RunState
 from essa.coordinator.stopping import stop_reason
 from essa.coordinator.watched_evaluator import WatchedEvaluator
 from essa.data import JobData
 from essa.events import ResultEvent, StageEvent, WarningEvent
+from essa.objective.objective import Objective, Verdict
 from essa.ports import Clock, Evaluator, EventSink, Recorder
 from essa.spec.job import AlignmentJobSpec
 from essa.types import EvaluationKind, FloatArray, PopulationScores, describe_failures

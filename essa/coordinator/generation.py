@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from essa.coordinator.fitness import split_half_reliability
-from essa.coordinator.objective import Objective
 from essa.errors import NonFiniteFitnessError
+from essa.objective.fitness import split_half_reliability
+from essa.objective.objective import Objective
 from essa.ports import Evaluator
 from essa.search.base import SearchStrategy, StepReport
 from essa.types import FloatArray, PopulationScores, Row, describe_failures

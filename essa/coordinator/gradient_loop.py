@@ -13,11 +13,11 @@ import numpy as np
 from essa.coordinator import report
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
-from essa.coordinator.method import make_objective
 from essa.coordinator.state import Preparation, open_run, save_run
 from essa.coordinator.stopping import eta_s
 from essa.coordinator.watched_evaluator import count
 from essa.data import JobData, draw_batch
+from essa.objective.build import make_objective
 from essa.ports import (
     Clock,
     Evaluator,

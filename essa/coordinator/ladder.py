@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from essa.coordinator.fitness import split_half_reliability
-from essa.coordinator.objective import Objective
 from essa.errors import NonFiniteFitnessError
 from essa.events import LadderEvent, LadderRung
+from essa.objective.fitness import split_half_reliability
+from essa.objective.objective import Objective
 from essa.ports import Evaluator
 from essa.spec.search import LadderSpec
 from essa.types import FloatArray, Row

@@ -9,11 +9,11 @@ from essa.coordinator import report
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
-from essa.coordinator.method import make_objective, searched_with
 from essa.coordinator.state import Preparation, open_run, save_run
 from essa.coordinator.stopping import eta_s
 from essa.data import JobData, draw_batch
 from essa.events import ResultEvent, StageEvent
+from essa.objective.build import make_objective, searched_with
 from essa.ports import Clock, Evaluator, EventSink, MonotonicClock, Recorder
 from essa.search.base import SearchStrategy
 from essa.search.registry import make_search

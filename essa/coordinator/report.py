@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from essa.coordinator.fitness import bootstrap_interval, component_means
 from essa.coordinator.generation import Generation
-from essa.coordinator.objective import Objective, Verdict
 from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.events import (
@@ -16,6 +14,8 @@ from essa.events import (
     ScoreSummary,
     ValidationEvent,
 )
+from essa.objective.fitness import bootstrap_interval, component_means
+from essa.objective.objective import Objective, Verdict
 from essa.ports import GroupRollouts, TrainerNews
 from essa.records.rollouts import TESTED_MODELS, spread
 from essa.search.base import SearchStrategy

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from essa.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
 from essa.errors import CheckpointIncompatibleError
 from essa.search.base import SearchState
+from essa.storage.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
 from essa.types import FloatArray
 
 _SEARCH = "search."

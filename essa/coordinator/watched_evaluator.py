@@ -35,7 +35,7 @@ class WatchedEvaluator(Evaluator):
         self._state = state
         self._recorder = recorder
         self._elapsed_s = elapsed_s
-        self._kind = kind
+        self._kind: EvaluationKind = kind
         self._generation = generation
 
     def evaluate(

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from essa.errors import AdapterError
 from essa.parametrize.adapter_config import check_config, module_rank, module_scaling
-from essa.parametrize.storage import decode_floats, replace_folder
+from essa.parametrize.tensor_file import decode_floats
+from essa.storage.atomic_file import replace_folder
+from essa.types import is_dict
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -170,7 +172,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise AdapterError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
+    if not is_dict(config):
         raise AdapterError(f"{path} holds a {type(config).__name__}, expected a JSON object")
     return config
 
@@ -202,7 +204,7 @@ def _collect_modules(
         factors.setdefault(match["module"], {})[match["factor"]] = values
     if not factors:
         raise AdapterError(f"{TENSOR_FILE} has no LoRA factors")
-    modules = []
+    modules: list[LoraModule] = []
     for name in sorted(factors, key=_model_order):
         if set(factors[name]) != {"A", "B"}:
             raise AdapterError(f"{name} has only lora_{''.join(factors[name])}; expected both")

@@ -56,10 +56,10 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def _check_numbers(config: Mapping[str, Any]) -> None:
-    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    ranks = [config.get("r"), *_patterns(config, "rank_pattern").values()]
     if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
         raise AdapterError(f"adapter_config.json has rank {ranks}; expected positive integers")
-    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    alphas = [config.get("lora_alpha"), *_patterns(config, "alpha_pattern").values()]
     for alpha in alphas:
         if not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
             raise AdapterError(
@@ -73,24 +73,28 @@ def largest_rank(config: Mapping[str, Any]) -> int:
     Raises:
         KeyError: the configuration has no `r`.
     """
-    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    return max([config["r"], *_patterns(config, "rank_pattern").values()])
 
 
 def module_rank(config: Mapping[str, Any], name: str) -> int:
     """Rank of a module: rank_pattern where it matches, else r."""
-    return int(_lookup(config.get("rank_pattern"), name, config["r"]))
+    return int(_lookup(_patterns(config, "rank_pattern"), name, config["r"]))
 
 
 def module_scaling(config: Mapping[str, Any], name: str) -> float:
     """Factor on B @ A: alpha / r, or alpha / sqrt(r) with use_rslora (arXiv:2312.03732)."""
-    alpha = float(_lookup(config.get("alpha_pattern"), name, config["lora_alpha"]))
+    alpha = float(_lookup(_patterns(config, "alpha_pattern"), name, config["lora_alpha"]))
     rank = module_rank(config, name)
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
 
-def _lookup(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+def _patterns(config: Mapping[str, Any], option: str) -> Mapping[str, Any]:
+    return config.get(option) or {}
+
+
+def _lookup(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
     # PEFT reads a pattern as a regular expression for the end of the name; the first match wins.
-    for pattern, value in (patterns or {}).items():
+    for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", name):
             return value
     return default

@@ -22,7 +22,7 @@ from essa.errors import AdapterError, CheckpointCorruptError, CheckpointIncompat
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.dimension import Target, check_target, selected_count
 from essa.parametrize.singular import Svd, product_svd, thin_svd
-from essa.parametrize.storage import write_file
+from essa.storage.atomic_file import write_file
 
 BASIS_FILE = "basis.safetensors"
 """Name of the bases in a run's folder."""
@@ -136,7 +136,7 @@ class AdapterBasis:
     def _restore(
         cls, header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
     ) -> AdapterBasis:
-        modules = []
+        modules: list[ModuleSvd] = []
         for entry in header["modules"]:
             parts = [
                 Svd(*(tensors[f"{entry['name']}.{label}.{field}"] for field in Svd._fields))

@@ -100,7 +100,7 @@ class SingularValueCodec:
         if vector.ndim != 1:
             raise AdapterError(f"vector has shape {vector.shape}; expected ({self.dimension},)")
         row = self.scales(vector[None])[0]
-        modules = []
+        modules: list[LoraModule] = []
         position = 0
         for module in self.basis.modules:
             values = row[position : position + module.rank * (2 if module.second else 1)]

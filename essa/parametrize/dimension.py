@@ -71,7 +71,8 @@ def search_dimension(
     """
     layers = config.get("num_hidden_layers")
     if layers is None:
-        layers = (config.get("text_config") or {}).get("num_hidden_layers")
+        text: Mapping[str, Any] = config.get("text_config") or {}
+        layers = text.get("num_hidden_layers")
     if not isinstance(layers, int) or layers < 1:
         raise SpecError(
             f"the model's config.json has num_hidden_layers={layers!r}; cannot tell the dimension",

@@ -52,7 +52,7 @@ class WeightCodec:
         Raises:
             AdapterError: a module is missing, or a factor has another shape.
         """
-        parts = []
+        parts: list[FloatArray] = []
         for module, unit_A, unit_B in self._modules():
             try:
                 lora_A, lora_B = weights[module.name]
@@ -77,7 +77,7 @@ class WeightCodec:
         vector = np.asarray(vector, dtype=np.float64)
         if vector.shape != (self.dimension,):
             raise AdapterError(f"vector has shape {vector.shape}; expected ({self.dimension},)")
-        modules = []
+        modules: list[LoraModule] = []
         position = 0
         for module, unit_A, unit_B in self._modules():
             lora_A, position = _moved(module.lora_A, vector, position, unit_A)

@@ -20,7 +20,7 @@ from essa.plan.latency import (
 from essa.plan.made_up import made_up_lengths
 from essa.plan.memory import Parts, essa_memory, gpus_for, grpo_memory
 from essa.plan.shape import ModelShape
-from essa.plan.simulation import Fleet, simulate
+from essa.plan.simulation import Fleet, Simulated, simulate
 from essa.spec.engine import Precision
 
 SIZES = tuple(2**power for power in range(11))
@@ -236,11 +236,22 @@ def plan_scaling(
     """The same generations on fleets of several sizes."""
     essa = plan_essa(setting)
     lengths = setting.answer_lengths()
-    work = {"population": setting.population, "batch": setting.batch, "lengths": lengths}
-    alone_s = simulate(fleet, 1, **work, generations=generations, seed=seed).seconds.mean()
-    points = []
+
+    def simulated(engines: int) -> Simulated:
+        return simulate(
+            fleet,
+            engines,
+            population=setting.population,
+            batch=setting.batch,
+            lengths=lengths,
+            generations=generations,
+            seed=seed,
+        )
+
+    alone_s = simulated(1).seconds.mean()
+    points: list[ScalingPoint] = []
     for size in sizes:
-        found = simulate(fleet, size, **work, generations=generations, seed=seed)
+        found = simulated(size)
         seconds = float(found.seconds.mean())
         even_s = essa.rollout_s * setting.gpus / (essa.gpus_needed * size)
         points.append(

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from essa.errors import DataError
 from essa.plan.engine_speed import EngineSpeed
@@ -67,7 +68,10 @@ def split_by(spread: float, most: int) -> Split:
         spread: standard deviation over mean.
         most: longest answer; an item with answers longer than that on average is split evenly.
     """
-    sample = lru_cache(lambda mean: np.array(made_up_lengths(mean, spread, most)))
+
+    @lru_cache
+    def sample(mean: int) -> NDArray[np.int_]:
+        return np.array(made_up_lengths(mean, spread, most))
 
     def split(tokens: int, rows: int) -> Item:
         mean = round(tokens / rows)
@@ -93,7 +97,7 @@ def engine_works(
             those with rollouts of the base, are left out.
         split: how long the answers of an item are taken to be.
     """
-    found = []
+    found: list[EngineWork] = []
     for number, work in enumerate(timeline):
         # The base scores answers without generating; that is no rollout.
         spans = [span for span in work.spans if span.candidates or span.tokens]

@@ -1,9 +1,9 @@
 """A population's rollouts on many engines, event by event: what ends late, and what is lost.
 
-Scheduling is that of the real pool (`workers/pool.py`): blocks of one candidate wait in a queue, an
-engine with room takes the next one, an engine that dies is started again while its items go back.
-A generation ends with its last item, so its length is decided by the last engine, not by the
-average one.
+Scheduling is that of the real pool (`workers/cluster/pool.py`): blocks of one candidate wait in a
+queue, an engine with room takes the next one, an engine that dies is started again while its items
+go back. A generation ends with its last item, so its length is decided by the last engine, not by
+the average one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from essa.plan.blocks import plan_blocks, queue_limit
+from essa.dispatch import plan_blocks, queue_limit
 from essa.plan.engine_speed import EngineSpeed
 from essa.plan.simulated_engine import SimulatedEngine
 from essa.types import FloatArray
@@ -135,7 +135,7 @@ class _Pool:
         self, fleet: Fleet, engines: int, items: Sequence[Item], rng: np.random.Generator
     ) -> None:
         self._fleet, self._items, self._rng = fleet, items, rng
-        self._workers = []
+        self._workers: list[_Worker] = []
         for factor in rng.choice(fleet.slowness, engines):
             speed = fleet.speed.slower(float(factor))
             self._workers.append(_Worker(SimulatedEngine(speed, fleet.capacity), speed))

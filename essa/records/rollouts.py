@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from essa.parametrize.storage import write_file
+from essa.storage.atomic_file import write_file
 from essa.types import EvaluationKind, FloatArray, PopulationScores, Row
 
 FOLDER = "rollouts"
@@ -35,12 +35,13 @@ class RolloutFile(NamedTuple):
 
 def rollout_files(run_dir: Path) -> list[RolloutFile]:
     """All files, in the order in which they were evaluated."""
-    found = []
+    found: list[RolloutFile] = []
     for path in (run_dir / FOLDER).glob("*.parquet"):
         match = _NAME.fullmatch(path.name)
         if match is not None:
             number = None if match[2] is None else int(match[2])
-            found.append(RolloutFile(path, match[1] or match[3], number))
+            kind = cast("EvaluationKind", match[1] or match[3])
+            found.append(RolloutFile(path, kind, number))
     return sorted(found, key=_order)
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from essa.parametrize.storage import write_file
+from essa.storage.atomic_file import write_file
 from essa.types import EvaluationKind, WorkSpan
 
 FILE = "timeline.jsonl"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from essa.errors import CheckpointCorruptError
-from essa.parametrize.storage import write_file
+from essa.storage.atomic_file import write_file
 from essa.types import FloatArray
 
 FOLDER = "vectors"

@@ -57,12 +57,19 @@ class _CmaStrategy(SearchStrategy):
         # Rates stay those of the nominal weights when ties or missing scores change mu_eff for one
         # generation: the negative weights keep C positive definite only under these rates.
         rates = dict(self._es.sm.parameters(mueff=self._es.sp.weights.mueff, lam=self.population))
-        self._es.sm.parameters = lambda mueff=None, lam=None: rates
+
+        def nominal_rates(mueff: object = None, lam: object = None) -> dict[str, float]:
+            return rates
+
+        self._es.sm.parameters = nominal_rates
 
     def _options(
         self, cma: ModuleType, learning_rate_mean: float, sigma_min: float
     ) -> dict[str, Any]:
         from cma.sigma_adaptation import CMAAdaptSigmaCSA
+
+        def drawn(*shape: int) -> FloatArray:
+            return self._rng.standard_normal(shape)
 
         return {
             "popsize": self.population,
@@ -72,7 +79,7 @@ class _CmaStrategy(SearchStrategy):
             "CMA_mirrors": 0,
             "conditioncov_alleviate": False,
             "minstd": sigma_min,
-            "randn": lambda *shape: self._rng.standard_normal(shape),
+            "randn": drawn,
             "seed": np.nan,
             "verbose": -10,
         }
@@ -85,7 +92,8 @@ class _CmaStrategy(SearchStrategy):
     @property
     def sigma(self) -> float:
         """Geometric mean of the coordinates' standard deviations."""
-        return float(np.exp(np.mean(np.log(self._es.stds))))
+        stds: FloatArray = self._es.stds
+        return float(np.exp(np.mean(np.log(stds))))
 
     def _sample(self) -> FloatArray:
         asked_N_D = np.array(self._es.ask(), dtype=np.float64)
@@ -206,7 +214,7 @@ class CmaEs(_CmaStrategy):
             setattr(sampler, name, scalars[name])
 
 
-class _SharedWeights(list):
+class _SharedWeights(list[float]):
     """Weights of one update in the form in which pycma reads them, best candidate first.
 
     pycma's own class insists on one list for mean and covariance; averaging over a tie that

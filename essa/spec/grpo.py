@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
+from essa.types import is_dict
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -92,6 +93,6 @@ class GrpoMethod(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
-        if isinstance(given, dict):
+        if is_dict(given):
             return PRESETS.get(str(given.get("preset", "tuned")), {}) | given
         return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -123,11 +123,10 @@ class AlignmentJobSpec(SpecModel):
         if not isinstance(self.method, GrpoMethod | BestOfNMethod):
             return self
         method = self.method.type
-        batch = models_in(self.reward, BatchMetric)
-        for part in batch:
+        for part in models_in(self.reward, BatchMetric):
             raise SettingError(
                 "reward",
-                part.type,
+                cast("RewardSpec", part).type,
                 f"is a metric of the whole batch, and method.type {method} needs a score for every "
                 "completion; score completions one by one, or use method.type evolution",
             )

@@ -130,7 +130,7 @@ def train(model: Qwen2ForCausalLM, args: argparse.Namespace) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line; the defaults made the committed weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=HERE / "model")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=128)

@@ -19,19 +19,27 @@ from typing import Any
 import psutil
 from measure import measure
 from rich.console import Console
-from scale import LIMIT_S, SETTING, Scale, choose_scale, fitting_engines, overrides
+from scale import (
+    LIMIT_S,
+    SETTING,
+    Scale,
+    choose_scale,
+    fitting_engines,
+    overrides,
+    sampled_start,
+)
 from service import free_port, serve, stop, wait_until_up
 
 from alignment_api.cli.client import ApiClient
-from alignment_api.cli.text import duration
+from alignment_api.cli.terminal.text import duration
 from alignment_api.cli.watching import watch_job
-from alignment_api.preflight import require_machine
+from alignment_api.doctor.preflight import require_machine
 from alignment_api.settings import Settings
-from essa.errors import MachineError
+from essa.errors import MachineError, SpecError
 from essa.events import ResultEvent
 from essa.plan.job_speeds import JobSpeeds
-from essa.spec import AlignmentJobSpec
-from essa.spec.file import load_job_file
+from essa.spec import AlignmentJobSpec, DatasetSpec
+from essa.spec.reading.file import load_job_file
 from reward.machine import memory_limit, usable_cores
 
 HERE = Path(__file__).resolve().parent
@@ -83,8 +91,9 @@ def main() -> int:
 def _require_machine(job: AlignmentJobSpec, out: Path) -> None:
     """End at once where the service would refuse the job."""
     try:
+        sampled_start(job)
         require_machine(job, Settings.from_environment(os.environ, home=out / "home"))
-    except MachineError as error:
+    except (MachineError, SpecError) as error:
         print(error.message, file=sys.stderr)
         sys.exit(2)
 
@@ -116,15 +125,22 @@ def _tell(console: Console, job: AlignmentJobSpec, speeds: JobSpeeds, estimate_s
         f"measured: {1 / speeds.answer_s:.1f} answers a second over an {speeds.precision} base, "
         f"{speeds.train_step_s:.1f} s a training step, {duration(speeds.engines_s)} until the "
         "engines are up\n"
-        f"so: a warm start from {job.warm_start.max_prompts} prompts, {job.budget.generations} "
+        f"so: a warm start from {sampled_start(job).max_prompts} prompts, {job.budget.generations} "
         f"generations of {job.search.population} candidates x {job.batch_size} prompts, "
-        f"{job.data.validation.limit} prompts for validation, {job.data.test.limit} for the test",
+        f"{_prompts(job.data.validation)} for validation, {_prompts(job.data.test)} for the test",
         highlight=False,
         soft_wrap=True,
     )
     late = "" if estimate_s <= LIMIT_S else ": this machine is too slow for ten minutes"
     text = f"the whole demo will take about {duration(estimate_s)}{late}\n"
     console.print(text, highlight=False, soft_wrap=True)
+
+
+def _prompts(given: DatasetSpec | None) -> str:
+    """How many prompts of a set are used; the caller may have taken set or limit away."""
+    if given is None:
+        return "a share of the training prompts"
+    return "all prompts" if given.limit is None else f"{given.limit} prompts"
 
 
 def _figures(job_id: str, result: ResultEvent, seconds: float) -> dict[str, Any]:

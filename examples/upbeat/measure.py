@@ -13,15 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from rich.console import Console
 
 from alignment_api import composition
 from alignment_api.cli.in_process import output_to
-from alignment_api.cli.live import LiveView
-from alignment_api.cli.offline import uploaded_files
-from alignment_api.parent import die_with_parent, unwind_on_terminate
+from alignment_api.cli.terminal.live import LiveView
+from alignment_api.files.offline import uploaded_files
+from alignment_api.processes.lifetime import die_with_parent, unwind_on_terminate
 from alignment_api.settings import Settings
 from essa.errors import EssaError
 from essa.events import ErrorEvent, Event, StageEvent, event_adapter
@@ -58,7 +58,7 @@ def measure(job: AlignmentJobSpec, home: Path, console: Console) -> JobSpeeds:
 
 
 @contextmanager
-def _child(job: AlignmentJobSpec, home: Path) -> Iterator[TextIO]:
+def _child(job: AlignmentJobSpec, home: Path) -> Iterator[IO[str]]:
     """The script below, working; its lines. Ended with the block."""
     home.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
@@ -69,6 +69,8 @@ def _child(job: AlignmentJobSpec, home: Path) -> Iterator[TextIO]:
         # Ctrl-C reaches the demo alone, which then ends this one in order.
         start_new_session=True,
     )
+    assert process.stdin is not None  # both are pipes
+    assert process.stdout is not None
     try:
         process.stdin.write(job.model_dump_json())
         process.stdin.close()

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from essa.errors import SpecError
 from essa.plan.job_speeds import JobSpeeds
-from essa.spec import AlignmentJobSpec
+from essa.spec import AlignmentJobSpec, RejectionSamplingWarmStart
 
 SETTING = (
     "search.sigma_init=3.0",
@@ -98,6 +99,21 @@ def fitting_engines(wanted: int, cores: int, free_bytes: float) -> int:
     return max(1, min(wanted, cores, in_memory))
 
 
+def sampled_start(job: AlignmentJobSpec) -> RejectionSamplingWarmStart:
+    """The job's warm start, which the demo can scale.
+
+    Raises:
+        SpecError: it samples nothing.
+    """
+    if not isinstance(job.warm_start, RejectionSamplingWarmStart):
+        raise SpecError(
+            f"warm_start.type is {job.warm_start.type}; the demo scales a warm start that samples "
+            "from the base: set it to rejection_sampling",
+            field="warm_start.type",
+        )
+    return job.warm_start
+
+
 def choose_scale(job: AlignmentJobSpec, speeds: JobSpeeds, spent_s: float) -> Scale:
     """The largest demo that ends in time; the smallest there is where none does.
 
@@ -106,23 +122,21 @@ def choose_scale(job: AlignmentJobSpec, speeds: JobSpeeds, spent_s: float) -> Sc
         spent_s: seconds since the demo's start.
     """
     left_s = AIM_S - spent_s
-    for size in SIZES:
-        scale = _scale(job, speeds, size, size.fewest)
-        if scale.seconds <= left_s:
-            break
-    generations = size.fewest
-    while generations < size.most:
-        larger = _scale(job, speeds, size, generations + 1)
+    fewest = [_scale(job, speeds, size, size.fewest) for size in SIZES]
+    scale = next((one for one in fewest if one.seconds <= left_s), fewest[-1])
+    while scale.generations < scale.size.most:
+        larger = _scale(job, speeds, scale.size, scale.generations + 1)
         if larger.seconds > left_s:
             break
-        generations, scale = generations + 1, larger
+        scale = larger
     return scale
 
 
 def _scale(job: AlignmentJobSpec, speeds: JobSpeeds, size: Size, generations: int) -> Scale:
     engines = job.engine.workers
-    sft = job.warm_start.sft
-    sampled = size.warm_start * job.warm_start.samples_per_prompt
+    warm_start = sampled_start(job)
+    sft = warm_start.sft
+    sampled = size.warm_start * warm_start.samples_per_prompt
     steps = sft.epochs * math.ceil(size.warm_start / sft.batch_size)
     # The warm start is judged too, and the last generation in any case.
     validations = 1 + math.ceil(generations / job.evaluation.every)

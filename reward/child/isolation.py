@@ -41,7 +41,7 @@ def isolate(parent: int, folder: str, pipes: Sequence[int]) -> Isolation:
         parent: process id of the service; without it the child ends.
         pipes: file descriptors that are the worker's alone.
     """
-    notes = []
+    notes: list[str] = []
     libc = ctypes.CDLL(None, use_errno=True)
     separate = libc.unshare(_NEW_USER | _NEW_PROCESSES | _NEW_NETWORK) == 0
     reason = os.strerror(ctypes.get_errno())

@@ -46,4 +46,5 @@ class ChildLimits:
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> ChildLimits:
         """From what `to_message` gave."""
-        return cls(**{**message, "settable": tuple(message["settable"])})
+        fields: dict[str, Any] = {**message, "settable": tuple(message["settable"])}
+        return cls(**fields)

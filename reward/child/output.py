@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class Output(io.RawIOBase):
@@ -31,11 +35,12 @@ class Output(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         room = self._limit - len(self._kept)
-        self._kept += bytes(data[:room])
-        self._cut = self._cut or len(data) > room
-        return len(data)
+        view = memoryview(data)
+        self._kept += view[:room]
+        self._cut = self._cut or len(view) > room
+        return len(view)
 
     def take(self) -> str:
         """Return what was printed since the last call."""

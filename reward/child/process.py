@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from reward.child.family import family
 from reward.child.frame import Channel, ChannelClosed, ChannelTimeout, pack
@@ -79,9 +79,11 @@ class Child:
         except OSError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        self._channel = Channel(
-            self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch
-        )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        self._pipes = (stdin, stdout)
+        self._channel = Channel(stdin.fileno(), stdout.fileno(), self._watch)
 
     def _start(self) -> subprocess.Popen[bytes]:
         with (self._folder / "start.log").open("wb") as log:
@@ -136,7 +138,7 @@ class Child:
     def close(self) -> None:
         """Kill the child and free what it held."""
         self._reap()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in self._pipes:
             pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -165,9 +167,10 @@ class Child:
             raise LimitReached(f"no answer within {timeout_s:g} s", "timeout_s") from error
         except ChannelClosed as error:
             raise self._death(str(error)) from error
-        if not isinstance(answer, dict) or not isinstance(answer.get("peak_mb"), float):
+        fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+        if not isinstance(fields.get("peak_mb"), float):
             raise ChildDied("the process sent something that is no answer")
-        return answer
+        return fields
 
     def _watch(self) -> None:
         if self._ended():

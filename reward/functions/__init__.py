@@ -1,1 +1,1 @@
-"""One module per reward type."""
+"""The rewards, in modules as their specifications are in `reward.spec`."""

@@ -1,18 +1,22 @@
-"""Named rewards combined into one."""
+"""Named rewards combined into one, and the ways of combining them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reward.base import NaN, Reward, RewardResult
 from reward.batch import BatchReward
-from reward.combination import combination_of
 from reward.errors import RewardError
+from reward.formula import Formula, FormulaError
 from reward.metrics import mean_of, means_without_each, shares_of
 from reward.resources import RewardResources
 from reward.sample import Need, Sample
 from reward.spec import CompositeReward
+
+_Combination = Callable[[Sequence[float]], float]
+"""From one finite value per component, in the order of the specification, to one finite value."""
 
 
 class Composite(Reward[CompositeReward]):
@@ -34,14 +38,11 @@ class Composite(Reward[CompositeReward]):
         path: str = "reward",
         resources: RewardResources | None = None,
     ) -> None:
-        # The registry imports this module, so it can only be reached once both are loaded.
-        from reward.registry import build_reward
-
         super().__init__(spec, path, resources)
         self._names = tuple(part.name for part in spec.components)
-        self._combine = combination_of(spec, path)
+        self._combine = _combination_of(spec, path)
         self._parts = tuple(
-            build_reward(part.reward, f"{path}.components[{index}].reward", resources)
+            self.resources.build(part.reward, f"{path}.components[{index}].reward", self.resources)
             for index, part in enumerate(spec.components)
         )
 
@@ -64,7 +65,7 @@ class Composite(Reward[CompositeReward]):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset().union(*(part.needs for part in self._parts))
+        return frozenset[Need]().union(*(part.needs for part in self._parts))
 
     @property
     def is_batch(self) -> bool:
@@ -113,7 +114,7 @@ class Composite(Reward[CompositeReward]):
             return RewardResult(NaN, components, value)
         return RewardResult(value, components)
 
-    def _combined(self, values_P_C: Sequence[Sequence[float]]) -> list[float | str]:
+    def _combined(self, values_P_C: Sequence[Sequence[float]]) -> Sequence[float | str]:
         """One value per answer, or why it has none."""
         if self.spec.combine == "sum" or not self.batch_component_names:
             return [self._attempt(values) for values in values_P_C]
@@ -125,7 +126,7 @@ class Composite(Reward[CompositeReward]):
         except RewardError as error:
             return error.message
 
-    def _shares(self, values_P_C: Sequence[Sequence[float]]) -> list[float | str]:
+    def _shares(self, values_P_C: Sequence[Sequence[float]]) -> Sequence[float | str]:
         """Combine the means of the components and share the result out among the answers."""
         columns = list(zip(*values_P_C, strict=True))
         whole = self._attempt([mean_of(column) for column in columns])
@@ -136,3 +137,92 @@ class Composite(Reward[CompositeReward]):
         # The batch has its value. An answer without which it would have none, as of a root at 0,
         # counts as if it made no difference.
         return shares_of(whole, [whole if isinstance(one, str) else one for one in without])
+
+
+def _combination_of(spec: CompositeReward, path: str) -> _Combination:
+    """Build the combination that `combine` names.
+
+    Args:
+        spec: of the composite.
+        path: where it stands in the job, for messages.
+    Returns:
+        A function that raises RewardError where these values have no finite combination.
+    """
+    return _COMBINATIONS[spec.combine](spec, path)
+
+
+def _sum(spec: CompositeReward, path: str) -> _Combination:
+    weights = [part.weight for part in spec.components]
+
+    def combine(values: Sequence[float]) -> float:
+        terms = [weight * value for weight, value in zip(weights, values, strict=True)]
+        try:
+            return _finite(math.fsum(terms))
+        except (OverflowError, ValueError) as error:
+            raise RewardError(
+                f"{path}: the weighted sum is not finite ({error}); lower the weights"
+            ) from error
+
+    return combine
+
+
+def _product(spec: CompositeReward, path: str) -> _Combination:
+    parts = [(part.name, part.weight) for part in spec.components]
+
+    def power(name: str, weight: float, value: float) -> float:
+        try:
+            # Not `**`: a negative value with a fractional weight would come out complex.
+            return math.pow(value, weight)
+        except (OverflowError, ValueError) as error:
+            raise RewardError(
+                f"{path}: component {name} is {value:g}, which has no power {weight:g} ({error}); "
+                "change its weight, or use a component that is never negative"
+            ) from error
+
+    def combine(values: Sequence[float]) -> float:
+        factors = [
+            power(name, weight, value) for (name, weight), value in zip(parts, values, strict=True)
+        ]
+        try:
+            return _finite(math.prod(factors))
+        except OverflowError as error:
+            raise RewardError(
+                f"{path}: the product is not finite ({error}); lower the weights"
+            ) from error
+
+    return combine
+
+
+def _min(spec: CompositeReward, path: str) -> _Combination:
+    taken = [index for index, part in enumerate(spec.components) if part.weight]
+    return lambda values: min(values[index] for index in taken)
+
+
+def _formula(spec: CompositeReward, path: str) -> _Combination:
+    assert spec.formula is not None
+    names = [part.name for part in spec.components]
+    formula = Formula(spec.formula, names)
+
+    def combine(values: Sequence[float]) -> float:
+        try:
+            return formula(dict(zip(names, values, strict=True)))
+        except FormulaError as error:
+            raise RewardError(
+                f"{path}.formula: {error}; guard it, or change the formula"
+            ) from error
+
+    return combine
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise OverflowError(f"it is {value}")
+    return value
+
+
+_COMBINATIONS: dict[str, Callable[[CompositeReward, str], _Combination]] = {
+    "sum": _sum,
+    "product": _product,
+    "min": _min,
+    "formula": _formula,
+}

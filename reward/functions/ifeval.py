@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from reward.base import ItemReward
-from reward.column import read_column, unusable
+from reward.column import as_list, read_column, unusable
 from reward.ifeval.registry import INSTRUCTIONS, argument_problem, check_library
 from reward.ifeval.verdict import verdicts
 from reward.sample import Sample
@@ -45,29 +45,28 @@ class Ifeval(ItemReward[IfevalReward]):
 
     def _ids(self, row: Mapping[str, Any]) -> list[str]:
         column, setting = self.spec.instructions, f"{self.path}.instructions"
-        ids = read_column(row, column, setting)
-        is_list = isinstance(ids, list | tuple) and all(isinstance(kind, str) for kind in ids)
-        if not is_list or not ids:
+        ids = as_list(read_column(row, column, setting))
+        if not ids or not all(isinstance(kind, str) for kind in ids):
             raise unusable(row, column, setting, "not a list of instruction ids")
         unknown = [kind for kind in ids if kind not in INSTRUCTIONS]
         if unknown:
             known = ", ".join(sorted(INSTRUCTIONS))
             problem = f"unusable ({unknown[0]!r} is no instruction; known are {known})"
             raise unusable(row, column, setting, problem)
-        return list(ids)
+        return ids
 
     def _kwargs(self, row: Mapping[str, Any], ids: list[str]) -> list[Mapping[str, Any]]:
         column, setting = self.spec.kwargs, f"{self.path}.kwargs"
-        value = read_column(row, column, setting)
-        if not isinstance(value, list | tuple) or len(value) != len(ids):
+        given = as_list(read_column(row, column, setting))
+        if given is None or len(given) != len(ids):
             problem = f"not a list of {len(ids)} objects, one for each instruction"
             raise unusable(row, column, setting, problem)
-        kwargs = [{} if given is None else given for given in value]
-        for kind, given in zip(ids, kwargs, strict=True):
-            if not isinstance(given, Mapping):
+        kwargs: list[Mapping[str, Any]] = [{} if one is None else one for one in given]
+        for kind, arguments in zip(ids, kwargs, strict=True):
+            if not isinstance(cast(object, arguments), Mapping):
                 raise unusable(row, column, setting, "not a list of objects")
             check_library(kind)
-            problem = argument_problem(kind, given)
+            problem = argument_problem(kind, arguments)
             if problem is not None:
                 raise unusable(row, column, setting, f"unusable ({problem})")
         return kwargs

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reward.base import NaN, Reward, RewardResult
+from reward.base import NaN, Reward, RewardResult, text_fault
 from reward.column import as_text, read_column, unusable
 from reward.errors import RewardCallError, RewardError, RewardParseError
+from reward.functions.judge_usage import JudgeUsage, UsageMeter
+from reward.functions.judge_verdict import read_verdict
 from reward.http.client import GuardedClient
 from reward.http.exchange import Endpoint, Message
 from reward.http.secret import read_secret
@@ -17,8 +20,6 @@ from reward.resources import RewardResources
 from reward.sample import Sample
 from reward.spec.external import JudgeReward
 from reward.spec.template import template_parts
-from reward.usage import JudgeUsage, UsageMeter
-from reward.verdict import read_verdict
 
 OF_THE_SAMPLE = ("prompt", "completion")
 """Names of a template that are not columns of the row."""
@@ -88,9 +89,9 @@ class Judge(Reward[JudgeReward]):
         return [_mean(marks[start : start + times]) for start in range(0, len(marks), times)]
 
     def _question(self, sample: Sample) -> str | RewardError:
-        if not isinstance(sample.completion, str):
-            kind = type(sample.completion).__name__
-            return RewardParseError(f"{self.path}: the completion is {kind}, not text")
+        fault = text_fault(self.path, sample)
+        if fault is not None:
+            return RewardParseError(fault)
         given = {"completion": sample.completion, "prompt": _asked(sample)}
         try:
             return "".join(
@@ -142,11 +143,10 @@ class Judge(Reward[JudgeReward]):
 
     def _reply(self, answer: bytes) -> tuple[str, bool]:
         """Text of the reply, and whether the limit of tokens cut it. Counts the tokens."""
-        try:
-            body = json.loads(answer)
+        body: Any = None
         # A value error covers malformed JSON and integers with too many digits.
-        except (ValueError, RecursionError):
-            body = None
+        with contextlib.suppress(ValueError, RecursionError):
+            body = json.loads(answer)
         self._meter.add(body)
         try:
             choice = body["choices"][0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from reward.answer_text import ANSWER_MARK, after_mark, is_readable
+from reward.answer.text import ANSWER_MARK, after_mark, is_readable
 from reward.base import RewardResult
 from reward.child.limits import ChildLimits
 from reward.child.process import Program
@@ -69,7 +69,7 @@ class Math(ChildReward[MathReward]):
         return reference
 
     def _program(self) -> Program:
-        return Program("reward.child.equivalence", {"boxed_only": self.spec.boxed_only})
+        return Program("reward.answer.equivalence", {"boxed_only": self.spec.boxed_only})
 
     def _limits(self) -> ChildLimits:
         return ChildLimits(

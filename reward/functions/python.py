@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from reward.base import NaN, RewardResult
-from reward.calling import batch_item, grader_item, required_columns, verl_item
+from reward.base import NaN, RewardResult, text_fault
 from reward.child.limits import ChildLimits
 from reward.child.pool import Answer
 from reward.child.process import Program
@@ -17,8 +16,9 @@ from reward.column import read_column
 from reward.errors import RewardConfigError
 from reward.resources import RewardResources
 from reward.sample import Sample
-from reward.signature import find_function
 from reward.spec.code import MAX_SOURCE_CHARS, PythonReward
+from reward.user_code.calling import batch_item, grader_item, required_columns, verl_item
+from reward.user_code.signature import find_function
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,11 @@ class Python(ChildReward[PythonReward]):
             )
         self.max_retries = spec.max_retries
         self._filename = spec.path or f"{path}.source"
-        self._source = spec.source if spec.source is not None else _read(spec.path, path)
+        if spec.source is None:
+            assert spec.path is not None
+            self._source = _read(spec.path, path)
+        else:
+            self._source = spec.source
         self._signature = find_function(
             self._source, self._filename, spec.function, spec.style, path
         )
@@ -75,12 +79,13 @@ class Python(ChildReward[PythonReward]):
         return self._score_each(samples, grader_item, self._single)
 
     def _score_batch(self, samples: Sequence[Sample]) -> list[RewardResult]:
-        usable = all(isinstance(sample.completion, str) for sample in samples)
+        usable = all(text_fault(self.path, sample) is None for sample in samples)
         if usable and len(samples) > 1:
             item = batch_item(self._signature, samples)
             answer = self.children.run(item, share=len(samples))
-            values = answer.value if isinstance(answer, Answer) else None
-            if isinstance(values, list) and len(values) == len(samples):
+            given = answer.value if isinstance(answer, Answer) else None
+            values = cast("list[Any]", given) if isinstance(given, list) else []
+            if len(values) == len(samples):
                 return [self._read(Answer(value, ""), self._single) for value in values]
             reason = answer.value if isinstance(answer, Answer) else answer.message
             logger.info("%s: one answer at a time, since the batch gave %s", self.path, reason)
@@ -99,7 +104,7 @@ class Python(ChildReward[PythonReward]):
 
     def _program(self) -> Program:
         return Program(
-            "reward.child.user_code",
+            "reward.user_code.program",
             {
                 "source": self._source,
                 "filename": self._filename,

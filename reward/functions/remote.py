@@ -29,9 +29,9 @@ import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from reward.base import NaN, Reward, RewardResult
+from reward.base import NaN, Reward, RewardResult, text_fault
 from reward.column import read_column, unusable
 from reward.errors import RewardCallError, RewardError, RewardParseError
 from reward.http.client import GuardedClient
@@ -110,9 +110,9 @@ class Remote(Reward[RemoteReward]):
 
     def _item(self, sample: Sample) -> str | RewardError:
         """The JSON of one sample, made apart so that a bad one does not spoil its batch."""
-        if not isinstance(sample.completion, str):
-            kind = type(sample.completion).__name__
-            return RewardParseError(f"{self.path}: the completion is {kind}, not text")
+        fault = text_fault(self.path, sample)
+        if fault is not None:
+            return RewardParseError(fault)
         try:
             row = self._row(sample.columns)
         except RewardError as error:
@@ -126,7 +126,7 @@ class Remote(Reward[RemoteReward]):
     def _row(self, columns: Mapping[str, Any]) -> str:
         setting = f"{self.path}.columns"
         names = columns if self.spec.columns is None else self.spec.columns
-        members = []
+        members: list[str] = []
         for name in names:
             # A column that is there may be null.
             value = columns[name] if name in columns else read_column(columns, name, setting)
@@ -156,14 +156,20 @@ class Remote(Reward[RemoteReward]):
                 f"{self.path}.url: the answer is not a JSON object with `scores`: {text}"
             ) from error
         errors = [None] * size if errors is None else errors
-        for name, given in (("scores", scores), ("errors", errors)):
-            if not isinstance(given, list) or len(given) != size:
-                there = f"{len(given)} long" if isinstance(given, list) else type(given).__name__
-                raise RewardCallError(
-                    f"{self.path}.url: `{name}` must be a list with one entry for each of "
-                    f"{size} items, it is {there}"
-                )
-        return scores, errors
+        return self._entries("scores", scores, size), self._entries("errors", errors, size)
+
+    def _entries(self, name: str, given: Any, size: int) -> list[Any]:
+        if isinstance(given, list):
+            entries = cast("list[Any]", given)
+            if len(entries) == size:
+                return entries
+            there = f"{len(entries)} long"
+        else:
+            there = type(given).__name__
+        raise RewardCallError(
+            f"{self.path}.url: `{name}` must be a list with one entry for each of "
+            f"{size} items, it is {there}"
+        )
 
     def _result(self, score: Any, error: Any) -> RewardResult:
         value = _finite(score)

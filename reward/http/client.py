@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import NamedTuple
 
 from reward.errors import RewardCallError, RewardError
@@ -92,7 +91,7 @@ class GuardedClient:
         self._loop.close()
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[_Session]:
+    async def _session(self) -> AsyncGenerator[_Session]:
         transport = PinnedTransport(self._guard)
         try:
             yield _Session(transport, asyncio.Semaphore(self._spec.concurrency))
@@ -112,7 +111,8 @@ class GuardedClient:
                 return RewardCallError(self._endpoint.blot(problem))
 
     async def _attempts(self, session: _Session, message: Message) -> bytes:
-        for attempt in count():
+        attempt = 0
+        while True:
             # Both are counted on the loop's thread only.
             self._requests += 1
             self._retries += attempt > 0
@@ -124,3 +124,4 @@ class GuardedClient:
                     problem = f"{self._server} {failed.problem}{tries}"
                     raise RewardCallError(problem, field=self._endpoint.setting) from failed
                 await asyncio.sleep(pause_s(attempt, failed.wait_s))
+                attempt += 1

@@ -131,16 +131,16 @@ def _entry(text: str) -> _Entry:
     try:
         # Without a scheme, so that :80 and :443 are kept.
         url = httpx.URL(f"//[{text}]" if bare_v6 else f"//{text}")
-        host = _normal(url.raw_host.decode("ascii"))
+        host, port = _normal(url.raw_host.decode("ascii")), url.port
     except (httpx.InvalidURL, ValueError):
-        host = ""
+        host, port = "", None
     if not host.strip("*.") or any(mark in text for mark in "/@?#% ") or "*" in host[1:]:
         raise RewardConfigError(
             f"{HOSTS_SETTING} has {text!r}, which is not a host; the operator writes "
             "scores.example.org, localhost:9000 or *.example.org",
             field=HOSTS_SETTING,
         )
-    return _Entry(host, url.port)
+    return _Entry(host, port)
 
 
 def _normal(host: str) -> str:

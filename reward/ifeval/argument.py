@@ -8,6 +8,7 @@ from typing import Any
 
 import regex
 
+from reward.column import as_list
 from reward.ifeval.relation import RELATIONS
 
 
@@ -51,11 +52,7 @@ def pattern(name: str) -> Argument:
 def patterns(name: str) -> Argument:
     """A list of such texts."""
     wanted = "a list of texts, each a regular expression"
-    return Argument(
-        name,
-        wanted,
-        lambda value: isinstance(value, list | tuple) and all(map(_is_pattern, value)),
-    )
+    return Argument(name, wanted, _are_patterns)
 
 
 def letter(name: str) -> Argument:
@@ -70,6 +67,11 @@ def _whole(value: Any, least: int) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _are_patterns(value: Any) -> bool:
+    parts = as_list(value)
+    return parts is not None and all(map(_is_pattern, parts))
 
 
 def _is_pattern(value: Any) -> bool:

@@ -21,7 +21,7 @@ def number_placeholders(text: str, kwargs: Mapping[str, Any], prompt: str) -> bo
 
 def postscript(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
     """The marker of the postscript occurs anywhere, in any case."""
-    marker = kwargs["postscript_marker"].strip()
+    marker: str = kwargs["postscript_marker"].strip()
     return occurs(_WITH_SPACES.get(marker, marker.lower()), text.lower())
 
 

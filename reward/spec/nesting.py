@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from reward.spec.model import RewardModel
 
@@ -13,8 +13,9 @@ Model = TypeVar("Model", bound=RewardModel)
 def parts_of(model: RewardModel) -> Iterator[RewardModel]:
     """What a specification holds directly: rewards, and named components around them."""
     for name in type(model).model_fields:
-        value = getattr(model, name)
-        for part in value if isinstance(value, tuple) else (value,):
+        value: Any = getattr(model, name)
+        parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+        for part in parts:
             if isinstance(part, RewardModel):
                 yield part
 

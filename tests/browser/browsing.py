@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
@@ -44,7 +44,12 @@ class BrowserPage:
     """A page of the dashboard that remembers what went wrong in it."""
 
     def __init__(
-        self, browser: Browser, url: str, *, scheme: str = "light", width: int = 1200
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        scheme: Literal["light", "dark"] = "light",
+        width: int = 1200,
     ) -> None:
         self.url = url.rstrip("/")
         self.context = browser.new_context(

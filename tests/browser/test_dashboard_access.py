@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from alignment_api.pages import STATIC
+from alignment_api.http.dashboard import STATIC
 from tests.browser.browsing import PHONE_WIDTH, BrowserPage
 from tests.browser.conftest import is_refusal
 from tests.integration.api_harness import Service, running_service

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from alignment_api.auth.keys import KeyRepository, Scope
 from tests.browser.browsing import BrowserPage
 from tests.integration.api_harness import Service, job_spec, running_service
+from tests.narrowing import present
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -82,7 +83,7 @@ def test_a_key_that_is_revoked_meanwhile_leads_to_the_login(visitor, guarded):
     log_in(page, key)
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     keys: KeyRepository = guarded.app.state.keys
-    keys.revoke(keys.find(key)["id"])
+    keys.revoke(present(keys.find(key))["id"])
     guarded.app.state.access.forget()
     expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=10_000)
 

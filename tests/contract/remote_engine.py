@@ -9,8 +9,8 @@ from typing import Any
 import ray
 
 from essa.errors import EngineStoppedError
-from workers.actor import EngineActor
-from workers.cluster import connect
+from workers.cluster.engine_actor import EngineActor
+from workers.cluster.ray_cluster import connect
 from workers.engines.base import Engine
 from workers.engines.build import EngineBuild, process_environment
 

@@ -115,7 +115,7 @@ def running_server(
             except ConnectionError:
                 self.close_connection = True
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Keep quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:

@@ -29,7 +29,7 @@ from essa.parametrize.codec import SingularValueCodec  # noqa: E402
 from essa.parametrize.engine_basis import EngineBasis, ModuleBasis  # noqa: E402
 from essa.spec import Precision, VllmEngineSpec  # noqa: E402
 from tests.contract.remote_engine import RemoteEngine  # noqa: E402
-from workers.cluster import connect  # noqa: E402
+from workers.cluster.ray_cluster import connect  # noqa: E402
 from workers.engines.base import BASE, Engine, SamplingParameters  # noqa: E402
 from workers.engines.build import EngineBuild  # noqa: E402
 from workers.engines.transformers_engine import TransformersEngine  # noqa: E402

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from essa.number_format import Activations
+
 pytest.importorskip("vllm")
 
 import ray
@@ -21,13 +23,13 @@ from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink
 from essa.spec import ModelSpec, Precision, TransformersEngineSpec, VllmEngineSpec
-from workers.cluster import ray_cluster
+from workers.cluster.placement import plan_placement
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import ray_cluster
 from workers.engines.build import EngineBuild
 from workers.gate.stage import pass_gate
+from workers.machine.native_format import native_activations
 from workers.models.store import ModelStore
-from workers.native_format import native_activations
-from workers.placement import plan_placement
-from workers.pool import EnginePool
 
 pytestmark = pytest.mark.engine
 
@@ -55,7 +57,7 @@ class Bench:
     spec: Any
     folder: Path
     cache_dir: Path
-    activations: str
+    activations: Activations
 
     def gate(self, key: str, prompts: list[tuple[int, ...]] = PROMPTS) -> GateEvent:
         """Each `key` is a model never seen before, so that nothing is remembered."""
@@ -63,7 +65,7 @@ class Bench:
         pass_gate(
             self.pool, self.codec, self.spec, prompts, model_folder=self.folder, model_digest=key,
             activations=self.activations,
-            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text, *counted: None,
+            cache_dir=self.cache_dir, seed=3, sink=sink, say=lambda text, *counted, **named: None,
         )  # fmt: skip
         (event,) = sink.events
         assert isinstance(event, GateEvent)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from essa.spec.export import ExportFormat
+
 pytest.importorskip("vllm")
 pytest.importorskip("peft")
 
@@ -78,7 +80,7 @@ def exports(base, tmp_path_factory) -> dict[str, Any]:
     adapter = smollm2_adapter(rank=8, seed=3, strength=0.08)
     codec = write_run(folder / "run", base, adapter, cache_dir=folder / "cache", step=0.2)
     found: dict[str, Any] = {"codec": codec}
-    for form in ("adapter", "merged"):
+    for form in (ExportFormat.ADAPTER, ExportFormat.MERGED):
         found[form] = folder / form
         found[form].mkdir()
         spec = ExportSpec(format=form)

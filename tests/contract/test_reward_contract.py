@@ -323,7 +323,7 @@ def test_check_row_names_missing_column_and_setting(kind: str) -> None:
 def test_check_row_refuses_a_column_it_cannot_use(kind: str, value: Any) -> None:
     example = EXAMPLES[kind]
     with pytest.raises(RewardConfigError, match=r"column '\w+' is") as caught:
-        built(kind).check_row({example.column: value})
+        built(kind).check_row({str(example.column): value})
     assert example.setting in str(caught.value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,12 +93,14 @@ def _stock_lora():
             max_lora_rank=8,
             distributed_executor_backend="uni",
         )
-        outputs = llm.generate(
+        # None is the base, whatever the annotation says.
+        loras: list[Any] = [
+            LoRARequest(str(n), n + 1, adapters[n]) if n >= 0 else None for n, _ in pairs
+        ]
+        outputs: list[Any] = llm.generate(
             [{"prompt_token_ids": prompt} for _, prompt in pairs],
             SamplingParams(temperature=0.0, max_tokens=12, logprobs=0),
-            lora_request=[
-                LoRARequest(str(n), n + 1, adapters[n]) if n >= 0 else None for n, _ in pairs
-            ],
+            lora_request=loras,
             use_tqdm=False,
         )
         answers = []

@@ -6,9 +6,12 @@ import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from essa.spec import QuantizationMethod
 
 pytest.importorskip("vllm")
 
@@ -19,15 +22,23 @@ from transformers import AutoModelForCausalLM
 from essa.spec import Precision, QuantizationSpec, VllmEngineSpec
 from tests.contract.remote_engine import local_ray
 from workers.engines.build import process_environment
-from workers.models.quantize import QuantizationReport, quantize_folder
+from workers.quantization.quantize import QuantizationReport, quantize_folder
 
 pytestmark = pytest.mark.engine
 
 PROMPTS = [[40, 41, 42, 43], [50, 51], [60, 61, 62, 63, 64, 65]]
 CASES = {
-    "int4": ("llama", Precision.INT4, QuantizationSpec(method="gptq", group_size=64)),
-    "int8": ("llama", Precision.INT8, QuantizationSpec(method="gptq")),
-    "mixed": ("qwen2", Precision.INT4, QuantizationSpec(method="gptq", keep_int8=3)),
+    "int4": (
+        "llama",
+        Precision.INT4,
+        QuantizationSpec(method=QuantizationMethod.GPTQ, group_size=64),
+    ),
+    "int8": ("llama", Precision.INT8, QuantizationSpec(method=QuantizationMethod.GPTQ)),
+    "mixed": (
+        "qwen2",
+        Precision.INT4,
+        QuantizationSpec(method=QuantizationMethod.GPTQ, keep_int8=3),
+    ),
 }
 """Architecture, precision and settings of the checkpoints; qwen2 has biases in merged layers."""
 
@@ -79,7 +90,7 @@ def _skip_without(answers, name: str) -> None:
 def _stock():
     # Local functions travel to the worker by value; it cannot import this module.
     @ray.remote(num_cpus=1, max_calls=1)
-    def answer(folders: list[str], prompts: list[list[int]], dtype: str) -> list[tuple]:
+    def answer(folders: list[str], prompts: list[list[int]], dtype: Any) -> list[tuple]:
         from vllm import LLM, SamplingParams
         from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -93,7 +104,7 @@ def _stock():
                 enforce_eager=True,
                 distributed_executor_backend="uni",
             )
-            outputs = llm.generate(
+            outputs: list[Any] = llm.generate(
                 [{"prompt_token_ids": prompt} for prompt in prompts],
                 SamplingParams(temperature=0.0, max_tokens=12, logprobs=0),
                 use_tqdm=False,

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from essa.number_format import Activations
+
 pytest.importorskip("vllm")
 
 
@@ -41,7 +43,11 @@ def codec() -> SingularValueCodec:
 
 
 def _engine(
-    folder: Path, precision: Precision, codec, ranks: int = 1, activations: str | None = None
+    folder: Path,
+    precision: Precision,
+    codec,
+    ranks: int = 1,
+    activations: Activations | None = None,
 ) -> RemoteEngine:
     build = EngineBuild(
         spec=VllmEngineSpec(

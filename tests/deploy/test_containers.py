@@ -15,6 +15,7 @@ import yaml
 
 from alignment_api.settings import PREFIX, Settings
 from deploy.check_image import Step, read_steps
+from tests.narrowing import present
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -53,7 +54,7 @@ def environment(steps: list[Step]) -> dict[str, str]:
 
 
 def seconds(text: str) -> float:
-    return float(re.fullmatch(r"(\d+)s", text)[1])
+    return float(present(re.fullmatch(r"(\d+)s", text))[1])
 
 
 # -- compose ------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_the_health_of_the_service_is_what_it_answers(call, status, is_healthy):
             self.send_response(status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from essa.spec.comparison import planned_runs
-from essa.spec.comparison_file import load_comparison_file
-from essa.spec.file import load_job_file
+from essa.comparison.spec import planned_runs
+from essa.comparison.spec_file import load_comparison_file
+from essa.spec.reading.file import load_job_file
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPARISONS = (

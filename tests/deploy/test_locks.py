@@ -21,7 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from write_locks import PROFILES, expanded, targets
 
-from alignment_api.cli.doctor.packages import PYTHONS
+from alignment_api.doctor.packages import PYTHONS
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAKS_TRANSFORMERS = {"torchvision", "torchaudio", "torchcodec"}

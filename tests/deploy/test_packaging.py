@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from alignment_api.ownership import PACKAGES
+from alignment_api.processes.ownership import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA_FILES = ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_NOTICES.md")

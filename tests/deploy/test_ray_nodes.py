@@ -25,7 +25,7 @@ pytest.importorskip("psutil")
 import psutil
 
 from essa.records.timeline import read_timeline
-from workers.cluster import ADDRESS_VARIABLE
+from workers.cluster.ray_cluster import ADDRESS_VARIABLE
 
 pytestmark = pytest.mark.engine
 
@@ -156,7 +156,7 @@ def test_the_arithmetic_job_has_an_engine_on_each_node(cluster, tmp_path):
 JOIN = """
 import subprocess, sys
 import ray
-from workers.cluster import ray_cluster
+from workers.cluster.ray_cluster import ray_cluster
 
 with ray_cluster() as nodes:
     print(sorted((node.cpus, node.gpus) for node in nodes), flush=True)
@@ -207,10 +207,10 @@ def test_a_wrong_token_is_refused_in_words(cluster):
 
 def test_an_engine_says_that_its_machine_lacks_the_model(cluster, tmp_path):
     script = """
-from workers.cluster import ray_cluster
+from workers.cluster.ray_cluster import ray_cluster
 from workers.engines.build import EngineBuild
-from workers.placement import plan_placement
-from workers.pool import EnginePool
+from workers.cluster.placement import plan_placement
+from workers.cluster.pool import EnginePool
 from essa.spec import TransformersEngineSpec
 
 spec = TransformersEngineSpec(workers=2, cores_per_worker=1)

@@ -39,7 +39,7 @@ def cluster(gpus: int = 1) -> Iterator[list[Any]]:
     """A local Ray cluster; in a rehearsal it is told of so many GPUs, or of none with 0."""
     import ray
 
-    from workers.cluster import nodes_of_cluster, ray_cluster
+    from workers.cluster.ray_cluster import nodes_of_cluster, ray_cluster
 
     if not is_rehearsal():
         with ray_cluster() as nodes:
@@ -59,9 +59,9 @@ def pool_of(
     spec: Any, folder: Path, codec: SingularValueCodec, population: int, nodes: list[Any]
 ) -> Iterator[Any]:
     """Engines that hold the codec's bases."""
+    from workers.cluster.placement import plan_placement
+    from workers.cluster.pool import EnginePool
     from workers.engines.build import EngineBuild
-    from workers.placement import plan_placement
-    from workers.pool import EnginePool
 
     build = EngineBuild(
         spec=spec,

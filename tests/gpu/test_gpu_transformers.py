@@ -23,7 +23,7 @@ from essa.events import (
 )
 from essa.parametrize.adapter import write_adapter
 from essa.spec import AlignmentJobSpec
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 from essa.testing import RecordingSink
 from tests.gpu.gpu_bench import (
     Figures,

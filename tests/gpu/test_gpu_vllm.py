@@ -93,7 +93,7 @@ def test_engines_agree_with_plain_transformers(store, codec, nodes, precision, f
             precision=Precision(precision),
             max_len=256,
             seed=0,
-            say=lambda text: None,
+            say=lambda text, *counted, **named: None,
         )
     figures.update(gate=event.model_dump(mode="json"), device=health.device)
     assert health.device == ("cuda" if devices() else "cpu")
@@ -109,7 +109,7 @@ def _stock_speed(folder: Path, prompts: list[list[int]], spec: Any) -> float:
 
         from vllm import LLM, SamplingParams
 
-        memory = (
+        memory: dict[str, Any] = (
             {"gpu_memory_utilization": spec.gpu_memory_utilization}
             if devices()
             else {"kv_cache_memory_bytes": 2**28}
@@ -124,7 +124,7 @@ def _stock_speed(folder: Path, prompts: list[list[int]], spec: Any) -> float:
             **memory,
         )
         asked = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
-        given = [{"prompt_token_ids": prompt} for prompt in prompts]
+        given: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
         llm.generate(given, asked, use_tqdm=False)
         began_s = time.monotonic()
         answers = llm.generate(given, asked, use_tqdm=False)

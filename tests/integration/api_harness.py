@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import uvicorn
@@ -25,6 +25,18 @@ from alignment_api.settings import Settings
 SCRIPTED_JOB = (sys.executable, str(Path(__file__).with_name("api_scripted_job.py")))
 SEARCHING_JOB = (sys.executable, str(Path(__file__).with_name("api_searching_job.py")))
 TIMEOUT_S = 120.0
+
+
+class Answer(Protocol):
+    """An HTTP answer: of httpx, or of the copy of it that `TestClient` has."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+    def json(self) -> Any: ...
 
 
 @dataclass

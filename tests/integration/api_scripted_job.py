@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alignment_api.job_process import main
+from alignment_api.execution.job_process import main
 from essa.errors import EngineStartError, JobCancelledError
 from essa.events import (
     CompletionSample,
@@ -26,7 +26,7 @@ from essa.events import (
     ValidationEvent,
 )
 from essa.ports import EventSink, RunControl
-from essa.spec import AlignmentJobSpec
+from essa.spec import AlignmentJobSpec, Precision
 from workers.export.provenance import BaseRecord, CheckpointRecord, DataRecord, Provenance
 
 GENERATIONS = 4
@@ -79,7 +79,9 @@ def generation_event(generation: int) -> GenerationEvent:
 
 def provenance(spec: AlignmentJobSpec) -> Provenance:
     """What such a job was made from."""
-    checkpoint = CheckpointRecord(precision=spec.engine.precision, folder="base", digest="0" * 64)
+    checkpoint = CheckpointRecord(
+        precision=Precision(spec.engine.precision), folder="base", digest="0" * 64
+    )
     return Provenance(
         spec=spec.model_dump(mode="json"),
         base=BaseRecord(name="org/model", is_hub=True, folder="base", digest="0" * 64),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment_api.job_process import main
+from alignment_api.execution.job_process import main
 from essa.coordinator.loop import Coordinator
 from essa.data import JobData
 from essa.errors import JobCancelledError

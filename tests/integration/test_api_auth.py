@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from alignment_api.app import create_app
 from alignment_api.settings import Settings
-from tests.integration.api_harness import SCRIPTED_JOB, job_spec
+from tests.integration.api_harness import SCRIPTED_JOB, Answer, job_spec
+from tests.narrowing import of_kind, present
 
 JOBS = "/v1/fine_tuning/jobs"
 OPEN_PATHS = {"/healthz", "/metrics", "/readyz"}
@@ -47,7 +48,7 @@ def make_key(service: TestClient, admin: dict[str, str], **given: Any) -> tuple[
     return answer.json()["id"], {"Authorization": f"Bearer {answer.json()['value']}"}
 
 
-def code_of(answer: httpx.Response, status: int) -> str:
+def code_of(answer: Answer, status: int) -> str:
     assert answer.status_code == status, answer.text
     return answer.json()["error"]["code"]
 
@@ -61,7 +62,9 @@ def test_the_first_start_makes_one_key_and_later_ones_none(tmp_path: Path) -> No
 
 
 def test_no_route_under_v1_answers_without_a_key(service: TestClient) -> None:
-    routes = [route for route in service.app.routes if isinstance(route, APIRoute)]
+    routes = [
+        route for route in of_kind(FastAPI, service.app).routes if isinstance(route, APIRoute)
+    ]
     checked = 0
     for route in routes:
         if not route.path.startswith("/v1/"):
@@ -111,7 +114,8 @@ def test_the_body_of_a_stranger_is_not_read(
         "client": ("10.0.0.1", 1),
         "app": service.app,
     }
-    service.portal.call(service.app, scope, receive, send)
+    app: Any = service.app
+    present(service.portal).call(app, scope, receive, send)
     assert sent[0]["status"] == 401
 
 
@@ -240,7 +244,7 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(tmp_path: Path) 
         me = client.get("/v1/organization/me", headers=headers).json()
         assert me["project"]["name"] == "team"
         assert essa("revoke", me["key"]["id"]).returncode == 0
-        client.app.state.access.forget()
+        of_kind(FastAPI, client.app).state.access.forget()
         assert client.get("/v1/organization/me", headers=headers).status_code == 401
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,7 +114,7 @@ def test_run_shows_a_job_without_the_service_and_keeps_engine_output_apart(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def noisy(*given: object, **named: object) -> object:
+    def noisy(*given: Any, **named: Any) -> object:
         os.write(1, b"engine chatter\n")
         return run_job(*given, **named)
 

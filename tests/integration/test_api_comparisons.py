@@ -211,7 +211,7 @@ def test_cancelling_cancels_every_job_and_can_be_repeated(client, tmp_path):
     for _ in range(2):
         answer = client.post(f"{PATH}/{found['id']}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
-    assert {run["status"] for run in answer.json()["runs"]} == {"cancelled"}
+        assert {run["status"] for run in answer.json()["runs"]} == {"cancelled"}
 
 
 def test_a_project_sees_its_own_comparisons_only_and_scopes_count(tmp_path):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from alignment_api.app import create_app
@@ -19,6 +19,7 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec import AlignmentJobSpec
 from tests.integration.api_harness import SCRIPTED_JOB, job_spec
+from tests.narrowing import of_kind
 
 JOBS = "/v1/fine_tuning/jobs"
 RETRY = {"x-stainless-retry-count": "1"}
@@ -45,9 +46,9 @@ def body(home: Path) -> dict[str, Any]:
 
 
 def create(
-    client: TestClient, body: dict[str, Any], status: int = 200, **headers: str
+    client: TestClient, body: dict[str, Any], status: int = 200, /, **headers: str
 ) -> dict[str, Any]:
-    answer: httpx.Response = client.post(JOBS, json=body, headers=headers)
+    answer = client.post(JOBS, json=body, headers=headers)
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -292,7 +293,7 @@ def test_code_needs_a_key_that_may_send_it(home: Path) -> None:
     python = {"type": "python", "source": "def grade(sample, item):\n    return 1.0\n"}
     nested = {"type": "composite", "components": [{"name": "mine", "reward": python}]}
     with TestClient(create_app(settings)) as client:
-        keys: KeyRepository = client.app.state.keys
+        keys: KeyRepository = of_kind(FastAPI, client.app).state.keys
         project = keys.ensure_project()
         secrets = {
             name: keys.add(name, scopes, project).secret
@@ -314,7 +315,8 @@ def test_code_needs_a_key_that_may_send_it(home: Path) -> None:
                 answer = client.post(path, json=body, headers=headers)
                 assert answer.status_code == status, answer.text
         # What a job has in it already cannot be cloned without the scope either.
-        job_id = client.get(JOBS, headers=headers).json()["data"][0]["id"]
+        coder = {"Authorization": f"Bearer {secrets['coder']}"}
+        job_id = client.get(JOBS, headers=coder).json()["data"][0]["id"]
         plain = {"Authorization": f"Bearer {secrets['plain']}"}
         answer = client.post(f"{JOBS}/{job_id}/clone", json={}, headers=plain)
         assert answer.json()["error"]["code"] == "insufficient_scope"
@@ -323,7 +325,7 @@ def test_code_needs_a_key_that_may_send_it(home: Path) -> None:
 def test_jobs_and_files_of_another_project_are_not_there(home: Path) -> None:
     settings = Settings(home=home, job_command=SCRIPTED_JOB)
     with TestClient(create_app(settings)) as client:
-        keys: KeyRepository = client.app.state.keys
+        keys: KeyRepository = of_kind(FastAPI, client.app).state.keys
         mine, theirs = (
             {
                 "Authorization": "Bearer "

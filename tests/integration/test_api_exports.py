@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from essa.spec.export import ExportFormat
+from tests.narrowing import present
+
 pytest.importorskip("torch")
 pytest.importorskip("psutil")
 
@@ -141,20 +144,20 @@ def test_exports_are_cancelled_with_the_service(run_dir, tmp_path):
     shelf = ExportShelf(settings.job_dir("ftjob-1"))
     runner = ExportRunner(settings)
     runner.start()
-    runner.order(shelf, run_dir, ExportSpec(format="merged"))
-    runner.order(shelf, run_dir, ExportSpec(format="quantized"))
+    runner.order(shelf, run_dir, ExportSpec(format=ExportFormat.MERGED))
+    runner.order(shelf, run_dir, ExportSpec(format=ExportFormat.QUANTIZED))
     process = _export_process("ftjob-1")
     runner.stop()
     assert not process.is_running()
     assert [one.status for one in shelf.all()] == [ExportStatus.CANCELLED] * 2
-    assert "ask for it again" in shelf.all()[0].error.message
+    assert "ask for it again" in present(shelf.all()[0].error).message
     assert not list(shelf.folder.glob(f"{SCRATCH}*"))
 
 
 def test_what_a_killed_service_leaves_is_settled_at_the_next_start(tmp_path):
     settings = Settings(home=tmp_path)
     shelf = ExportShelf(settings.job_dir("ftjob-1"))
-    shelf.put(ExportSpec(format="merged"), ExportStatus.RUNNING)
+    shelf.put(ExportSpec(format=ExportFormat.MERGED), ExportStatus.RUNNING)
     (shelf.folder / f"{SCRATCH}merged-x").mkdir()
     runner = ExportRunner(settings)
     runner.start()

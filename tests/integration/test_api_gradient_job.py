@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engine
 
 JOBS = "/v1/fine_tuning/jobs"
 GROUP, BATCH, STEPS = 4, 4, 6
-JOB_COMMAND = ("-m", "alignment_api.job_process")
+JOB_COMMAND = ("-m", "alignment_api.execution.job_process")
 
 
 @pytest.fixture(scope="module")

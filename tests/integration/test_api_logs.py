@@ -109,7 +109,9 @@ def test_requests_and_jobs_are_found_by_their_ids_and_no_secret_is_written(tmp_p
     (line,) = of_request(log, missing.headers["x-request-id"])
     assert (line["status"], line["route"]) == (404, "unmatched")
 
-    queue = [entry for entry in entries(log) if entry["logger"] == "alignment_api.job_run"]
+    queue = [
+        entry for entry in entries(log) if entry["logger"] == "alignment_api.execution.job_watch"
+    ]
     assert {entry["job_id"] for entry in queue} == {job_id}
     assert any(entry["logger"].startswith("uvicorn") for entry in entries(log))
     assert not any(entry["logger"] == "uvicorn.access" for entry in entries(log))

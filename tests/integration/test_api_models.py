@@ -13,6 +13,7 @@ from alignment_api.auth.keys import Scope
 from alignment_api.models.cached import MANIFEST
 from tests.integration.api_finished_jobs import add_finished_job, base_folder
 from tests.integration.api_inference_bench import Bench, bench
+from tests.narrowing import present
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ def one(tmp_path: Path) -> Iterator[Bench]:
 
 
 def _listed(one: Bench) -> dict[str, str]:
-    return {model.id: model.essa["kind"] for model in one.client.models.list()}
+    return {
+        model.id: present(model.model_extra)["essa"]["kind"] for model in one.client.models.list()
+    }
 
 
 def test_a_finished_job_has_three_models(one):

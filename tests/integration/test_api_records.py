@@ -138,10 +138,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_adapter) -> Iterator
     project = keys.ensure_project()
     reader = keys.add("reader", [Scope.READ], project).secret
     other = keys.add_project("others")["id"]
-    ids = []
-    for seed in (1, 2):
-        ids.append(jobs.add(spec(codec, seed=seed, name=f"seed {seed}"), project))
-        run(store, settings, ids[-1], codec)
+    first, second = (
+        jobs.add(spec(codec, seed=seed, name=f"seed {seed}"), project) for seed in (1, 2)
+    )
+    for job_id in (first, second):
+        run(store, settings, job_id, codec)
     fresh = jobs.add(spec(codec, batch_size=6), project)
     foreign = jobs.add(spec(codec), other)
     for waiting in (fresh, foreign):
@@ -150,7 +151,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_adapter) -> Iterator
     store.close()
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {reader}"
-        yield Recorded(client, settings, codec, *ids, fresh, foreign, foreign_key)
+        yield Recorded(client, settings, codec, first, second, fresh, foreign, foreign_key)
 
 
 # -- rollouts -------------------------------------------------------------------------------
@@ -218,6 +219,7 @@ def test_filters_find_what_they_name_and_count_it(recorded, query, count):
 def test_filtered_pages_keep_the_numbers_of_the_whole(recorded):
     whole = [row for row in recorded.rollouts(limit=500)["data"] if row["candidate"] == 2]
     after, found = -1, []
+    page = {}
     for _ in range(GENERATIONS * PROMPTS):
         page = recorded.rollouts(candidate=2, limit=1, after=after)
         assert page["total"] == len(whole)

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from alignment_api.app import create_app
 from alignment_api.settings import Settings
-from tests.integration.api_harness import SCRIPTED_JOB, job_spec
+from tests.integration.api_harness import SCRIPTED_JOB, Answer, job_spec
+from tests.narrowing import of_kind
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def client(home: Path) -> Iterator[TestClient]:
         yield started
 
 
-def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
+def error_of(answer: Answer, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     error = answer.json()["error"]
@@ -103,7 +104,7 @@ def test_an_unexpected_failure_shows_no_traceback(
     def fail(*given: object, **named: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(client.app.state.jobs, "page", fail)
+    monkeypatch.setattr(of_kind(FastAPI, client.app).state.jobs, "page", fail)
     error = error_of(client.get("/v1/fine_tuning/jobs"), 500)
     assert error["code"] == "internal_error"
     assert "secret" not in error["message"]
@@ -111,7 +112,7 @@ def test_an_unexpected_failure_shows_no_traceback(
 
 def test_a_store_that_stops_working_makes_the_service_unhealthy(client: TestClient) -> None:
     assert client.get("/healthz").json()["status"] == "ok"
-    with client.app.state.store.change() as connection:
+    with of_kind(FastAPI, client.app).state.store.change() as connection:
         connection.exec_driver_sql("DROP TABLE events")
         connection.exec_driver_sql("DROP TABLE jobs")
     assert error_of(client.get("/healthz"), 503)["code"] == "store_error"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alignment_api.devices import find_devices
+from alignment_api.processes.devices import find_devices
 from tests.integration.api_harness import (
     SEARCHING_JOB,
     Service,

@@ -16,6 +16,7 @@ from alignment_api.jobs.events import EventBatch
 from essa.events import GenerationEvent, ResultEvent, StageEvent
 from tests.integration.api_harness import Service, running_service, wait_until
 from tests.integration.api_scripted_job import ODD_TEXT
+from tests.narrowing import of_kind
 
 STREAM = {"Accept": "text/event-stream"}
 TYPES = ["stage", *["generation", "validation"] * 4, "result"]
@@ -261,7 +262,9 @@ class _CuttingTransport(httpx.HTTPTransport):
         self.asked.append(request.headers.get("Last-Event-ID"))
         if len(self.asked) == 1:
             return httpx.Response(
-                answer.status_code, headers=answer.headers, stream=_CutStream(answer.stream, 16)
+                answer.status_code,
+                headers=answer.headers,
+                stream=_CutStream(of_kind(httpx.SyncByteStream, answer.stream), 16),
             )
         return answer
 

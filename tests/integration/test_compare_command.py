@@ -15,9 +15,9 @@ import pytest
 from alignment_api.cli.commands import compare
 from alignment_api.cli.main import build_parser, main
 from alignment_api.comparisons.folder import ComparisonFolder
-from alignment_api.run_folder import read_events
+from alignment_api.execution.run_folder import read_events
+from essa.comparison.spec_file import load_comparison_file
 from essa.errors import SpecError
-from essa.spec.comparison_file import load_comparison_file
 from tests.integration.api_harness import wait_until
 
 ROOT = Path(__file__).parents[2]

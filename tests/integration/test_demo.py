@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.narrowing import present
+
 pytest.importorskip("vllm")
 
 pytestmark = pytest.mark.engine
@@ -65,7 +67,7 @@ def demo(job_file, tmp_path_factory) -> tuple[int, list[tuple[float, str]], Path
         stderr=subprocess.STDOUT,
         text=True,
     )
-    lines = [(time.monotonic(), line.rstrip("\n")) for line in process.stdout]
+    lines = [(time.monotonic(), line.rstrip("\n")) for line in present(process.stdout)]
     return process.wait(), lines, out
 
 

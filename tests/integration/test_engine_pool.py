@@ -18,19 +18,19 @@ pytest.importorskip("transformers")
 
 import ray
 
+from essa.dispatch import plan_blocks
 from essa.errors import JobCancelledError, WorkerLostError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.plan.blocks import plan_blocks
 from essa.spec import Precision, TransformersEngineSpec
 from reward.machine import usable_cores
-from workers.cluster import ray_cluster
+from workers.cluster.placement import Node, plan_placement
+from workers.cluster.pool import EnginePool, ItemResult, WorkItem
+from workers.cluster.ray_cluster import ray_cluster
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild
 from workers.engines.transformers_engine import TransformersEngine
-from workers.placement import Node, plan_placement
-from workers.pool import EnginePool, ItemResult, WorkItem
-from workers.work_items import work_items
+from workers.evaluation.work_items import work_items
 
 pytestmark = pytest.mark.engine
 
@@ -65,10 +65,9 @@ class Bench:
         answers = {result.item.key: result.completions for result in results}
         for item in items:
             expected = self.reference.generate(item.candidates, item.prompts, item.parameters)
-            assert answers[item.key] is not None
-            assert [c.token_ids for (c,) in answers[item.key]] == [
-                c.token_ids for (c,) in expected
-            ], item.key
+            found = answers[item.key]
+            assert found is not None
+            assert [c.token_ids for (c,) in found] == [c.token_ids for (c,) in expected], item.key
 
     def tokens(self) -> list[int]:
         """Generated so far by each engine's process."""
@@ -301,7 +300,7 @@ def test_a_caller_that_is_slow_to_take_results_costs_no_engine(impatient):
 
 def test_an_item_that_takes_too_long_costs_engines_until_they_are_used_up(impatient):
     pool, told = impatient
-    endless = WorkItem(0, (BASE,) * 240, PROMPTS * 10, SamplingParameters(max_tokens=80))
+    endless = WorkItem(0, (BASE,) * 240, tuple(PROMPTS * 10), SamplingParameters(max_tokens=80))
     with pytest.raises(WorkerLostError, match=r"item_timeout_s 2\. engine\.max_restarts is 1"):
         list(pool.run([endless]))
     assert len(told) == 1

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from essa.spec import AlignmentJobSpec, LoraSpec, SftSettings
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers import runner
-from workers.cluster import nodes_of_cluster
+from workers.cluster.ray_cluster import nodes_of_cluster
 from workers.runner import run_alignment_job
 from workers.warm_start.on_gpu import train_on_gpu
 from workers.warm_start.pairs import SftPair
@@ -148,13 +149,13 @@ def test_gradients_without_a_gpu_of_their_own_are_refused_before_anything_starts
     assert starts(sink) == []
 
 
-def gpu_training(model: Path, out: Path, pairs: list[SftPair], **changes: object) -> list[str]:
+def gpu_training(model: Path, out: Path, pairs: list[SftPair], **changes: Any) -> list[str]:
     told: list[str] = []
 
-    def say(text: str, *counted: float | None) -> None:
+    def say(text: str, *counted: float | None, **named: float | None) -> None:
         told.append(" of ".join([text, *map(str, counted[:2])]))
 
-    given = {"progress": say, "should_stop": lambda: False} | changes
+    given: dict[str, Any] = {"progress": say, "should_stop": lambda: False} | changes
     sft = SftSettings(batch_size=2, max_length=90, epochs=2)
     train_on_gpu(model, pairs, LoraSpec(rank=2), sft, 0, out, training="float32", **given)
     return told

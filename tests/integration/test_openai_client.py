@@ -14,10 +14,11 @@ from openai import OpenAI
 from alignment_api.auth.keys import KeyRepository, Scope
 from tests.integration.api_harness import Service, running_service, wait_until
 from tests.integration.api_scripted_job import GENERATIONS
+from tests.narrowing import of_kind, present
 
 ROWS = b"".join(b'{"prompt": "p%d", "answer": "Paris"}\n' % number for number in range(16))
 EVOLUTION = {"reward": {"type": "sentiment"}, "budget": {"generations": GENERATIONS}}
-CHECK = {
+CHECK: Any = {
     "type": "string_check",
     "name": "right",
     "input": "{{sample.output_text}}",
@@ -80,13 +81,13 @@ def test_a_job_runs_to_its_model(client: OpenAI, service: Service, file_id: str)
     assert job.metadata == {"team": "a"}
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=3))
     assert len(events) == 2 + 2 * GENERATIONS
-    assert events[0].data["type"] == "result"
+    assert of_kind(dict, events[0].data)["type"] == "result"
     assert events[-1].message.startswith("search: ")
     assert {event.type for event in events} == {"message", "metrics"}
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=2))
     assert [one.step_number for one in checkpoints] == [4, 3, 2, 1]
     assert checkpoints[0].metrics.step == 4
-    assert checkpoints[0].fine_tuned_model_checkpoint.startswith(job.fine_tuned_model)
+    assert checkpoints[0].fine_tuned_model_checkpoint.startswith(present(job.fine_tuned_model))
 
 
 def test_jobs_are_listed_over_pages(client: OpenAI, file_id: str) -> None:
@@ -109,7 +110,9 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert jobs.resume(job.id).status == "queued"
     service.allow(job.id, 1)
     wait_until(
-        lambda: any(event.data["type"] == "generation" for event in jobs.list_events(job.id)),
+        lambda: any(
+            of_kind(dict, event.data)["type"] == "generation" for event in jobs.list_events(job.id)
+        ),
         "a generation",
     )
     jobs.cancel(job.id)
@@ -123,17 +126,17 @@ def test_plain_reinforcement_needs_a_grader_alone(client: OpenAI, file_id: str) 
     method: Any = {"type": "reinforcement", "reinforcement": {"grader": CHECK}}
     job = client.fine_tuning.jobs.create(model="org/model", training_file=file_id, method=method)
     assert job.method is not None
-    assert (job.method.type, job.method.reinforcement.grader.type) == (
+    assert (job.method.type, present(job.method.reinforcement).grader.type) == (
         "reinforcement",
         "string_check",
     )
-    assert job.to_dict()["essa"]["spec"]["reward"]["type"] == "exact_match"
+    assert of_kind(dict, job.to_dict()["essa"])["spec"]["reward"]["type"] == "exact_match"
 
 
 def test_graders_are_checked_and_run(client: OpenAI) -> None:
     graders = client.fine_tuning.alpha.graders
     checked = graders.validate(grader=CHECK)
-    assert checked.to_dict(warnings=False)["grader"]["type"] == "exact_match"
+    assert of_kind(dict, checked.to_dict(warnings=False)["grader"])["type"] == "exact_match"
     run = graders.run(grader=CHECK, model_sample="Paris", item={"answer": "Paris"})
     assert run.reward == 1.0
     assert (run.metadata.name, run.metadata.errors.other_error) == ("right", False)
@@ -195,11 +198,13 @@ def test_a_request_that_the_client_repeats_silently_makes_one_job(
             return answer
 
     transport = LosesTheFirstAnswer()
+    # By its annotations the library takes another copy of httpx; it runs with this one too.
+    http_client: Any = httpx.Client(transport=transport)
     retrying = OpenAI(
         base_url=f"{service.url}/v1",
         api_key=client.api_key,
         max_retries=2,
-        http_client=httpx.Client(transport=transport),
+        http_client=http_client,
     )
     job = create(retrying, file_id, metadata={"batch": "lost"})
     assert transport.counts == ["0", "1"]

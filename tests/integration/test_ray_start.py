@@ -17,10 +17,10 @@ import ray
 
 from essa.errors import ClusterError, EngineStartError
 from essa.spec import Precision, TransformersEngineSpec
-from workers.cluster import connect, ray_cluster
+from workers.cluster.placement import Node, plan_placement
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import connect, ray_cluster
 from workers.engines.build import EngineBuild
-from workers.placement import Node, plan_placement
-from workers.pool import EnginePool
 
 pytestmark = pytest.mark.engine
 
@@ -64,7 +64,7 @@ def test_ray_is_started_again_once_what_was_in_its_way_has_gone(folder: Path) ->
     blocked = folder / "ray"
     blocked.write_text("a file where Ray wants a folder")
     handler = Unblock(blocked)
-    logger = logging.getLogger("workers.cluster")
+    logger = logging.getLogger("workers.cluster.ray_cluster")
     logger.addHandler(handler)
     try:
         connect(

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.narrowing import present
+
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
@@ -71,7 +73,7 @@ def test_a_job_leaves_completions_vectors_and_timeline(tiny_model, tiny_adapter,
     for event in generations:
         file = run_dir / "rollouts" / f"train-{event.generation:06d}.parquet"
         scores = np.array(pq.read_table(file)["score"].to_pylist()).reshape(4, 4)
-        np.testing.assert_allclose(scores.mean(axis=1), event.fitness)
+        np.testing.assert_allclose(scores.mean(axis=1), np.array(event.fitness, float))
     tested = pq.read_table(run_dir / "rollouts" / "test.parquet").to_pylist()
     told = {(row["prompt"], row["model"]): row["completion"] for row in tested}
     for sample in result.samples:
@@ -94,4 +96,4 @@ def test_a_job_leaves_completions_vectors_and_timeline(tiny_model, tiny_adapter,
     times = [time for work in works for span in work.spans for time in span[1:3]]
     assert 0 < min(times) < max(times) < result.seconds
     assert [event.samples for event in generations] == [4 + 16, 4 + 2 * 16 + 4]
-    assert generations[-1].device_s >= 2 * generations[-1].elapsed_s
+    assert present(generations[-1].device_s) >= 2 * generations[-1].elapsed_s

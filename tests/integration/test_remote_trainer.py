@@ -21,7 +21,7 @@ from essa.ports import GroupRollouts
 from essa.types import Completion, PopulationScores, Row
 from tests.unit.workers.baseline_bench import GROUP, PROMPTS, make_build
 from workers.baseline.remote_trainer import RemoteTrainer
-from workers.cluster import ray_cluster
+from workers.cluster.ray_cluster import ray_cluster
 
 pytestmark = pytest.mark.engine
 

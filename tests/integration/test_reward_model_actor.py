@@ -24,7 +24,7 @@ from reward.registry import build_reward
 from reward.resources import RewardResources
 from reward.sample import Sample
 from reward.spec.reward_model import RewardModelSpec
-from workers.cluster import ray_cluster
+from workers.cluster.ray_cluster import ray_cluster
 from workers.reward_models.opening import open_scorer
 
 pytestmark = pytest.mark.engine

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from alignment_api.cli.doctor import machine
-from alignment_api.cli.doctor.packages import flavour
-from alignment_api.cpu_flags import cpu_flags, cpu_name
-from alignment_api.user_environment import complete_environment
+from alignment_api.doctor import machine
+from alignment_api.doctor.cpu_flags import cpu_flags, cpu_name
+from alignment_api.doctor.packages import flavour
+from alignment_api.processes.user_environment import complete_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = ROOT / "examples" / "arithmetic" / "job.yaml"
@@ -292,7 +292,8 @@ def _readable_interpreter(folder: Path) -> str:
 def test_caches_leave_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "ro").mkdir()
     code = (
-        "import json, os, sys\nfrom alignment_api.user_environment import complete_environment\n"
+        "import json, os, sys\n"
+        "from alignment_api.processes.user_environment import complete_environment\n"
         "before = dict(os.environ)\ncomplete_environment(os.environ)\n"
         "new = {k: v for k, v in os.environ.items() if before.get(k) != v}\nprint(json.dumps(new))"
     )
@@ -301,7 +302,9 @@ def test_caches_leave_a_home_that_cannot_be_written(tmp_path: Path) -> None:
         f"mount -o remount,ro {tmp_path}/ro"
     )
     kept = ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_HOME")
-    given = dict.fromkeys((*kept, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) | {"USER": "me"}
+    given: dict[str, Any] = dict.fromkeys((*kept, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) | {
+        "USER": "me"
+    }
     status, shown, said = ended(
         ["-c", code], tmp_path, mounts=mounts, HOME=f"{tmp_path}/ro", **given
     )
@@ -325,7 +328,7 @@ def test_a_user_without_a_name_gets_one_and_others_keep_theirs(
     assert mine == before
     code = (
         "import getpass, os\nfrom pathlib import Path\n"
-        "from alignment_api.user_environment import complete_environment\n"
+        "from alignment_api.processes.user_environment import complete_environment\n"
         "complete_environment(os.environ, Path('/somewhere'))\n"
         "print(getpass.getuser(), Path.home())"
     )
@@ -362,7 +365,7 @@ def test_without_a_network_a_model_of_the_hub_is_refused_at_once(
     tmp_path: Path, variable: str, value: str
 ) -> None:
     command = ["run", str(JOB), "--set", "model.path=some-owner/some-model"]
-    network = {"HF_HOME": str(tmp_path / "hub"), variable: value}
+    network: dict[str, Any] = {"HF_HOME": str(tmp_path / "hub"), variable: value}
     answer = ended(command, tmp_path, **network)
     assert_refused(
         answer, "model.path is 'some-owner/some-model'", f"cache {tmp_path}/hub/hub", "to a folder"
@@ -376,7 +379,7 @@ def test_a_hub_that_swallows_packets_is_not_waited_for(tmp_path: Path) -> None:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         address = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        network = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": address}
+        network: dict[str, Any] = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": address}
         command = [*QUANTIZE[:1], "some-owner/some-model", *QUANTIZE[2:]]
         assert_refused(ended(command, tmp_path, **network), address, "no answer within 5 s")
 
@@ -434,7 +437,7 @@ from pathlib import Path
 from alignment_api.cli import in_process
 from alignment_api.cli.main import main
 from essa.events import StageEvent
-from essa.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
+from essa.storage.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
 import numpy as np
 
 place, job = Path(sys.argv[1]), sys.argv[2]
@@ -487,13 +490,13 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 from alignment_api.app import create_app
 from alignment_api.settings import Settings
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 place, job = sys.argv[1:]
 home, ballast = Path(place, "home"), Path(place, "ballast")
 # Fills the disk, as another program might, and is then the real process of the job.
 fill = f"dd if=/dev/zero of={ballast} bs=1M count=100 2>/dev/null\\n"
-program = f'exec {sys.executable} -m alignment_api.job_process "$@"'
+program = f'exec {sys.executable} -m alignment_api.execution.job_process "$@"'
 command = ("sh", "-c", fill + program, "sh")
 given = dict(home=home, auth="off", job_command=command, poll_s=0.05, shutdown_grace_s=1)
 settings = Settings.from_environment(os.environ, **given)

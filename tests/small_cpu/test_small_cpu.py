@@ -17,7 +17,8 @@ import pytest
 
 from essa.number_format import FormatStatus, MachineFormats, NumberFormat
 from essa.spec import Precision
-from workers.cpu_capability import SMALL_CPU
+from tests.narrowing import present
+from workers.machine.cpu_capability import SMALL_CPU
 
 pytest.importorskip("vllm")
 
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.small_cpu]
 ROOT = Path(__file__).parents[2]
 LOADED = """
 from pathlib import Path
-from workers.cpu_capability import honour_lowered_capability
+from workers.machine.cpu_capability import honour_lowered_capability
 
 honour_lowered_capability()
 import torch
@@ -67,11 +68,12 @@ def test_vllm_loads_its_library_for_avx2_as_torch_does():
 
 
 def test_bfloat16_is_found_to_be_emulated_and_int4_to_be_impossible():
-    done = small("-m", "workers.format_probe")
+    done = small("-m", "workers.machine.format_probe")
     found = MachineFormats.model_validate_json(done.stdout.splitlines()[-1])
     assert found[NumberFormat.FLOAT32].status is FormatStatus.FAST
     assert found[NumberFormat.BFLOAT16].status is FormatStatus.EMULATED
-    assert found[NumberFormat.BFLOAT16].gflops < 0.5 * found[NumberFormat.FLOAT32].gflops
+    native, emulated = found[NumberFormat.FLOAT32].gflops, found[NumberFormat.BFLOAT16].gflops
+    assert present(emulated) < 0.5 * present(native)
     assert found[NumberFormat.INT4_BFLOAT16].status is FormatStatus.IMPOSSIBLE
     assert found.training == "float32"
     assert {found.activations(one) for one in (Precision.BF16, Precision.INT8)} == {"float32"}

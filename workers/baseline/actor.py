@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers.baseline.messages import Experience, Report, TrainerBuild
-from workers.gpu_memory import await_free_memory
+from workers.machine.gpu_memory import await_free_memory
 
 
 class TrainerActor:

@@ -9,8 +9,8 @@ from essa.coordinator.loop import Outcome
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
 from essa.spec.best_of_n import BestOfNMethod
-from workers.job_context import JobContext
-from workers.pool import EnginePool
+from workers.cluster.pool import EnginePool
+from workers.job.context import JobContext
 from workers.warm_start.stage import WarmStartResult
 
 

@@ -9,7 +9,7 @@ import torch
 
 from essa.errors import SpecError
 from essa.spec.grpo import GrpoMethod
-from workers.native_format import native_training
+from workers.machine.native_format import native_training
 from workers.warm_start.lora_model import SHORT_TOKENS
 
 

@@ -16,7 +16,7 @@ from essa.parametrize.weights import WeightCodec
 from essa.ports import GradientTrainer, GroupRollouts, TrainerNews
 from workers.baseline.actor import TrainerActor
 from workers.baseline.messages import Experience, Report, TrainerBuild
-from workers.pool import START_TIMEOUT_S
+from workers.cluster.pool import START_TIMEOUT_S
 
 POLL_S = 0.5
 

@@ -12,6 +12,9 @@ from torch.nn.utils import parametrize
 class _Rebuild(torch.nn.Module):
     """The factor as a function of its singular values: U diag(s) V^T, U and V^T fixed."""
 
+    left: torch.Tensor
+    right: torch.Tensor
+
     def __init__(self, left: torch.Tensor, right: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("left", left)

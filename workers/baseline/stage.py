@@ -19,9 +19,9 @@ from essa.spec.grpo import GrpoMethod
 from workers.baseline.messages import TrainerBuild
 from workers.baseline.remote_trainer import RemoteTrainer
 from workers.baseline.weight_evaluator import WeightEvaluator
-from workers.job_context import JobContext
-from workers.placement import Node
-from workers.pool import EnginePool
+from workers.cluster.placement import Node
+from workers.cluster.pool import EnginePool
+from workers.job.context import JobContext
 from workers.warm_start.stage import WarmStartResult
 
 

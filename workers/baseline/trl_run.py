@@ -18,14 +18,15 @@ from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 # TRL says on every start that custom rollouts may change in a later release; ours is pinned.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from workers.baseline.messages import Experience, Report, TrainerBuild
 from workers.baseline.model import load_trainable
 from workers.baseline.optimizers import make_optimizer
 from workers.baseline.singular_values import adapter_modules, train_singular_values
-from workers.out_of_memory import named_memory
-from workers.row_threads import RowThreads
+from workers.machine.out_of_memory import named_memory
+from workers.machine.row_threads import RowThreads
 
 _TRAINABLE = "trainable.safetensors"
 _LOGGED = {
@@ -219,6 +220,9 @@ class _Trainer(GRPOTrainer):
 
     build: TrainerBuild
     apart: RowThreads
+    args: Any
+    model: Any
+    """Never None, as transformers' own declarations say it may be."""
 
     def _get_per_token_logps_and_entropies(
         self,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator, GroupRollouts, GroupSampler
 from essa.types import FloatArray, PopulationScores, Row, joined_scores
-from workers.evaluator import PoolEvaluator
-from workers.pool import EnginePool
+from workers.cluster.pool import EnginePool
+from workers.evaluation.evaluator import PoolEvaluator
 
 
 class Ones:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from essa.types import Completion
 from workers.engines.base import SamplingParameters
@@ -24,7 +23,7 @@ from workers.engines.population_hooks import PopulationHooks
 class DecodingModel:
     """A model with what ends its texts. `context_limit` counts prompt and answer tokens."""
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: Any
     end_ids: frozenset[int]
     context_limit: int

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from essa.errors import SpecError
 from essa.number_format import Activations
-from essa.spec.engine import EngineSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec, Precision, VllmEngineSpec
 from workers.engines.base import Engine
 from workers.engines.vllm_settings import RUNNER_ENVIRONMENT
-from workers.native_format import native_activations
+from workers.machine.native_format import native_activations
 
 _CPU_MALLOC = {
     # By default glibc gives every large activation back to the kernel and takes it again, page by
@@ -86,6 +87,21 @@ def build_engine(build: EngineBuild) -> Engine:
         max_batch=spec.max_batch,
         max_population=build.max_population,
     )
+
+
+def settled_precision(spec: EngineSpec) -> Precision:
+    """The precision of a specification whose job has settled what it computes in.
+
+    Raises:
+        SpecError: it is still `auto`.
+    """
+    if spec.precision == "auto":
+        raise SpecError(
+            "engine.precision is auto and nothing has been taken for it; set it to "
+            f"{', '.join(Precision)}",
+            field="engine.precision",
+        )
+    return spec.precision
 
 
 def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:

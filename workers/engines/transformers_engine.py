@@ -6,9 +6,11 @@ import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from essa.errors import EngineError
 from essa.number_format import Activations
@@ -180,7 +182,7 @@ class TransformersEngine(Engine):
             raise EngineError(
                 f"unknown candidates {unknown[:8]}; the population has {population} rows"
             )
-        vocabulary = source.model.get_input_embeddings().num_embeddings
+        vocabulary = cast("nn.Embedding", source.model.get_input_embeddings()).num_embeddings
         for index, prompt in enumerate(prompts):
             if not 0 < len(prompt) < source.context_limit:
                 raise EngineError(

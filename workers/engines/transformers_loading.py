@@ -13,7 +13,7 @@ from essa.errors import EngineStartError
 from essa.number_format import Activations
 from essa.spec.engine import Precision
 from workers.engines.batch_decoding import DecodingModel
-from workers.native_format import native_activations
+from workers.machine.native_format import native_activations
 
 
 def pick_device(name: str) -> torch.device:

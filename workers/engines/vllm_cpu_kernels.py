@@ -40,7 +40,10 @@ def install_cpu_kernels() -> None:
         CPU_KERNELS, supports_args=_added_norm_fits, inplace=True
     )(_fused_add_rms_norm)
     SiluAndMul.register_oot(_SiluAndMul)
-    scaled_mm_cpu.check_cpu_sgl_kernel = _tiles_take_activations(scaled_mm_cpu.check_cpu_sgl_kernel)
+    # The name that vLLM's kernel looks up, which is not exported from there.
+    stock = scaled_mm_cpu.check_cpu_sgl_kernel  # pyright: ignore[reportPrivateImportUsage]
+    fits = _tiles_take_activations(stock)
+    scaled_mm_cpu.check_cpu_sgl_kernel = fits  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _tiles_take_activations(stock: Callable[..., bool]) -> Callable[..., bool]:
@@ -59,7 +62,8 @@ def steady_linear_layers(model: nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         linear = getattr(module, "cpu_linear", None)
         if linear is not None:
-            module.cpu_linear = _at_least(least, linear)
+            # A plain function, which vLLM keeps there too; torch declares tensors and modules only.
+            module.cpu_linear = _at_least(least, linear)  # pyright: ignore[reportArgumentType]
 
 
 def steady_rows(dtype: torch.dtype) -> int:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from essa.errors import EngineError, EngineStartError, EngineStoppedError
 from essa.parametrize.engine_basis import EngineBasis
 from essa.types import Completion
-from workers.cpu_capability import honour_lowered_capability
 from workers.engines.base import BASE, Engine, EngineHealth, SamplingParameters, check_answers
 from workers.engines.vllm_basis_file import write_basis
 from workers.engines.vllm_settings import (
@@ -32,6 +31,7 @@ from workers.engines.vllm_settings import (
     check_config,
     engine_arguments,
 )
+from workers.machine.cpu_capability import honour_lowered_capability
 
 logger = logging.getLogger(__name__)
 
@@ -379,7 +379,7 @@ class VllmEngine(Engine):
         for call in {id(call): call for call, _ in self._owners.values()}.values():
             call.future.set_exception(failure)
         self._owners.clear()
-        waiting = [self._waiting] if self._waiting else []
+        waiting: list[_Call | _Exclusive] = [self._waiting] if self._waiting else []
         while not self._inbox.empty():
             message = self._inbox.get()
             if message is not None:

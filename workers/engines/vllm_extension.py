@@ -7,6 +7,7 @@ it installs the patches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from workers.engines.vllm_basis_file import read_basis
 from workers.engines.vllm_cpu_kernels import install_cpu_kernels, steady_linear_layers
 from workers.engines.vllm_population import LayerBuffers, install_patches, linear_layers
 
+if TYPE_CHECKING:
+    from workers.engines.vllm_population import PopulationManager
+
 install_patches()
 if current_platform.is_cpu():
     install_cpu_kernels()
@@ -27,6 +31,10 @@ if current_platform.is_cpu():
 
 class PopulationWorkerExtension:
     """Methods that vLLM adds to its worker; called through `collective_rpc`."""
+
+    # The worker's own. Declared only: vLLM refuses an extension that has what its worker has.
+    model_runner: Any
+    model_config: Any
 
     def population_load_basis(self, path: str) -> None:
         """Fill the layers' buffers from a file of `vllm_basis_file`.
@@ -73,14 +81,16 @@ class PopulationWorkerExtension:
             manager.essa_table.device
         )
         for wrapper in manager.punica_wrapper_mapping.values():
-            wrapper.essa_slots = list(manager.lora_index_to_id)
+            # Read by `_write_slots`.
+            slots_then = list(manager.lora_index_to_id)
+            wrapper.essa_slots = slots_then  # pyright: ignore[reportAttributeAccessIssue]
 
     def population_slots(self) -> dict[int, int]:
         """Adapter number -> slot, as vLLM gave them out: in order of activation."""
         held = self._population_manager().lora_index_to_id
         return {number: slot for slot, number in enumerate(held) if number is not None}
 
-    def _population_manager(self) -> LoRAModelManager:
+    def _population_manager(self) -> PopulationManager:
         return self.model_runner.lora_manager._adapter_manager
 
 
@@ -160,6 +170,9 @@ def _fill_module(place: _Place, arrays: _ModuleArrays) -> np.ndarray:
     buffers.expand[row : row + rank, out : out + arrays.expand.shape[0]].copy_(arrays.expand.T)
     columns = [np.arange(place.first_column, place.first_column + rank)]
     if arrays.core is not None:
+        # `_plan_module` has seen that the layer has them too.
+        assert buffers.core is not None
+        assert place.second_column is not None
         buffers.core[row : row + rank, row : row + rank].copy_(arrays.core.T)
         columns.append(np.arange(place.second_column, place.second_column + rank))
     return np.concatenate(columns)
@@ -176,4 +189,7 @@ def _shard(
     wide: list[torch.Tensor | None] = [None] * layer.n_slices
     narrow = list(wide)
     wide[index], narrow[index] = shrink, expand
-    return layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
+    first, second = layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
+    assert first is not None  # as what went in
+    assert second is not None
+    return first, second

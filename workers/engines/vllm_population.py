@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,14 @@ from workers.engines.vllm_cpu_kernels import STEADY_ROWS, steady_rows
 from workers.engines.vllm_settings import CONFIG_KEY
 
 logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+
+    class PopulationManager(LoRAModelManager):
+        """vLLM's, as `_with_buffers` leaves it."""
+
+        essa_table: torch.Tensor
+
 
 _EXPECTED_SIGNATURES = {
     (BaseLinearLayerWithLoRA, "_apply_sync"): ("self", "x", "bias"),
@@ -109,7 +117,7 @@ class LayerBuffers:
         else:
             hidden = ops.onednn_mm(self.packed, x, None)
         hidden = hidden * self.first.index_select(0, slots)
-        if self.core is not None:
+        if self.core is not None and self.second is not None:
             hidden = torch.mm(hidden, self.core).mul_(self.second.index_select(0, slots))
         return hidden[:rows].to(x.dtype)
 
@@ -143,7 +151,8 @@ def install_patches() -> None:
     )
     WorkerLoRAManager._load_adapter = _empty_adapter
     patch_lora_device()
-    BaseLinearLayerWithLoRA.essa_patched = True
+    # vLLM's class is marked, not this module: it is what must not be patched twice.
+    BaseLinearLayerWithLoRA.essa_patched = True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def patch_lora_device() -> None:
@@ -162,7 +171,7 @@ def patch_lora_device() -> None:
             return torch.device(current_platform.device_type)
 
     for module in (base_linear, lora_utils):
-        module._get_lora_device = device_of
+        vars(module)["_get_lora_device"] = device_of
 
 
 def _check_internals() -> None:
@@ -174,7 +183,7 @@ def _check_internals() -> None:
         found = getattr(cls, method, None)
         names = tuple(inspect.signature(found).parameters) if found else None
         if names != expected:
-            from vllm.version import __version__ as version
+            from vllm import __version__ as version
 
             raise EngineStartError(
                 f"vLLM {version} is not supported: {cls.__name__}.{method} takes {names}, "
@@ -282,7 +291,7 @@ def _shrunk(layer: BaseLinearLayerWithLoRA, x: torch.Tensor) -> torch.Tensor:
 
 
 def _with_buffers(stock: Any) -> Any:
-    def create_lora_modules(self: LoRAModelManager) -> None:
+    def create_lora_modules(self: PopulationManager) -> None:
         stock(self)
         self.essa_table = _attach_buffers(self)
 
@@ -293,7 +302,9 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
     """Give every wrapped layer its buffers; return the table they share."""
     from vllm.config import get_current_vllm_config
 
-    settings = (get_current_vllm_config().additional_config or {}).get(CONFIG_KEY, {})
+    # The dictionary of `engine_arguments`.
+    additional = cast("dict[str, Any]", get_current_vllm_config().additional_config or {})
+    settings = additional.get(CONFIG_KEY, {})
     has_core = bool(settings.get("has_core", True))
     config = manager.lora_config
     _check_layers(manager)
@@ -306,19 +317,22 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
     widths = [layer.n_slices * rank for layer in layers]
     columns = sum(widths) * (2 if has_core else 1)
     device = layers[0].device
+    # vLLM has put the model's in the place of `auto` by now.
+    dtype = cast("torch.dtype", config.lora_dtype)
     # One row per slot and a last row that stays zero for tokens without an adapter.
     table = torch.zeros(config.max_loras + 1, columns, dtype=torch.float32, device=device)
     start = 0
     for layer, width in zip(layers, widths, strict=True):
-        options = {"dtype": config.lora_dtype, "device": device}
-        layer.essa_buffers = LayerBuffers(
+        options = {"dtype": dtype, "device": device}
+        # torch declares tensors and modules only.
+        layer.essa_buffers = LayerBuffers(  # pyright: ignore[reportArgumentType]
             shrink=torch.zeros(layer.input_size, width, **options),
             core=torch.zeros(width, width, device=device) if has_core else None,
             expand=torch.zeros(width, sum(layer.output_slices), **options),
             first=table[:, start : start + width],
             second=table[:, start + width : start + 2 * width] if has_core else None,
             rank=rank,
-            steady_rows=max(STEADY_ROWS, steady_rows(config.lora_dtype)),
+            steady_rows=max(STEADY_ROWS, steady_rows(dtype)),
         )
         start += width * (2 if has_core else 1)
     return table

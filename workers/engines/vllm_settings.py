@@ -94,7 +94,7 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
         # use offset"), so prompts are never cut here.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length)
+        arguments["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length or 0)
     else:
         arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
     return arguments

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from essa.errors import AdapterError, SpecError
 from essa.parametrize.adapter import LoraAdapter, LoraModule
-from essa.storage import require_room
+from essa.storage.faults import require_room
 from workers.export.licence import licence_files
-from workers.models.checkpoint import INDEX_FILE, WeightReader, copy_side_files, weight_bytes
+from workers.weights.checkpoint import INDEX_FILE, WeightReader, copy_side_files, weight_bytes
 
 if TYPE_CHECKING:
     import torch

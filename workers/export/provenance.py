@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from essa.data import read_jsonl
 from essa.errors import CheckpointCorruptError
-from essa.parametrize.storage import write_file
 from essa.records.folder import PROVENANCE_FILE
 from essa.spec import AlignmentJobSpec, DatasetSpec, Precision
+from essa.storage.atomic_file import write_file
 from essa.versions import installed_versions
 
 if TYPE_CHECKING:
-    from workers.engine_setup import EnginePlan
-    from workers.job_context import JobContext
+    from workers.job.context import JobContext
+    from workers.job.engine_plan import EnginePlan
 
 
 class _Record(BaseModel):
@@ -157,5 +157,5 @@ def _base_record(context: JobContext) -> BaseRecord:
 
 def _checkpoint_record(plan: EnginePlan) -> CheckpointRecord:
     return CheckpointRecord(
-        precision=plan.spec.precision, folder=str(plan.model_folder), digest=plan.model_digest
+        precision=plan.precision, folder=str(plan.model_folder), digest=plan.model_digest
     )

@@ -61,7 +61,7 @@ def _is_kept(record: CheckpointRecord, digest_of: Callable[[Path], str]) -> bool
 def _round(
     provenance: Provenance, base: Path, precision: Precision, folder: Path, progress: Progress
 ) -> None:
-    from workers.models.quantize import quantize_folder
+    from workers.quantization.quantize import quantize_folder
 
     engine = provenance.job.engine
     is_searched = engine.kind == "vllm" and engine.precision is precision

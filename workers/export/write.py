@@ -94,8 +94,8 @@ def _base_folder(source: RunSource, cache_dir: Path, progress: Progress) -> Path
     Raises:
         SpecError: it is gone, or its content is another.
     """
-    from workers.models.checkpoint import check_folder
     from workers.models.store import ModelStore
+    from workers.weights.checkpoint import check_folder
 
     record = source.provenance.base
     store = ModelStore(cache_dir)

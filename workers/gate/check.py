@@ -21,10 +21,10 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.ports import Say
 from essa.spec.engine import Precision
 from essa.types import Completion, FloatArray
+from workers.cluster.pool import EnginePool
 from workers.engines.base import BASE, SamplingParameters
 from workers.gate.reference import Answer, ReferenceModel
 from workers.gate.verdict import Measurement, objections, rms, worst
-from workers.pool import EnginePool
 
 PROMPTS = 4
 PROMPT_TOKENS = 128

@@ -27,7 +27,7 @@ from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.spec.engine import Precision
 from reward.machine import memory_limit
 from workers.engines.transformers_loading import load_decoding_model
-from workers.models.checkpoint import weight_bytes
+from workers.weights.checkpoint import weight_bytes
 
 MEMORY_FRAC = 0.7
 """Share of the free memory that the reference may fill."""
@@ -59,7 +59,7 @@ class ReferenceModel:
         quantise_to: Precision | None = None,
         activations: Activations | None = None,
     ) -> None:
-        self._model = _load(folder, quantise_to, activations)
+        self._model: Any = _load(folder, quantise_to, activations)
 
     def logprobs(
         self, adapter: LoraAdapter | None, answers: Sequence[Answer]
@@ -121,7 +121,7 @@ def available_bytes() -> float:
 
 
 def _load(folder: Path, quantise_to: Precision | None, activations: Activations | None) -> Any:
-    if quantise_to in (Precision.INT8, Precision.INT4):
+    if quantise_to is not None and quantise_to in (Precision.INT8, Precision.INT4):
         return load_decoding_model(folder, quantise_to, torch.device("cpu"), activations).model
     try:
         # float32 whatever the engine computes in: the reference should be the exact one.

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from essa.events import GateEvent, WarningEvent
 from essa.number_format import Activations
 from essa.parametrize.codec import SingularValueCodec
-from essa.parametrize.storage import write_file
 from essa.ports import EventSink, Say
 from essa.spec.engine import EngineSpec, VllmEngineSpec
+from essa.storage.atomic_file import write_file
+from workers.cluster.pool import EnginePool
+from workers.engines.build import settled_precision
 from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
-from workers.pool import EnginePool
 
 GATE_VERSION = 1
 """Raise it when what passes changes: everything is then checked again."""
@@ -70,11 +71,12 @@ def pass_gate(
         return
     say("loading the reference")
     is_vllm = isinstance(spec, VllmEngineSpec)
+    precision = settled_precision(spec)
     # bitsandbytes quantises as it loads, vLLM's checkpoint is quantised already.
-    reference = ReferenceModel(model_folder, None if is_vllm else spec.precision, activations)
+    reference = ReferenceModel(model_folder, None if is_vllm else precision, activations)
     try:
         event = check_engines(
-            pool, codec, reference, prompts, precision=spec.precision,
+            pool, codec, reference, prompts, precision=precision,
             max_len=spec.max_model_len if is_vllm else None, seed=seed, say=say,
         )  # fmt: skip
     finally:

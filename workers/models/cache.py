@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from essa.storage import full_disk, require_room, writing
+from essa.storage.faults import full_disk, require_room, writing
 
 MANIFEST = "essa_prepared.manifest"
 """Written last into a built folder: names and sizes of its files."""

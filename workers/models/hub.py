@@ -8,7 +8,7 @@ from pathlib import Path
 
 from essa.errors import MachineError, SpecError
 from essa.hub_access import hub_fault, is_offline, require_hub
-from essa.storage import writing
+from essa.storage.faults import writing
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -46,7 +46,7 @@ def download_snapshot(
     )
 
     progress(f"fetching {name}")
-    wanted = [*WANTED, "*.py"] if with_code else list(WANTED)
+    wanted: list[str] = [*WANTED, "*.py"] if with_code else [*WANTED]
     try:
         # Its own client waits minutes for a network that swallows packets, cached model or not.
         is_reachable = is_offline() or hub_fault() is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from essa.errors import SpecError
-from workers.models.checkpoint_writer import TOLD_EVERY_S
+from workers.quantization.checkpoint_writer import TOLD_EVERY_S
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
         ) from error
     metadata = read_metadata(gguf)
     _repair_tokenizer(tokenizer, metadata)
-    config = loaded.config
+    config: Any = loaded.config
     # A config that says "gguf" makes save_pretrained refuse, and loaders look for the GGUF file.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -123,7 +123,7 @@ def _parsed_once() -> Iterator[None]:
 @contextlib.contextmanager
 def _counted_tensors(progress: Progress) -> Iterator[None]:
     """Tell which tensor transformers is expanding; its own bar for it is for terminals."""
-    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers import modeling_gguf_pytorch_utils
 
     def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
         told_s = 0.0
@@ -133,6 +133,7 @@ def _counted_tensors(progress: Progress) -> Iterator[None]:
                 progress(f"expanding tensor {number} of {len(tensors)}")
             yield tensor
 
+    reading: Any = modeling_gguf_pytorch_utils
     bar = getattr(reading, "tqdm", None)
     if bar is None:
         yield  # a transformers that counts elsewhere
@@ -145,7 +146,7 @@ def _counted_tensors(progress: Progress) -> Iterator[None]:
 
 
 def _fresh_model(
-    model_class: type[torch.nn.Module], config: Any, weights: dict[str, torch.Tensor]
+    model_class: Callable[[Any], Any], config: Any, weights: dict[str, torch.Tensor]
 ) -> Any:
     import torch
     from transformers.initialization import no_init_weights
@@ -182,7 +183,8 @@ def _repair_tokenizer(tokenizer: PreTrainedTokenizerBase, metadata: dict[str, An
     # The "smollm" scheme cuts digits apart before the byte-level split; transformers keeps only
     # the latter, which tokenizes white space before numbers differently.
     if metadata.get("tokenizer.ggml.pre") == "smollm":
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        backend: Any = tokenizer.backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Digits(individual_digits=True),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),

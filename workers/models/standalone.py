@@ -11,10 +11,10 @@ from pathlib import Path
 from essa.errors import SpecError
 from essa.spec.engine import QuantizationMethod, QuantizationSpec
 from essa.spec.model import ModelSpec
-from essa.storage import require_room
-from workers.models.checkpoint import weight_bytes
-from workers.models.schemes import named_scheme
+from essa.storage.faults import require_room
 from workers.models.store import ModelStore
+from workers.quantization.schemes import named_scheme
+from workers.weights.checkpoint import weight_bytes
 
 Progress = Callable[[str], None]
 
@@ -43,8 +43,8 @@ def write_quantized(
         StorageError: there is no room for it.
         DataError: the calibration file, or one of its rows, cannot be used.
     """
-    from workers.models.calibration import read_texts
-    from workers.models.quantize import quantize_folder
+    from workers.quantization.calibration import read_texts
+    from workers.quantization.quantize import quantize_folder
 
     started_s = time.monotonic()
     precision, group_size = named_scheme(scheme)

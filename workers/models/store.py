@@ -11,9 +11,6 @@ from essa.errors import SpecError
 from essa.spec.engine import Precision, QuantizationSpec
 from essa.spec.model import ModelSpec
 from workers.models.cache import FolderCache
-from workers.models.calibration import chosen_texts, texts_digest
-from workers.models.checkpoint import check_folder, weight_bytes
-from workers.models.content_hash import ContentHasher
 from workers.models.hub import download_snapshot, is_hub_name
 from workers.models.package_model import (
     convert_gguf,
@@ -21,7 +18,10 @@ from workers.models.package_model import (
     find_gguf,
     is_package_path,
 )
-from workers.models.rounded import needs_rounding, round_folder
+from workers.quantization.calibration import chosen_texts, texts_digest
+from workers.weights.checkpoint import check_folder, weight_bytes
+from workers.weights.content_hash import ContentHasher
+from workers.weights.rounded import needs_rounding, round_folder
 
 FORMAT_VERSION = 1
 """Raise it when what we write for the same source changes."""
@@ -106,7 +106,7 @@ class ModelStore:
         settings = settings or QuantizationSpec()
 
         def build(folder: Path) -> None:
-            from workers.models.quantize import quantize_folder
+            from workers.quantization.quantize import quantize_folder
 
             quantize_folder(
                 base.folder, folder, precision, progress, settings=settings, texts=texts

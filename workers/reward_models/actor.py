@@ -28,7 +28,7 @@ class RewardModelActor:
         device: str,
         activations: Activations | None = None,
     ) -> None:
-        self._activations = activations
+        self._activations: Activations | None = activations
         self._folder = folder
         self._spec = spec
         self._device = device

@@ -14,7 +14,7 @@ from essa.spec.engine import Precision
 from reward.errors import RewardConfigError, RewardError
 from reward.spec.reward_model import RewardModelSpec
 from workers.engines.transformers_loading import precision_arguments
-from workers.native_format import native_activations
+from workers.machine.native_format import native_activations
 from workers.reward_models.conversation_tokens import ConversationTokens, Turns
 from workers.reward_models.head import find_head
 

@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from reward.errors import RewardConfigError
 from reward.resources import TextScorer
 from reward.spec.reward_model import RewardModelSpec
-from workers.pool import START_TIMEOUT_S
+from workers.cluster.pool import START_TIMEOUT_S
 
 RESTARTS = 1
 """How often a model whose process died or hung is started again."""

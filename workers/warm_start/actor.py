@@ -13,7 +13,7 @@ from typing import Any
 from essa.errors import TrainerError
 from essa.number_format import Activations
 from essa.spec.model import LoraSpec, SftSettings
-from workers.gpu_memory import await_free_memory
+from workers.machine.gpu_memory import await_free_memory
 from workers.warm_start.pairs import SftPair
 
 NEWS_S = 1.0
@@ -65,8 +65,14 @@ class LoraTrainerActor:
             files = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
             return Trained(files, self._rest())
 
-    def _tell(self, *told: Any) -> None:
-        self._news.put(told)
+    def _tell(
+        self,
+        text: str,
+        done: int | None = None,
+        total: int | None = None,
+        eta_s: float | None = None,
+    ) -> None:
+        self._news.put((text, done, total, eta_s))
 
     def news(self) -> list[tuple[Any, ...]]:
         """What there is to tell since the last call: arguments of `Say`, oldest first."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
-from workers.out_of_memory import named_memory
+from workers.machine.out_of_memory import named_memory
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 

@@ -47,15 +47,17 @@ def load_lora_model(
             "the unquantised model and run it on the quantised one"
         )
     is_short = device.type == "cpu" and longest_tokens <= SHORT_TOKENS
-    model = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype="auto" if training == "bfloat16" else torch.float32,
         attn_implementation="eager" if is_short else None,
-    ).to(device)
+    )
+    model = loaded.to(device)
     check_targets(model, lora)
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.lora_alpha,
+        # Divided by the rank and no more: peft need not have a whole number.
+        lora_alpha=lora.lora_alpha,  # pyright: ignore[reportArgumentType]
         target_modules=list(lora.target_modules),
         lora_dropout=0.0,
         bias="none",

@@ -16,7 +16,7 @@ from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import LoraSpec, SftSettings
-from workers.pool import START_TIMEOUT_S
+from workers.cluster.pool import START_TIMEOUT_S
 from workers.warm_start.actor import LoraTrainerActor, Trained
 from workers.warm_start.here import memory_fix
 from workers.warm_start.pairs import SftPair

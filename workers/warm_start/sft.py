@@ -23,7 +23,7 @@ from workers.warm_start.pairs import SftPair
 if TYPE_CHECKING:
     import torch
 
-    from workers.row_threads import RowThreads
+    from workers.machine.row_threads import RowThreads
 
 WARMUP_FRAC = 0.1
 MAX_GRAD_NORM = 1.0
@@ -68,8 +68,8 @@ def train_lora(
     """
     import torch
 
-    from workers.native_format import native_training
-    from workers.row_threads import RowThreads
+    from workers.machine.native_format import native_training
+    from workers.machine.row_threads import RowThreads
 
     check_pairs(pairs, sft.max_length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,7 +13,7 @@ from essa.number_format import Activations
 from essa.ports import Say
 from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
 from essa.types import Row
-from workers.evaluator import PoolEvaluator
+from workers.evaluation.evaluator import PoolEvaluator
 from workers.prompting import PromptEncoder
 from workers.warm_start.here import train_named
 from workers.warm_start.on_gpu import train_on_gpu

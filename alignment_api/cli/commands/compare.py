@@ -12,13 +12,13 @@ from rich.table import Table as ShownTable
 
 from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
 from alignment_api.comparisons.folder import ComparisonFolder
-from alignment_api.ownership import check_package_owners
-from alignment_api.run_folder import new_folder
+from alignment_api.execution.run_folder import new_folder
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
-from essa.comparison.blocks import Table
-from essa.comparison.tables import score_table, target_table
+from essa.comparison.report.blocks import Table
+from essa.comparison.report.tables import score_table, target_table
+from essa.comparison.spec_file import load_comparison_file
 from essa.errors import SpecError
-from essa.spec.comparison_file import load_comparison_file
 
 REPORT = "report"
 

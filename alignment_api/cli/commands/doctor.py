@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alignment_api.cli.doctor import content, gpu, machine, packages, service, space, store
-from alignment_api.cli.doctor.finding import Finding, State, failure
+from alignment_api.doctor import content, gpu, machine, packages, service, space, store
+from alignment_api.doctor.finding import Finding, State, failure
 from essa.errors import EssaError, MachineError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Ite
 
 def _formats(found: list[MachineFormats]) -> Iterator[Finding]:
     """Try the number formats; what was measured goes into `found`."""
-    from alignment_api.cli.doctor.formats import check_formats
+    from alignment_api.doctor.formats import check_formats
 
     yield from check_formats(found)
 

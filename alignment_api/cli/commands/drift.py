@@ -14,14 +14,14 @@ from rich.table import Table
 
 from alignment_api import composition
 from alignment_api.cli.in_process import interruptible, output_to
-from alignment_api.cli.live import LiveView
-from alignment_api.cli.offline import uploaded_files
-from alignment_api.cli.text import number
-from alignment_api.ownership import check_package_owners
+from alignment_api.cli.terminal.live import LiveView
+from alignment_api.cli.terminal.text import number
+from alignment_api.files.offline import uploaded_files
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.ports import EventSink
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 LOG = "drift.log"
 _COLUMNS = {

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from alignment_api import composition
 from alignment_api.cli.client import ApiClient
+from alignment_api.doctor.preflight import require_folder
 from alignment_api.errors import ApiRequestError
-from alignment_api.preflight import require_folder
 from alignment_api.settings import Settings
 from essa.errors import AdapterError, EssaError, SpecError
 from essa.spec.export import ExportFormat, ExportSpec
-from essa.spec.problem import problems_of
+from essa.spec.reading.problem import problems_of
 
 _POLL_S = 1.0
 

@@ -1,4 +1,4 @@
-"""`essa list`, `essa cancel`, `essa pause` and `essa resume`."""
+"""`essa list`, `watch`, `clone`, `cancel`, `pause` and `resume`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from alignment_api.cli.client import ApiClient
-from alignment_api.cli.text import number
+from alignment_api.cli.terminal.text import number
+from alignment_api.cli.watching import watch_job
+from essa.spec.reading.file import read_overrides
 
 _PIPE_WIDTH = 200
 
@@ -18,15 +20,24 @@ _PIPE_WIDTH = 200
 def run(arguments: argparse.Namespace) -> int:
     """Run the command named in the arguments."""
     with ApiClient(arguments.server, arguments.key) as client:
-        if arguments.command != "list":
+        if arguments.command == "list":
+            _show(client.jobs(arguments.limit))
+        elif arguments.command == "watch":
+            return watch_job(client, arguments.job_id)
+        elif arguments.command == "clone":
+            changes = read_overrides(arguments.overrides)
+            print(client.clone(arguments.job_id, changes, arguments.priority)["id"])
+        else:
             job = client.steer(arguments.job_id, arguments.command)
             print(f"{job['id']} {_state(job)}")
-            return 0
-        console = Console()
-        # A pipe has no width; whoever reads it wants whole columns.
-        width = None if console.is_terminal else _PIPE_WIDTH
-        console.print(_table(client.jobs(arguments.limit)), width=width, soft_wrap=False)
     return 0
+
+
+def _show(jobs: list[dict[str, Any]]) -> None:
+    console = Console()
+    # A pipe has no width; whoever reads it wants whole columns.
+    width = None if console.is_terminal else _PIPE_WIDTH
+    console.print(_table(jobs), width=width, soft_wrap=False)
 
 
 def _state(job: dict[str, Any]) -> str:

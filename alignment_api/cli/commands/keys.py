@@ -12,8 +12,8 @@ from rich.table import Table
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.auth.keys import KeyRepository, Scope
+from alignment_api.doctor.preflight import require_home
 from alignment_api.errors import ProjectNotFoundError
-from alignment_api.preflight import require_home
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.errors import SpecError

@@ -8,15 +8,15 @@ import os
 from rich.console import Console
 
 from alignment_api.cli.in_process import output_to, run_here
-from alignment_api.cli.live import print_result
-from alignment_api.cli.offline import check_job
-from alignment_api.home import FolderLock
-from alignment_api.ownership import check_package_owners
-from alignment_api.preflight import require_folder
-from alignment_api.run_folder import new_folder
+from alignment_api.cli.terminal.live import print_result
+from alignment_api.doctor.preflight import require_folder
+from alignment_api.execution.run_folder import new_folder
+from alignment_api.jobs.checks import check_job
+from alignment_api.processes.folder_lock import FolderLock
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from alignment_api.cli.plan_setting import (
     measured_setting,
     setting_of,
 )
-from alignment_api.cli.plan_tables import show_costs, show_paper, show_scaling
+from alignment_api.cli.terminal.plan_tables import show_costs, show_paper, show_scaling
 from essa.plan import paper
 from essa.plan.forecast import (
     Method,

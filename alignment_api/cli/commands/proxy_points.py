@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from alignment_api.cli.variants import Variants
-from alignment_api.ownership import check_package_owners
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.constrained.proxy_points import ProxyPoints, propose_thresholds
 from essa.errors import SpecError
 from essa.events import Event, ValidationEvent
 from essa.spec import AlignmentJobSpec
 from essa.spec.constrained import DISTANCE
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 REPORT, JOB, PLOT = "proxy_points.json", "constrained.json", "proxy_points.svg"
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(out, found, points, metric, arguments.metric)
     job = constrained_job(spec, found)
     (out / JOB).write_text(json.dumps(job, indent=2) + "\n")
-    from alignment_api.cli.proxy_plot import draw
+    from alignment_api.cli.terminal.proxy_plot import draw
 
     has_plot = draw(found, points, metric, arguments.metric, out / PLOT)
     _show(found, arguments.metric, out, has_plot)
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measured(
-    runs: Sequence[Sequence[Event]], names: Sequence[str], metric: str
+    runs: Iterable[Sequence[Event]], names: Sequence[str], metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """What every judged vector reached: components, shape (M, K), and the metric, shape (M,)."""
     seen = [

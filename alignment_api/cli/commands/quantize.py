@@ -8,12 +8,12 @@ import os
 from pydantic import ValidationError
 
 from alignment_api import composition
-from alignment_api.ownership import check_package_owners
-from alignment_api.preflight import require_folder, require_home
+from alignment_api.doctor.preflight import require_folder, require_home
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.spec import ModelSpec, QuantizationSpec
-from essa.spec.file import problem_error
-from essa.spec.problem import problems_of
+from essa.spec.reading.file import problem_error
+from essa.spec.reading.problem import problems_of
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from types import FrameType
 
 import uvicorn
 
 from alignment_api.app import create_app
-from alignment_api.home import home_lock
+from alignment_api.doctor.preflight import require_engines, require_home
 from alignment_api.observability.logs import configure_logging
-from alignment_api.ownership import check_package_owners
-from alignment_api.preflight import require_engines, require_home
+from alignment_api.processes.folder_lock import home_lock
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 
 
 class _Server(uvicorn.Server):
     """Ends open event streams when asked to stop; they would hold the server otherwise."""
 
+    def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note the signal, as uvicorn does, and tell the streams."""
-        self.config.app.state.closing.set()
+        self._closing.set()
         super().handle_exit(sig, frame)
 
 
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         # Bound before the queue starts, so that a port in use never starts a job.
         listener = config.bind_socket()
-        _Server(config).run(sockets=[listener])
+        _Server(config, app.state.closing).run(sockets=[listener])
     return 0
 
 

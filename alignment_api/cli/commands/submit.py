@@ -6,7 +6,7 @@ import argparse
 
 from alignment_api.cli.client import ApiClient
 from alignment_api.cli.watching import watch_job
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.text import number
+from alignment_api.cli.terminal.text import number
 from alignment_api.cli.variants import Variants
-from alignment_api.ownership import check_package_owners
+from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.events import Event, ResultEvent, ValidationEvent
 from essa.spec import AlignmentJobSpec
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 REPORT = "sweep.json"
 

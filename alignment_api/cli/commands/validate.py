@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from alignment_api.cli.offline import check_job
+from alignment_api.jobs.checks import check_job
 from alignment_api.settings import Settings
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from tests.browser.browsing import PHONE_WIDTH, BrowserPage
 from tests.browser.charts.charted import chart, let_go, record, submit, table_rows
 from tests.browser.charts.charted_job import GENERATIONS, PAUSE_AFTER
 from tests.browser.charts.many_candidates import MANY_CANDIDATES, MANY_GENERATIONS, emit_many
+from tests.narrowing import present
 
 TABS = {
     "fitness": "Missed constraints",
@@ -121,7 +122,7 @@ def test_a_click_on_a_candidate_opens_its_completions(dashboard, constrained):
     figure = chart(dashboard, "Fitness per generation")
     expect(figure).to_contain_text(f"Generation {GENERATIONS}:")
     plot = figure.locator(".u-over")
-    box = plot.bounding_box()
+    box = present(plot.bounding_box())
     plot.hover(position={"x": box["width"] / 2, "y": box["height"] / 2})
     expect(figure.locator(".chart-legend")).to_contain_text(re.compile(r"generation\s*1[23]"))
     plot.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
@@ -146,7 +147,7 @@ def test_a_hundred_thousand_candidates_stay_smooth(service, dashboard):
     expect(figure).to_contain_text(re.compile(rf"Generation {MANY_GENERATIONS}:.*{count}"))
     page = dashboard.page
     page.evaluate(FRAMES)
-    box = figure.locator(".u-over").bounding_box()
+    box = present(figure.locator(".u-over").bounding_box())
     for step in range(60):
         page.mouse.move(box["x"] + step * box["width"] / 60, box["y"] + 60 + 3 * step)
     hover = np.median(page.evaluate("window.frames_.splice(0)"))

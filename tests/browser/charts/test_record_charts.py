@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.charts.charted import chart, finished, record, table_rows
 from tests.browser.charts.charted_job import GENERATIONS, POPULATION
+from tests.narrowing import present
 
 # -- search state, singular values ----------------------------------------------------------
 
@@ -35,7 +36,8 @@ def test_the_heat_map_reads_out_cells_of_any_generation(service, dashboard, cons
         dashboard.page.keyboard.press(key)
     answer = record(service, constrained, "singular_values", generation=20)
     change = 100 * answer["relative_change"]["A"][1][1]
-    number = float(re.search(r"([-+]?[\d.]+) %", figure.locator("[aria-live]").inner_text())[1])
+    shown = figure.locator("[aria-live]").inner_text()
+    number = float(present(re.search(r"([-+]?[\d.]+) %", shown))[1])
     assert number == pytest.approx(change, abs=0.51)
     assert answer["modules"][1] in figure.locator(".heat-value").inner_text()
 

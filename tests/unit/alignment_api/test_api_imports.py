@@ -17,8 +17,9 @@ HEAVY = ("torch", "ray", "vllm", "transformers", "peft")
 
 def test_importing_the_service_and_the_core_loads_no_engine() -> None:
     code = (
-        "import sys, essa, reward, essa.events, essa.spec.file, reward.registry\n"
-        "import alignment_api.app, alignment_api.job_process, alignment_api.cli.live\n"
+        "import sys, essa, reward, essa.events, essa.spec.reading.file, reward.registry\n"
+        "import alignment_api.app, alignment_api.execution.job_process\n"
+        "import alignment_api.cli.terminal.live\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     command = [sys.executable, "-c", code]

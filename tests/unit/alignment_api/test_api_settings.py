@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from alignment_api import errors, ownership
+from alignment_api import errors
 from alignment_api.errors import HomeInUseError, status_of
-from alignment_api.home import FolderLock
-from alignment_api.ownership import PACKAGES, check_package_owners
+from alignment_api.processes import ownership
+from alignment_api.processes.folder_lock import FolderLock
+from alignment_api.processes.ownership import PACKAGES, check_package_owners
 from alignment_api.settings import Settings
 from essa.errors import (
     CheckpointCorruptError,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,8 +23,8 @@ from alignment_api.auth.keys import KeyRepository
 from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
 from alignment_api.jobs.repository import JobRepository
-from alignment_api.jobs.schemas import JobStatus
 from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import created_requests, events, jobs, metadata
 from essa.errors import JobConflictError, JobNotFoundError
 from essa.events import StageEvent, ValidationEvent, WarningEvent
@@ -117,7 +118,7 @@ class Jobs(JobRepository):
         super().__init__(store)
         self.project = KeyRepository(store).ensure_project()
 
-    def queue(self, **given: object) -> str:
+    def queue(self, **given: Any) -> str:
         return self.add(SPEC, self.project, **given)
 
     def claim(self, free_slots: int = 100) -> str | None:
@@ -501,7 +502,7 @@ def test_jobs_are_found_by_state_name_and_metadata(repository: Jobs) -> None:
     bare = repository.queue()
     repository.claim()
 
-    def found(**given: object) -> list[str]:
+    def found(**given: Any) -> list[str]:
         return [row["id"] for row in repository.page(10, None, repository.project, **given)]
 
     assert found() == [bare, blue, red]

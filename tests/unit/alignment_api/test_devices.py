@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from alignment_api.devices import Devices, Share, SlotTable, find_devices
+from alignment_api.processes.devices import Devices, Share, SlotTable, find_devices
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.spec.engine import VllmEngineSpec
@@ -51,7 +51,7 @@ def test_there_is_a_slot_for_each_visible_gpu() -> None:
 def test_a_job_holds_a_slot_for_each_engine_and_what_it_needs(
     devices: Devices, engine: dict[str, int], slots: int
 ) -> None:
-    assert devices.needed(VllmEngineSpec(**engine)) == slots
+    assert devices.needed(VllmEngineSpec.model_validate(engine)) == slots
 
 
 def test_a_job_larger_than_the_machine_names_the_settings_to_change() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from alignment_api.errors import UnstorableError
+from alignment_api.files.repository import FileRepository
 from alignment_api.files.rows import count_rows, read_rows
+from alignment_api.files.schemas import DataFile
 from alignment_api.files.service import FileService
 from essa.errors import DataError
 
@@ -65,8 +67,10 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_store_refuses_is_not_kept(tmp_path: Path) -> None:
-    class Refusing:
-        def add(self, *given: object) -> None:
+    class Refusing(FileRepository):
+        def __init__(self) -> None: ...
+
+        def add(self, file: DataFile, project_id: str) -> None:
             raise UnstorableError("a name with NUL")
 
     service = FileService(Refusing(), tmp_path)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -28,7 +29,8 @@ from essa.events import (
 )
 from essa.ports import EventSink
 from essa.spec import AlignmentJobSpec
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
+from tests.narrowing import present
 
 JOB = {
     "name": "polite",
@@ -50,7 +52,9 @@ def run_of(folder: Path, *integrations: object) -> ForwardedRun:
     return ForwardedRun("ftjob-0123456789abcdef", job(*integrations), folder)
 
 
-def constraint(direction: str, threshold: float, multiplier: float | None) -> ConstraintStatus:
+def constraint(
+    direction: Literal[">=", "<=", "="], threshold: float, multiplier: float | None
+) -> ConstraintStatus:
     return ConstraintStatus(
         component="length",
         direction=direction,
@@ -144,7 +148,7 @@ class Receiver(Forwarder):
 
 
 def test_a_generation_has_the_names_that_dashboards_group_by() -> None:
-    step, values = point_of(generation(4))
+    step, values = present(point_of(generation(4)))
     assert step == values["generation"] == 4
     assert values["train/fitness_mean"] == 0.25
     assert values["train/fitness_best"] == 4.5
@@ -161,7 +165,7 @@ def test_a_generation_has_the_names_that_dashboards_group_by() -> None:
 
 
 def test_a_validation_and_the_result_bring_their_intervals() -> None:
-    step, values = point_of(VALIDATION)
+    step, values = present(point_of(VALIDATION))
     assert step == 1
     assert {
         name: values[f"eval/{name}"] for name in ("score", "score_ci_low", "score_ci_high")
@@ -286,12 +290,15 @@ def test_tensorboard_finds_the_scalars_and_a_resumed_run_replaces_what_it_repeat
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    from tensorboardX.proto.event_pb2 import Event as TensorboardEvent
+    from tensorboardX.proto import event_pb2
+
+    # Its names are made as the module is loaded.
+    kinds: Any = event_pb2
 
     found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted(folder.iterdir()):
         for record in records(file.read_bytes()):
-            event = TensorboardEvent.FromString(record)
+            event = kinds.Event.FromString(record)
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     point = (event.step, round(value.simple_value, 6))

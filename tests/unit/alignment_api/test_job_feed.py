@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from alignment_api.fine_tuning import hub
-from alignment_api.fine_tuning.hub import JobFeed, Message, Written
-from alignment_api.jobs.schemas import JobStatus
+from alignment_api.events import feed as hub
+from alignment_api.events.feed import JobFeed, Message, Written
+from alignment_api.store.job_status import JobStatus
 
 
 def found(*numbers: int, status: JobStatus = JobStatus.RUNNING) -> Written:

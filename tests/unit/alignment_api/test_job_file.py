@@ -10,7 +10,10 @@ import pytest
 
 from alignment_api.cli.main import main
 from essa.errors import SpecError
-from essa.spec.file import load_job_file
+from essa.spec import AdapterWarmStart
+from essa.spec.reading.file import load_job_file
+from reward.spec import LengthReward
+from tests.narrowing import of_kind, present
 
 JOB = """
 name: upbeat
@@ -50,7 +53,9 @@ def test_a_hub_name_stays_and_a_model_folder_becomes_absolute(job_file: Path) ->
 
 def test_relative_warm_start_paths_count_from_the_job_file(job_file: Path) -> None:
     job_file.write_text(JOB + "warm_start: {type: adapter, path: start}\n")
-    assert load_job_file(job_file).warm_start.path == str(job_file.parent / "start")
+    assert of_kind(AdapterWarmStart, load_job_file(job_file).warm_start).path == str(
+        job_file.parent / "start"
+    )
 
 
 def test_paths_in_overrides_count_from_the_current_folder(
@@ -60,7 +65,7 @@ def test_paths_in_overrides_count_from_the_current_folder(
     here.mkdir()
     monkeypatch.chdir(here)
     spec = load_job_file(job_file, ["data.test.path=mine.jsonl"])
-    assert spec.data.test.path == str(here / "mine.jsonl")
+    assert present(spec.data.test).path == str(here / "mine.jsonl")
     assert spec.data.train.path == str(tmp_path / "data" / "train.jsonl")
 
 
@@ -81,7 +86,7 @@ def test_an_override_may_choose_another_variant(job_file: Path) -> None:
 
 def test_a_section_given_in_one_piece_replaces_the_jobs_own(job_file: Path) -> None:
     spec = load_job_file(job_file, ["reward={type: length, min: 3}", "search={type: snes}"])
-    assert (spec.reward.type, spec.reward.min) == ("length", 3)
+    assert of_kind(LengthReward, spec.reward).min == 3
     assert spec.search.type == "snes"
 
 

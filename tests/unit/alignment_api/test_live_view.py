@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from alignment_api.cli import live
-from alignment_api.cli.live import LiveView, print_result
 from alignment_api.cli.sse import Message, read_messages
-from alignment_api.cli.text import duration, event_line, number
+from alignment_api.cli.terminal import live
+from alignment_api.cli.terminal.live import LiveView, print_result
+from alignment_api.cli.terminal.text import duration, event_line, number
 from essa.events import (
     CompletionSample,
     ErrorEvent,
@@ -29,6 +30,7 @@ from essa.events import (
     ValidationEvent,
     WarningEvent,
 )
+from tests.narrowing import of_kind
 
 GENERATION = GenerationEvent(
     generation=3, fitness=[0.6, None], best=0.6, mean=0.4, worst=0.1, sigma=4.125, step_norm=1,
@@ -76,7 +78,7 @@ def console_of(width: int = 140, is_terminal: bool = False) -> Console:
 
 
 def text_of(console: Console) -> str:
-    return console.file.getvalue()
+    return of_kind(io.StringIO, console.file).getvalue()
 
 
 def result(adapter: str, samples: int = 7) -> ResultEvent:
@@ -84,7 +86,7 @@ def result(adapter: str, samples: int = 7) -> ResultEvent:
         test={
             "base": ScoreSummary(mean=0.1, ci95=(0.05, 0.15), prompts=9, components={"tone": 0.3}),
             "warm_start": ScoreSummary(
-                mean=float("nan"), ci95=(float("nan"),) * 2, prompts=200, missing=200
+                mean=float("nan"), ci95=(math.nan, math.nan), prompts=200, missing=200
             ),
             "aligned": ScoreSummary(mean=0.7, ci95=(0.65, 0.75), prompts=200),
         },

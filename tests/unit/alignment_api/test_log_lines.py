@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_a_text_line_ends_with_the_ids(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("restored_logging")
 def test_a_pipe_gets_json_and_lines_under_the_level_are_left_out(tmp_path: Path) -> None:
-    stream, logger = written(Settings(home=tmp_path, log_level="warning"))
+    stream, logger = written(Settings.model_validate({"home": tmp_path, "log_level": "warning"}))
     logger.info("quiet")
     logger.error("loud")
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["loud"]
@@ -72,7 +73,9 @@ def test_a_pipe_gets_json_and_lines_under_the_level_are_left_out(tmp_path: Path)
 
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_secrets_are_hidden_in_messages_values_and_tracebacks(tmp_path: Path, form: str) -> None:
+def test_secrets_are_hidden_in_messages_values_and_tracebacks(
+    tmp_path: Path, form: Literal["json", "text"]
+) -> None:
     secret = 'quo"ted\\secret'
     settings = Settings(home=tmp_path, log_format=form, reward_secrets={"judge": secret})
     stream, logger = written(settings)

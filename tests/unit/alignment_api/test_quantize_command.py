@@ -9,8 +9,8 @@ import pytest
 
 from alignment_api.cli.main import main
 from alignment_api.jobs.checks import find_problems
-from essa.spec.file import validate_job
-from workers.models import quantize
+from essa.spec.reading.file import validate_job
+from workers.quantization import quantize
 
 
 @pytest.fixture

@@ -14,12 +14,14 @@ from alignment_api.cli.commands.proxy_points import (
     measured,
 )
 from alignment_api.cli.commands.sweep import grid_changes, read_grid, summary
-from alignment_api.cli.proxy_plot import draw
+from alignment_api.cli.terminal.proxy_plot import draw
 from essa.constrained.proxy_points import propose_thresholds
 from essa.errors import SpecError
 from essa.events import ConstraintStatus, ResultEvent, ScoreSummary, ValidationEvent
 from essa.spec import AlignmentJobSpec
-from essa.spec.file import validate_job
+from essa.spec.constrained import ConstrainedMethod
+from essa.spec.reading.file import validate_job
+from tests.narrowing import of_kind
 
 
 def job(**parts: Any) -> AlignmentJobSpec:
@@ -107,7 +109,10 @@ def test_judged_vectors_of_all_runs_become_points_and_a_job() -> None:
     made = validate_job(constrained_job(job(), found))
     assert made.method.type == "constrained_evolution"
     assert made.method.objective == "distance"
-    assert [one.component for one in made.method.constraints] == ["tone", "topic"]
+    assert [one.component for one in of_kind(ConstrainedMethod, made.method).constraints] == [
+        "tone",
+        "topic",
+    ]
     assert made.method.constraints[0].threshold == pytest.approx(0.6, abs=0.1)
 
 
@@ -131,7 +136,10 @@ def test_a_grid_is_read_and_every_point_of_it_becomes_a_job() -> None:
     changes = grid_changes(spec, grid)
     assert list(changes) == ["tone_0.4-topic_0.8", "tone_0.6-topic_0.8"]
     made = validate_job(spec.model_dump(mode="json") | changes["tone_0.6-topic_0.8"])
-    assert [one.threshold for one in made.method.constraints] == [0.6, 0.8]
+    assert [one.threshold for one in of_kind(ConstrainedMethod, made.method).constraints] == [
+        0.6,
+        0.8,
+    ]
 
 
 @pytest.mark.parametrize("given", ["tone", "tone=", "=1", "tone=a,b"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from alignment_api.cli.main import build_parser
-from alignment_api.ownership import PACKAGES
+from alignment_api.processes.ownership import PACKAGES
 from essa.coordinator import ladder
-from essa.spec.file import load_job_file
+from essa.spec.reading.file import load_job_file
+from tests.narrowing import present
 
 ROOT = Path(__file__).resolve().parents[3]
 SKIPPED = {"build", "dist", "node_modules", "__pycache__"}
@@ -72,7 +75,7 @@ def test_commands_in_documents_exist(name) -> None:
     code = "\n".join(FENCE.findall(text)) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", text))
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
-    commands = set(build_parser()._subparsers._group_actions[0].choices)
+    commands = set(present(present(build_parser()._subparsers)._group_actions[0].choices))
     assert set(re.findall(r"^(?:\.venv/bin/)?essa ([a-z-]+)", code, re.MULTILINE)) <= commands
 
 
@@ -81,12 +84,12 @@ def test_readme_keeps_a_place_for_the_demo_output() -> None:
     assert 0 < text.find("<!-- demo output -->") < text.find("<!-- /demo output -->")
 
 
-def test_architecture_has_a_line_for_every_package() -> None:
+def test_architecture_shows_the_rooms_as_they_are() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "rooms.py"), "--picture"]
+    picture = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rstrip()
     text = read("docs/ARCHITECTURE.md")
-    for top in PACKAGES:
-        for module in (ROOT / top).rglob("__init__.py"):
-            package = module.parent.relative_to(ROOT).as_posix()
-            assert f"`{package}`" in text, f"docs/ARCHITECTURE.md does not name {package}"
+    _, _, after = text.partition("<!-- tools/rooms.py --picture -->\n```\n")
+    assert after.partition("\n```\n")[0] == picture
 
 
 def test_committed_schema_is_current() -> None:
@@ -113,12 +116,12 @@ def test_manual_quotes_the_rule_of_the_ladder() -> None:
 def test_picture_is_well_formed_and_has_its_own_background() -> None:
     root = ElementTree.parse(ROOT / "docs" / "overview.svg").getroot()
     space = {"svg": "http://www.w3.org/2000/svg"}
-    _, _, width, height = map(float, root.get("viewBox").split())
-    page = root.find("svg:rect", space)
+    _, _, width, height = map(float, present(root.get("viewBox")).split())
+    page = present(root.find("svg:rect", space))
     assert page.get("class") == "page"
-    assert float(page.get("width")) > 0.99 * width
-    assert float(page.get("height")) > 0.99 * height
-    assert "prefers-color-scheme: dark" in root.find("svg:style", space).text
+    assert float(page.get("width", 0)) > 0.99 * width
+    assert float(page.get("height", 0)) > 0.99 * height
+    assert "prefers-color-scheme: dark" in root.findtext("svg:style", "", space)
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if name.endswith("/README.md")])
@@ -126,13 +129,14 @@ def test_folder_readme_is_short(name) -> None:
     assert len(read(name).splitlines()) <= LONGEST_FOLDER_README
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [
-        *PACKAGES, "essa/spec", "essa/search", "essa/parametrize", "essa/coordinator",
-        "workers/engines", "workers/gate", "workers/models", "workers/reward_models",
-        "workers/warm_start", "examples", "benchmarks", "tests", "docs", "deploy",
-    ],
-)  # fmt: skip
+def find_folders() -> Iterator[str]:
+    """Every folder of modules, and those that stand beside the packages."""
+    yield from ("examples", "benchmarks", "tests", "docs", "deploy")
+    for package in PACKAGES:
+        for module in sorted((ROOT / package).rglob("__init__.py")):
+            yield module.parent.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("folder", list(find_folders()))
 def test_folder_has_a_readme(folder) -> None:
     assert (ROOT / folder / "README.md").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ BLOCKS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", TEXT
 EXAMPLES = [block for block in BLOCKS if "type" in block]
 REWARD = TypeAdapter(RewardSpec)
 NAMED_BY_EXTRA = {"ifeval": "reward/ifeval/registry.py"}
-"""Types whose libraries are asked for elsewhere than in their own module."""
+"""Types whose libraries are asked for elsewhere than in their own class."""
 
 
 def table_of_types() -> dict[str, list[str]]:
@@ -84,7 +85,8 @@ def test_row_says_whether_the_score_is_of_the_batch(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(REWARDS))
 def test_row_says_whether_the_extra_is_needed(kind: str) -> None:
-    source = (ROOT / NAMED_BY_EXTRA.get(kind, f"reward/functions/{kind}.py")).read_text()
+    elsewhere = NAMED_BY_EXTRA.get(kind)
+    source = (ROOT / elsewhere).read_text() if elsewhere else inspect.getsource(REWARDS[kind])
     needs = "essa-service[rewards]" in source or "require_library(" in source
     assert table_of_types()[kind][5] == ("`rewards`" if needs else "")
 

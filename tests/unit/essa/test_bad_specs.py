@@ -8,8 +8,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from essa.errors import SpecError
-from essa.spec.file import validate_job
-from essa.spec.problem import Problem, problems_of
+from essa.spec.reading.file import validate_job
+from essa.spec.reading.problem import Problem, problems_of
 from reward.registry import REWARDS
 from reward.spec import MAX_NESTING, RewardSpec
 

@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from essa import checkpoint
-from essa.checkpoint import checkpoint_exists, load_checkpoint, previous_path, save_checkpoint
 from essa.errors import CheckpointCorruptError, CheckpointError, CheckpointIncompatibleError
+from essa.storage import checkpoint
+from essa.storage.checkpoint import (
+    checkpoint_exists,
+    load_checkpoint,
+    previous_path,
+    save_checkpoint,
+)
 
 
 def save(path: Path, number: int) -> None:
@@ -211,7 +216,8 @@ def test_objects_are_refused_before_anything_is_written(path: Path) -> None:
 
 def test_a_pickle_inside_is_never_loaded(path: Path) -> None:
     path.parent.mkdir()
-    np.savez(path, **{"arrays/x": np.array([print], dtype=object)})
+    arrays: dict[str, Any] = {"arrays/x": np.array([print], dtype=object)}
+    np.savez(path, **arrays)
     with pytest.raises(CheckpointCorruptError):
         load_checkpoint(path)
 

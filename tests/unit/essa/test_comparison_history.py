@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from essa.comparison.costs import costs_over_seeds, run_costs
 from essa.comparison.curves import band, best_so_far, value_at
 from essa.comparison.history import AXES, Spent, read_history
 from essa.comparison.scores import scores_on_test
-from essa.comparison.spread import ratio_spread
+from essa.comparison.spread import Spread, ratio_spread
 from essa.comparison.target import over_seeds, time_to_target
 from essa.events import ConstraintStatus, ScoreSummary, ServingScores, StageEvent
 from tests.comparison_runs import (
@@ -23,6 +24,7 @@ from tests.comparison_runs import (
     validation,
     warm_start,
 )
+from tests.narrowing import present
 
 
 def test_the_warm_start_is_taken_out_and_shown_apart() -> None:
@@ -121,8 +123,8 @@ def test_a_score_that_breaks_a_constraint_is_no_best() -> None:
 
 def test_the_band_is_over_the_stretch_that_all_seeds_cover() -> None:
     first = [*(validation(n, y, x) for n, x, y in ((0, 1, 0.2), (1, 4, 0.6))), result(0.6, 5.0)]
-    second = [validation(n, y, x) for n, x, y in ((0, 2, 0.3), (1, 3, 0.5), (2, 6, 0.8))]
-    second.append(result(0.8, 7.0))
+    known = ((0, 2, 0.3), (1, 3, 0.5), (2, 6, 0.8))
+    second = [*(validation(n, y, x) for n, x, y in known), result(0.8, 7.0)]
     runs = [read_history("a", seed, events) for seed, events in enumerate((first, second))]
     found = band(runs, "wall_s")
     # The first has ended, so its 0.6 stays.
@@ -180,10 +182,10 @@ def test_the_target_is_the_best_of_the_reference_with_the_same_seed() -> None:
 def test_over_seeds_costs_have_a_mean_and_ratios_a_geometric_one() -> None:
     essa, grpo = over_seeds(time_to_target(_two_seeds(), "grpo"))
     assert (essa.arm, essa.reached, essa.asked) == ("essa", 2, 2)
-    assert essa.spent["wall_s"] == (17.5, 15.0, 20.0, 2)
-    assert essa.ratio["wall_s"].mean == pytest.approx(math.sqrt(45 / 20 * 25 / 15))
-    assert grpo.spent["wall_s"].mean == 35.0
-    assert ratio_spread([4.0, 9.0]).mean == pytest.approx(6.0)
+    assert essa.spent["wall_s"] == Spread(17.5, 15.0, 20.0, 2)
+    assert present(essa.ratio["wall_s"]).mean == pytest.approx(math.sqrt(45 / 20 * 25 / 15))
+    assert present(grpo.spent["wall_s"]).mean == 35.0
+    assert present(ratio_spread([4.0, 9.0])).mean == pytest.approx(6.0)
 
 
 def test_a_target_that_is_never_reached_is_not_reached_at_0() -> None:
@@ -221,9 +223,9 @@ def test_test_scores_are_over_the_seeds_that_have_a_result() -> None:
     assert [(one.arm, one.model) for one in found] == [
         ("essa", "base"), ("essa", "warm_start"), ("essa", "aligned"),
     ]  # fmt: skip
-    assert found[2].score == pytest.approx((0.75, 0.6, 0.9, 2))
+    assert astuple(present(found[2].score)) == pytest.approx((0.75, 0.6, 0.9, 2))
     assert found[2].ci95 == {0: pytest.approx((0.55, 0.65)), 1: pytest.approx((0.85, 0.95))}
-    assert found[2].components["tone"] == pytest.approx((0.375, 0.3, 0.45, 2))
+    assert astuple(present(found[2].components["tone"])) == pytest.approx((0.375, 0.3, 0.45, 2))
 
 
 def test_constraints_and_the_served_base_are_shown() -> None:
@@ -246,7 +248,7 @@ def test_constraints_and_the_served_base_are_shown() -> None:
     assert (plain.where, served.where) == (None, "bf16")
     (constraint,) = plain.constraints
     assert (constraint.name, constraint.held) == ("length <= 0.5", 1)
-    assert constraint.value == pytest.approx((0.5, 0.4, 0.6, 2))
+    assert astuple(present(constraint.value)) == pytest.approx((0.5, 0.4, 0.6, 2))
 
 
 def test_costs_split_the_time_and_hold_memory_against_the_reference() -> None:
@@ -271,7 +273,7 @@ def test_costs_split_the_time_and_hold_memory_against_the_reference() -> None:
 def test_a_run_that_has_not_ended_has_no_part_in_the_costs_over_seeds() -> None:
     runs = [read_history("a", 0, making_run()), read_history("a", 1, [validation(0, 0.1, 1.0)])]
     (arm,) = costs_over_seeds(run_costs(runs, "a"))
-    assert arm.total["wall_s"].count == 1
+    assert present(arm.total["wall_s"]).count == 1
     (none,) = costs_over_seeds(run_costs([runs[1]], "a"))
     assert none.total == dict.fromkeys(AXES)
     assert none.peak_bytes is None

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from essa.constrained.controllers import Change, MultiplierController, make_controller
+from essa.constrained.controllers import (
+    AugmentedLagrangian,
+    Change,
+    MultiplierController,
+    make_controller,
+)
 from essa.spec.constrained import ControllerSpec
 from essa.types import FloatArray
 
@@ -139,6 +144,7 @@ def test_a_missing_component_leaves_one_candidate_without_fitness(settings):
 def adapt(gap: float, before: float, objective: float, generations: int) -> list[float]:
     """Penalties of one adapted constraint, generation by generation."""
     controller = build({"type": "augmented_lagrangian", "adapt_penalty": True}, equal=(False,))
+    assert isinstance(controller, AugmentedLagrangian)
     seen = []
     for _ in range(generations):
         controller.update(np.array([gap]), Change(objective, np.array([gap]), np.array([before])))
@@ -185,7 +191,7 @@ def test_fitness_changes_nothing():
         controller = build(settings)
         feed(controller, [1.0, -0.5], 3)
         before = controller.state()
-        z = np.arange(9.0).reshape(3, 3)
+        z = np.arange(9.0, dtype=np.float64).reshape(3, 3)
         one = controller.fitness(z, z[:, 1:])
         np.testing.assert_array_equal(one, controller.fitness(z, z[:, 1:]))
         assert controller.state() == before

@@ -14,7 +14,7 @@ import pytest
 
 from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.step_size import with_sigma_floor
-from essa.coordinator.constrained_objective import ConstrainedObjective
+from essa.objective.constrained import ConstrainedObjective
 from essa.search.registry import make_search
 from essa.spec.constrained import ConstrainedMethod
 from essa.spec.search import SepCmaEsSearch

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from essa.checkpoint import previous_path
-from essa.coordinator.constrained_objective import ConstrainedObjective
-from essa.coordinator.fitness import mean_of_known
 from essa.coordinator.loop import Coordinator, Outcome
 from essa.data import JobData
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, SpecError
 from essa.events import GenerationEvent, ValidationEvent
+from essa.objective.constrained import ConstrainedObjective
+from essa.objective.fitness import mean_of_known
 from essa.ports import Evaluator
 from essa.spec.constrained import ConstrainedMethod
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
+from essa.storage.checkpoint import previous_path
 from essa.testing import FakeClock, RecordingSink
 from essa.types import PopulationScores, Row
 

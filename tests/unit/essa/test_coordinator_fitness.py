@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from essa.coordinator.fitness import (
-    bootstrap_interval,
-    candidate_means,
-    component_means,
-)
-from essa.coordinator.fitness import split_half_reliability as columns_reliability
+from essa.objective.fitness import bootstrap_interval, candidate_means, component_means
+from essa.objective.fitness import split_half_reliability as columns_reliability
+from tests.narrowing import present
 
 NAN = float("nan")
 
@@ -71,14 +68,14 @@ def test_rewards_are_left_alone():
 
 
 def test_reliability_is_near_zero_for_noise_and_near_one_for_signal():
-    assert abs(split_half_reliability(noisy_rewards(0.0, 1.0))) < 0.35
-    assert split_half_reliability(noisy_rewards(1.0, 0.1)) > 0.98
+    assert abs(present(split_half_reliability(noisy_rewards(0.0, 1.0)))) < 0.35
+    assert present(split_half_reliability(noisy_rewards(1.0, 0.1))) > 0.98
 
 
 def test_reliability_agrees_with_theory_between_the_extremes():
     # Variance of a half's mean: 1 of the candidate, 4^2 / 16 of the noise.
     values = [
-        split_half_reliability(np.random.default_rng(seed).permutation(block))
+        present(split_half_reliability(np.random.default_rng(seed).permutation(block)))
         for seed, block in enumerate(np.split(noisy_rewards(1.0, 4.0, candidates=400), 4))
     ]
     assert np.mean(values) == pytest.approx(0.5, abs=0.1)
@@ -139,10 +136,11 @@ def test_the_reliability_of_a_mixed_fitness_is_that_of_the_mix():
     signal, noise = noisy_rewards(1.0, 0.1), noisy_rewards(0.0, 1.0)
     columns = np.stack([signal, noise], axis=2)
 
-    def reliability(weights: list[float]) -> float | None:
-        return columns_reliability(
+    def reliability(weights: list[float]) -> float:
+        found = columns_reliability(
             columns, max_missing_frac=0.25, fitness=lambda means: means @ np.array(weights)
         )
+        return present(found)
 
     assert reliability([1.0, 0.0]) == pytest.approx(split_half_reliability(signal))
     assert reliability([0.0, 1.0]) == pytest.approx(split_half_reliability(noise))
@@ -150,7 +148,7 @@ def test_the_reliability_of_a_mixed_fitness_is_that_of_the_mix():
 
 
 def test_columns_are_averaged_on_their_own():
-    columns = np.stack([np.ones((3, 4)), np.arange(12.0).reshape(3, 4)], axis=2)
+    columns = np.stack([np.ones((3, 4)), np.arange(12.0, dtype=np.float64).reshape(3, 4)], axis=2)
     columns[0, 0, 1] = NAN
     means = candidate_means(columns, 0.25)
     assert means[:, 0].tolist() == [1.0, 1.0, 1.0]

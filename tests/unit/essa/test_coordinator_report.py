@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from essa.coordinator import report
-from essa.coordinator.objective import RewardObjective
 from essa.coordinator.report import precision_gap
 from essa.events import ScoreSummary
+from essa.objective.objective import RewardObjective
 from essa.types import PopulationScores
+from tests.narrowing import present
 
 NAN = float("nan")
 
@@ -60,7 +61,7 @@ def test_bases_agree_up_to_the_ends_of_the_interval(mean):
 
 @pytest.mark.parametrize("mean", [0.59, 0.81])
 def test_a_gap_in_either_direction_names_both_scores_and_both_settings(mean):
-    told = precision_gap("int8", summary(0.7, 0.6, 0.8), "bf16", summary(mean))
+    told = present(precision_gap("int8", summary(0.7, 0.6, 0.8), "bf16", summary(mean)))
     assert f"scores {mean:.3f} on the bf16 base" in told
     assert "its 0.700 on the int8 base (0.600 to 0.800)" in told
     assert "engine.precision to bf16" in told

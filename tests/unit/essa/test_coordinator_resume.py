@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from essa.checkpoint import previous_path
 from essa.coordinator.state import Preparation
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, StateMismatchError
 from essa.events import GenerationEvent, LadderEvent, StageEvent, ValidationEvent
+from essa.storage.checkpoint import previous_path
 from tests.unit.essa.coordinator_bench import Bench, cancel_at, job
 
 

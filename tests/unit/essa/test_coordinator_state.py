@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from essa.checkpoint import previous_path
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.errors import CheckpointCorruptError, CheckpointIncompatibleError
 from essa.search.registry import make_search
 from essa.spec import SepCmaEsSearch
+from essa.storage.checkpoint import previous_path
+from tests.narrowing import present
 
 DIGEST = "a1" * 32
 
@@ -50,7 +51,7 @@ def assert_equal(loaded: RunState, saved: RunState) -> None:
 def test_what_is_saved_comes_back(path):
     saved = some_state()
     save_run(path, saved)
-    loaded = load_run(path, DIGEST)
+    loaded = present(load_run(path, DIGEST))
     assert_equal(loaded, saved)
     assert loaded.search is None
     assert isinstance(loaded.best_ci95, tuple)
@@ -62,7 +63,7 @@ def test_the_search_comes_back_and_goes_on_alike(path):
     search.tell(search.ask().sum(axis=1))
     save_run(path, some_state(search=search.state()))
     restored = make_search(spec, 5, 0.5, seed=3)
-    restored.restore(load_run(path, DIGEST).search)
+    restored.restore(present(present(load_run(path, DIGEST)).search))
     np.testing.assert_array_equal(restored.ask(), search.ask())
 
 
@@ -71,7 +72,7 @@ def test_a_run_without_any_validation_score_comes_back(path):
         best_score=float("-inf"), best_ci95=(float("nan"), float("nan")), best_merit=()
     )
     save_run(path, saved)
-    assert_equal(load_run(path, DIGEST), saved)
+    assert_equal(present(load_run(path, DIGEST)), saved)
     with zipfile.ZipFile(path) as archive:
         # Standard JSON: any reader can take it.
         json.loads(archive.read("meta.json"), parse_constant=pytest.fail)
@@ -92,7 +93,7 @@ def test_a_damaged_newest_copy_falls_back_and_tells(path):
     save_run(path, some_state(generation=7))
     path.write_bytes(path.read_bytes()[:100])
     told: list[str] = []
-    assert load_run(path, DIGEST, told.append).generation == 6
+    assert present(load_run(path, DIGEST, told.append)).generation == 6
     assert len(told) == 1
     assert str(previous_path(path)) in told[0]
 

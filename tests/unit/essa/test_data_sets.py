@@ -12,6 +12,7 @@ from essa.data import JobData, draw_batch, load_job_data, read_jsonl
 from essa.errors import DataError
 from essa.spec import DatasetSpec, DataSpec
 from essa.types import RenderedPrompt, Row
+from tests.narrowing import present
 
 
 def write(path: Path, count: int, prefix: str = "p") -> dict[str, Any]:
@@ -24,7 +25,7 @@ def load(seed: int = 0, **parts: Any) -> JobData:
     return load_job_data(
         DataSpec.model_validate(parts),
         seed=seed,
-        resolve=lambda dataset: Path(dataset.path),
+        resolve=lambda dataset: Path(present(dataset.path)),
         render=lambda columns, index: RenderedPrompt(f"Q: {columns['prompt']}"),
     )
 

@@ -13,6 +13,7 @@ from essa.events import (
     ServingScores,
     event_adapter,
 )
+from tests.narrowing import of_kind, present
 
 NAN = float("nan")
 GATE = GateEvent(
@@ -45,16 +46,17 @@ def result(serving: ServingScores | None) -> ResultEvent:
 def test_the_gates_event_comes_back_as_one():
     back = event_adapter.validate_json(GATE.model_dump_json())
     assert back == GATE
-    assert not back.cached
+    assert not of_kind(GateEvent, back).cached
 
 
 def test_serving_scores_come_back_with_the_result_missing_ones_too():
     missing = ScoreSummary(mean=NAN, ci95=(NAN, NAN), prompts=40, missing=40)
     given = result(ServingScores(precision="bf16", test={"aligned": missing}))
-    back = event_adapter.validate_json(given.model_dump_json())
-    assert back.serving.precision == "bf16"
-    assert back.serving.test["aligned"].missing == 40
-    assert back.serving.test["aligned"].mean == pytest.approx(NAN, nan_ok=True)
+    back = of_kind(ResultEvent, event_adapter.validate_json(given.model_dump_json()))
+    serving = present(back.serving)
+    assert serving.precision == "bf16"
+    assert serving.test["aligned"].missing == 40
+    assert serving.test["aligned"].mean == pytest.approx(NAN, nan_ok=True)
     assert back.test == given.test
 
 

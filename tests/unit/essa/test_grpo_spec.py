@@ -8,8 +8,8 @@ import pytest
 
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
-from essa.spec.file import validate_job
 from essa.spec.grpo import GrpoMethod
+from essa.spec.reading.file import validate_job
 
 
 def job(reward: dict[str, Any] | None = None, batch_size: int = 32, **method: Any) -> dict:
@@ -116,7 +116,7 @@ def test_a_small_batch_needs_no_other_micro_batch() -> None:
         ("loss", "ppo"),
     ],
 )
-def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
     with pytest.raises(SpecError) as caught:
         validate_job(job(**{name: value}))
     assert caught.value.detail["field"] == f"method.{name}"

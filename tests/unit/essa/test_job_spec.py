@@ -8,7 +8,7 @@ import pytest
 
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec, Precision
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
 
 
 def job(**parts: Any) -> dict[str, Any]:

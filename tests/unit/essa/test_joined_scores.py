@@ -8,7 +8,7 @@ from essa.types import PopulationScores, WorkSpan, joined_scores
 
 
 def scores(first: float, count: int, failures: dict[str, int], seconds: float) -> PopulationScores:
-    rewards = first + np.arange(2.0 * count).reshape(count, 2)
+    rewards = first + np.arange(2.0 * count, dtype=np.float64).reshape(count, 2)
     spans = tuple(WorkSpan(0, 0.5 * row, 0.5 * row + 0.4, (row,), 7) for row in range(count))
     return PopulationScores(
         rewards_N_P=rewards,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from essa.coordinator.method import make_objective
-from essa.coordinator.normalized_objective import NormalizedObjective
-from essa.coordinator.objective import RewardObjective
 from essa.errors import SpecError
-from essa.spec.file import validate_job
+from essa.objective.build import make_objective
+from essa.objective.normalized import NormalizedObjective
+from essa.objective.objective import RewardObjective
+from essa.spec.reading.file import validate_job
 from essa.types import PopulationScores
 
 NAN = float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import ValidationError
@@ -17,12 +17,14 @@ from essa.number_format import (
     slowest,
 )
 from essa.spec import AlignmentJobSpec, Precision, TransformersEngineSpec, VllmEngineSpec
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
 
 ALL_FIT = lambda precision: True  # noqa: E731
 
 
-def machine(device: str = "cpu", **formats: tuple[str, float | None]) -> MachineFormats:
+def machine(
+    device: Literal["cpu", "cuda"] = "cpu", **formats: tuple[str, float | None]
+) -> MachineFormats:
     return MachineFormats(
         device=device,
         formats=tuple(
@@ -78,8 +80,8 @@ def test_fp32_is_wide_everywhere():
 
 def test_a_product_that_is_there_in_one_format_only_is_taken_in_that():
     assert SAPPHIRE_RAPIDS.activations(Precision.INT4) == "bfloat16"
-    wide = machine(**{one.format: (one.status, one.gflops) for one in ZEN3.formats}
-                   | {"int4_bfloat16": ("fast", 90.0)})  # fmt: skip
+    formats = {one.format: (one.status, one.gflops) for one in ZEN3.formats}
+    wide = machine("cpu", **formats | {"int4_bfloat16": ("fast", 90.0)})
     assert wide.activations(Precision.INT4) == "bfloat16"
 
 
@@ -120,7 +122,7 @@ def test_the_precision_that_is_served_is_checked_too():
 
 
 def test_bitsandbytes_runs_every_precision_and_saves_memory_only():
-    engine = TransformersEngineSpec(precision="int4")
+    engine = TransformersEngineSpec(precision=Precision.INT4)
     chosen = choose_formats(engine, Precision.BF16, ZEN3, ALL_FIT)
     assert (chosen.precision, chosen.activations) == (Precision.INT4, "float32")
     auto = TransformersEngineSpec(precision="auto")

@@ -69,7 +69,7 @@ def test_a_metric_of_noise_is_explained_by_nothing() -> None:
 )
 def test_data_that_cannot_carry_a_surface_is_refused(points, names, words) -> None:
     with pytest.raises(DataError, match=words):
-        propose_thresholds(points, np.arange(float(len(points))), names)
+        propose_thresholds(points, np.arange(len(points), dtype=np.float64), names)
 
 
 def test_vectors_without_a_metric_are_left_out() -> None:

@@ -9,7 +9,8 @@ import pytest
 from essa.calibration import SHAPES, text_columns
 from essa.errors import DataError, SpecError
 from essa.spec import AlignmentJobSpec, QuantizationMethod
-from essa.spec.file import load_job_file, validate_job
+from essa.spec.reading.file import load_job_file, validate_job
+from tests.narrowing import present
 
 
 def job(**engine: Any) -> dict[str, Any]:
@@ -30,11 +31,13 @@ def problem_of(**engine: Any) -> tuple[str, str]:
 
 def test_settings_have_their_defaults() -> None:
     given = {"method": "gptq", "keep_int8": 4, "calibration": {"file_id": "file-1"}}
-    quantization = validate_job(job(precision="int4", quantization=given)).engine.quantization
+    quantization = present(
+        validate_job(job(precision="int4", quantization=given)).engine.quantization
+    )
     assert quantization.method is QuantizationMethod.GPTQ
     assert (quantization.keep_int8, quantization.group_size) == (4, None)
     assert (quantization.samples, quantization.sequence_length) == (128, 512)
-    assert quantization.calibration.file_id == "file-1"
+    assert present(quantization.calibration).file_id == "file-1"
     assert validate_job(job(precision="int4")).engine.quantization is None
 
 
@@ -44,7 +47,7 @@ def test_settings_have_their_defaults() -> None:
 )
 def test_texts_are_read_for_gptq_and_for_kept_layers(settings, is_calibrated) -> None:
     spec = validate_job(job(precision="int4", quantization=settings))
-    assert spec.engine.quantization.is_calibrated is is_calibrated
+    assert present(spec.engine.quantization).is_calibrated is is_calibrated
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -100,8 +103,9 @@ def test_calibration_file_counts_from_the_job_file(tmp_path) -> None:
         "  quantization: {method: gptq, calibration: {path: texts.jsonl}}\n"
     )
     spec = load_job_file(path, ["engine.quantization.samples=64"])
-    assert spec.engine.quantization.calibration.path == str(tmp_path / "texts.jsonl")
-    assert spec.engine.quantization.samples == 64
+    quantization = present(spec.engine.quantization)
+    assert present(quantization.calibration).path == str(tmp_path / "texts.jsonl")
+    assert quantization.samples == 64
 
 
 def test_specification_survives_json() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from essa.search.open_es import NO_DIFFERENCE, OpenAiEs
 D, N = 200, 8
 
 
-def build(**settings: object) -> OpenAiEs:
+def build(**settings: Any) -> OpenAiEs:
     return OpenAiEs(SearchStart(D, N, 0.5, 2), **settings)
 
 
@@ -33,7 +35,9 @@ def test_an_sgd_step_is_the_rank_weighted_sum_of_the_noise() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("population", [4, 64])
-def test_the_learning_rate_is_a_share_of_sigma(optimizer: str, population: int) -> None:
+def test_the_learning_rate_is_a_share_of_sigma(
+    optimizer: Literal["adam", "sgd"], population: int
+) -> None:
     search = OpenAiEs(SearchStart(D, population, 0.5, 2), optimizer=optimizer, learning_rate=0.1)
     search.ask()
     search.tell(np.random.default_rng(0).standard_normal(population))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from essa.spec import AlignmentJobSpec
+from essa.spec import AlignmentJobSpec, SftWarmStart
+from tests.narrowing import of_kind, present
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "arithmetic"
 SIZES = {"test": 1000, "validation": 512, "train": 4000, "sft": 4000}
@@ -84,8 +85,9 @@ def test_job_file_is_valid_and_points_at_the_data() -> None:
         yaml.safe_load((FOLDER / "job.yaml").read_text(encoding="utf-8"))
     )
     assert (FOLDER / spec.model.path / "config.json").is_file()
-    datasets = (spec.data.train, spec.data.validation, spec.data.test, spec.warm_start)
-    assert [(FOLDER / dataset.path).is_file() for dataset in datasets] == [True] * 4
+    warm_start = of_kind(SftWarmStart, spec.warm_start)
+    datasets = (spec.data.train, present(spec.data.validation), present(spec.data.test), warm_start)
+    assert [(FOLDER / present(dataset.path)).is_file() for dataset in datasets] == [True] * 4
     longest = max(len(row["answer"]) for row in read_rows("train"))
     assert spec.rollout.max_tokens == longest + 1
 
@@ -111,7 +113,7 @@ def test_base_model_knows_the_old_format_and_not_the_new_one(load) -> None:
     from transformers import AutoModelForCausalLM
 
     train_base, problems = load("train_base"), load("make_data").draw_splits()["validation"]
-    model = AutoModelForCausalLM.from_pretrained(FOLDER / "model")
+    model: Any = AutoModelForCausalLM.from_pretrained(FOLDER / "model")
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6, rel=0.05)
     assert train_base.exact_match(model, problems, "=") > 0.6
     assert train_base.exact_match(model, problems, "?") < 0.1
@@ -124,7 +126,7 @@ def test_exact_match_agrees_with_greedy_generation(load) -> None:
 
     train_base, problems = load("train_base"), load("make_data").draw_splits()["validation"]
     sums = [problem for problem in problems if problem.op == "+"][:64]
-    model = AutoModelForCausalLM.from_pretrained(FOLDER / "model")
+    model: Any = AutoModelForCausalLM.from_pretrained(FOLDER / "model")
     tokenizer = AutoTokenizer.from_pretrained(FOLDER / "model")
     ids = torch.tensor([tokenizer(problem.prompt("=")).input_ids for problem in sums])
     written = model.generate(ids, max_new_tokens=5, do_sample=False)[:, ids.shape[1] :]

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
 from examples.make_templates import GALLERY, TARGET, samples, texts
 
 DATA = {name: {"path": f"{name}.jsonl"} for name in ("train", "validation", "test")}

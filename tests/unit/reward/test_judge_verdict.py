@@ -9,8 +9,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from reward.errors import RewardParseError
+from reward.functions.judge_verdict import read_verdict
 from reward.spec.external import JudgeParse
-from reward.verdict import read_verdict
 
 PARSE = TypeAdapter(JudgeParse)
 TEN = {"type": "number", "min": 0, "max": 10}

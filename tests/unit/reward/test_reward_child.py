@@ -24,6 +24,7 @@ from reward.child.limits import ChildLimits
 from reward.child.pool import Answer, ChildPool
 from reward.child.process import Program
 from reward.errors import RewardError, RewardTimeoutError
+from tests.narrowing import of_kind
 
 ROOT = Path(__file__).parents[3]
 EVALUATE = "import os, sys, time\ndef f(code):\n    return eval(code)\n"
@@ -45,7 +46,7 @@ def opened() -> Iterator[Open]:
 
     def open_pool(source: str = EVALUATE, *, size: int = 1, retries: int = 0, **limits: Any) -> Any:
         arguments = {"source": source, "filename": "given", "function": "f", "style": "openai"}
-        program = Program("reward.child.user_code", arguments)
+        program = Program("reward.user_code.program", arguments)
         allowed = ChildLimits(**{"timeout_s": 20.0, **limits})
         pools.append(ChildPool(program, allowed, "reward", max_retries=retries, size=size))
         return pools[-1]
@@ -140,8 +141,9 @@ def test_output_is_cut_and_the_item_scored(opened: Open) -> None:
     pool = opened(output_bytes=100)
     answer = pool.run(item("[print('x' * 10**6) for _ in range(100)] and 7"))
     assert value(answer) == 7
-    assert answer.output == "x" * 100 + "\n[cut after 100 bytes]"
-    assert pool.run(item("print('short', file=sys.stderr) or 1")).output == "short\n"
+    assert of_kind(Answer, answer).output == "x" * 100 + "\n[cut after 100 bytes]"
+    short = pool.run(item("print('short', file=sys.stderr) or 1"))
+    assert of_kind(Answer, short).output == "short\n"
 
 
 def test_output_past_python_is_dropped(opened: Open) -> None:
@@ -327,7 +329,7 @@ def test_a_process_that_cannot_be_started_is_a_missing_score(
 
 def test_a_pool_that_nobody_holds_ends_its_children(opened: Open, folder: Path) -> None:
     arguments = {"source": EVALUATE, "filename": "given", "function": "f", "style": "openai"}
-    pool = ChildPool(Program("reward.child.user_code", arguments), ChildLimits(), "reward")
+    pool = ChildPool(Program("reward.user_code.program", arguments), ChildLimits(), "reward")
     assert value(pool.run(item("1"))) == 1
     assert processes(folder)
     del pool
@@ -343,7 +345,7 @@ from reward.child.pool import ChildPool
 from reward.child.process import Program
 source = "import os, socket, time, sys\\ndef f(code):\\n    return eval(code)\\n"
 arguments = {"source": source, "filename": "given", "function": "f", "style": "openai"}
-pool = ChildPool(Program("reward.child.user_code", arguments), ChildLimits(), "reward", size=1)
+pool = ChildPool(Program("reward.user_code.program", arguments), ChildLimits(), "reward", size=1)
 for code in sys.argv[2:]:
     print(pool.run([[code.replace("PARENT", str(os.getpid()))], {}]), flush=True)
 print(" ".join(pool.notes))

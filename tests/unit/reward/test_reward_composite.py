@@ -8,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from reward.base import Reward
 from reward.errors import RewardConfigError
+from reward.functions.composite import Composite
 from reward.registry import build_reward
 from reward.sample import samples_of
-from reward.spec import MAX_NESTING, RewardSpec
+from reward.spec import MAX_NESTING, CompositeReward, RewardSpec
 
 SPEC = TypeAdapter(RewardSpec)
 
@@ -101,3 +102,8 @@ def test_nesting_is_bounded() -> None:
     assert len(deepest.component_names) == MAX_NESTING
     with pytest.raises(ValidationError, match=f"{MAX_NESTING + 1} deep; {MAX_NESTING} is the most"):
         SPEC.validate_python(nested(MAX_NESTING + 1))
+
+
+def test_a_composite_made_without_the_registry_says_how_to_make_one() -> None:
+    with pytest.raises(TypeError, match=r"reward\.components\[0\]\.reward .*build_reward"):
+        Composite(CompositeReward.model_validate(composite(part("a", HAS_A))))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.functions.format import Format
+from reward.functions.structure import Format
 from reward.sample import Sample
 from reward.spec import FormatReward
 

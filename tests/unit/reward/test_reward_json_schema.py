@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from reward.base import RewardResult
 from reward.errors import RewardConfigError
-from reward.functions.json_schema import JsonSchema
+from reward.functions.structure import JsonSchema
 from reward.sample import Sample
 from reward.schema_check import SchemaError, build_validator, is_satisfied
 from reward.spec import JsonSchemaReward

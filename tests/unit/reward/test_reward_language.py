@@ -13,11 +13,9 @@ from textstat.backend import counts, metrics
 
 from reward.base import Reward
 from reward.errors import RewardConfigError
-from reward.functions.readability import Readability
-from reward.functions.toxicity import Toxicity
+from reward.functions.quality import Readability, Toxicity, count_syllables
 from reward.sample import Sample
 from reward.spec import ReadabilityReward, ToxicityReward
-from reward.syllable import count_syllables
 
 EASY = "The cat sat on the mat. It was a big cat. The dog ran to the cat and they sat."
 HARD = (
@@ -139,7 +137,8 @@ def test_a_batch_scores_as_its_texts_one_by_one() -> None:
 
 
 def test_what_is_not_text_is_missing_and_its_neighbours_keep_their_places() -> None:
-    samples = [Sample(text) for text in (EASY, None, "You are a stupid idiot.", 7)]
+    texts: list[Any] = [EASY, None, "You are a stupid idiot.", 7]
+    samples = [Sample(text) for text in texts]
     one, none, other, number = Toxicity(ToxicityReward(), "reward.components[1].reward").score(
         samples
     )

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reward.base import RewardResult
-from reward.functions.kl import Kl
-from reward.functions.reference_logprob import ReferenceLogprob
+from reward.functions.likelihood import Kl, ReferenceLogprob
 from reward.sample import Need, Sample
 from reward.spec import KlReward, ReferenceLogprobReward
 

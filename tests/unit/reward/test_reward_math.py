@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reward.answer_text import is_expression, is_readable, last_boxes, marked_tail, to_latex
+from reward.answer.text import is_expression, is_readable, last_boxes, marked_tail, to_latex
 from reward.base import RewardResult
 from reward.errors import RewardConfigError
 from reward.functions.math import Math

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reward.answer.numeral import difference, last_number
 from reward.errors import RewardParseError
-from reward.numeral import difference, last_number
 
 numbers = st.decimals(
     allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=3

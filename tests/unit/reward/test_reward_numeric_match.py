@@ -9,7 +9,7 @@ import pytest
 
 from reward.base import RewardResult
 from reward.errors import RewardConfigError
-from reward.functions.numeric_match import NumericMatch
+from reward.functions.rules import NumericMatch
 from reward.sample import Sample, samples_of
 from reward.spec import NumericMatchReward
 

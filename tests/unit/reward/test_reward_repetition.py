@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.functions.repetition import Repetition
+from reward.functions.rules import Repetition
 from reward.sample import Sample
 from reward.spec import RepetitionReward
 

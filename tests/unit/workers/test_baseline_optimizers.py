@@ -32,7 +32,7 @@ def make(name: str, given: list[torch.nn.Parameter], **settings: float) -> torch
 
 
 def loss_of(given: list[torch.nn.Parameter]) -> torch.Tensor:
-    return sum(((one - 0.3) ** 2).sum() for one in given)
+    return torch.stack([((one - 0.3) ** 2).sum() for one in given]).sum()
 
 
 def take_steps(optimizer, given: list[torch.nn.Parameter], count: int) -> None:

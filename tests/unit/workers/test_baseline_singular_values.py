@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("torch")
@@ -73,7 +75,7 @@ def test_singular_vectors_stay_while_values_move(model):
 def test_a_factor_that_is_put_in_gives_its_values(model):
     """`right_inverse`: what a checkpoint of plain factors would be read by."""
     train_singular_values(model)
-    linear = next(adapter_layers(model))
+    linear: Any = next(adapter_layers(model))
     values = linear.parametrizations.weight.original.detach().clone()
     with torch.no_grad():
         linear.weight = 2 * linear.weight

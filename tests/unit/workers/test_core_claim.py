@@ -12,12 +12,13 @@ import pytest
 
 from essa.errors import EngineStartError
 from essa.spec import TransformersEngineSpec
-from workers.actor import EngineActor
+from tests.narrowing import present
+from workers.cluster.engine_actor import EngineActor
 from workers.engines.build import EngineBuild
 
 CLAIM = """
 import sys
-from workers.core_claim import claim_cores
+from workers.cluster.core_claim import claim_cores
 print(claim_cores([4, 5, 6, 7], [int(word) for word in sys.argv[1:]]), flush=True)
 sys.stdin.read()
 """
@@ -37,7 +38,7 @@ def claim(tmp_path, monkeypatch) -> Iterator[Claim]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
         )
         processes.append(process)
-        return process.stdout.readline().strip()
+        return present(process.stdout).readline().strip()
 
     yield start
     for process in processes:

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from essa.number_format import Activations
+from essa.spec import Precision
+from tests.narrowing import present
+
 pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 
@@ -32,10 +36,10 @@ from essa.spec import (
 from essa.testing import RecordingSink
 from essa.types import Row
 from reward.registry import build_reward
-from workers.engine_setup import EnginePlan, plan_engines, start_pool
-from workers.job_context import JobContext, JobRun
+from workers.cluster.placement import Node
+from workers.job.context import JobContext, JobRun
+from workers.job.engine_plan import EnginePlan, plan_engines, start_pool
 from workers.models.store import ModelStore, PreparedModel
-from workers.placement import Node
 from workers.prompting import PromptEncoder
 from workers.serving import serving_engine
 
@@ -72,13 +76,15 @@ def base(store, tiny_model) -> PreparedModel:
 
 def vllm(precision: str, **quantization: Any) -> VllmEngineSpec:
     settings = QuantizationSpec.model_validate(quantization) if quantization else None
-    return VllmEngineSpec(precision=precision, quantization=settings)
+    return VllmEngineSpec(precision=Precision(precision), quantization=settings)
 
 
 @pytest.fixture
 def plan(store, base) -> Callable[..., EnginePlan]:
     def make(
-        spec, texts: Callable[[], Sequence[str]] | None = None, activations="bfloat16"
+        spec,
+        texts: Callable[[], Sequence[str]] | None = None,
+        activations: Activations = "bfloat16",
     ) -> EnginePlan:
         return plan_engines(
             store, base, spec, activations, texts or Calibration(), lambda message: None
@@ -96,8 +102,8 @@ def plan(store, base) -> Callable[..., EnginePlan]:
         vllm("bf16"),
         vllm("fp32"),
         # bitsandbytes rounds as it loads.
-        TransformersEngineSpec(precision="int8"),
-        TransformersEngineSpec(precision="int4"),
+        TransformersEngineSpec(precision=Precision.INT8),
+        TransformersEngineSpec(precision=Precision.INT4),
     ],
 )
 def test_engines_that_take_the_base_as_it_is_ask_for_no_texts(plan, base, spec):
@@ -173,7 +179,7 @@ class Job:
     def context(
         self,
         quantization: dict[str, Any],
-        resolve: Callable[[DatasetSpec], Path] = lambda dataset: Path(dataset.path),
+        resolve: Callable[[DatasetSpec], Path] = lambda dataset: Path(present(dataset.path)),
     ) -> JobContext:
         spec = AlignmentJobSpec.model_validate(
             {
@@ -235,7 +241,9 @@ def test_the_base_that_is_served_after_gptq_needs_no_texts(job, base):
 # -- where a pool may start -----------------------------------------------------------------
 
 
-def start(nodes: Sequence[Node], *, is_invariant: bool, activations: str = "bfloat16") -> None:
+def start(
+    nodes: Sequence[Node], *, is_invariant: bool, activations: Activations = "bfloat16"
+) -> None:
     """Ends before the first engine: the warm start that says their shape is not there."""
     spec = AlignmentJobSpec.model_validate(
         {
@@ -248,7 +256,9 @@ def start(nodes: Sequence[Node], *, is_invariant: bool, activations: str = "bflo
         }
     )
     plan = EnginePlan(spec.engine, Path("model"), "digest", activations)
-    start_pool(spec, plan, nodes, say=lambda message, *counted: None, warn=lambda message: None)
+    start_pool(
+        spec, plan, nodes, say=lambda text, *counted, **named: None, warn=lambda message: None
+    )
 
 
 @pytest.mark.parametrize(

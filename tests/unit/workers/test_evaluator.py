@@ -19,9 +19,9 @@ from reward.registry import build_reward
 from reward.sample import Need, Sample
 from reward.spec import CompositeReward
 from workers.baseline.weight_evaluator import Ones
+from workers.cluster.pool import ItemResult, WorkItem
 from workers.engines.base import BASE
-from workers.evaluator import PoolEvaluator
-from workers.pool import ItemResult, WorkItem
+from workers.evaluation.evaluator import Codec, PoolEvaluator
 
 BASE_SCORE = -7.0
 ROWS = [Row(index, "x" * (index + 1), {"bonus": 100.0 * index}) for index in range(11)]
@@ -109,14 +109,16 @@ def vectors(codec) -> np.ndarray:
 
 def make_evaluator(
     pool: LocalPool,
-    codec: SingularValueCodec | None,
+    codec: Codec | None,
     reward: Reward | None = None,
     rollout: RolloutSpec | None = None,
     **settings: Any,
 ) -> PoolEvaluator:
     rollout = rollout or RolloutSpec(max_tokens=8)
+    encoder: Any = LetterEncoder()
+    engines: Any = pool
     return PoolEvaluator(
-        pool, LetterEncoder(), reward or NumberReward(), rollout, codec=codec, **settings
+        engines, encoder, reward or NumberReward(), rollout, codec=codec, **settings
     )
 
 
@@ -176,7 +178,8 @@ def test_failures_of_the_reward_are_missing_and_counted(codec, vectors):
     scores = make_evaluator(LocalPool(), codec, NumberReward(missing=(300.0, 500.0))).evaluate(
         vectors, ROWS
     )
-    np.testing.assert_array_equal(np.isnan(scores.rewards_N_P).any(axis=0).nonzero()[0], [3, 5])
+    missing = np.isnan(scores.rewards_N_P).any(axis=0)
+    np.testing.assert_array_equal(np.flatnonzero(missing), [3, 5])
     assert scores.failures == {"no score at 300": 5, "no score at 500": 5}
     assert float(scores.completions[0][3]) != 0
 
@@ -271,7 +274,7 @@ def test_every_item_is_told_with_its_candidates_and_tokens(codec, vectors, max_p
     scores = make_evaluator(pool, codec).evaluate(vectors, ROWS, with_base=True)
     assert len(scores.spans) == len(pool.items)
     assert scores.samples == 6 * len(ROWS)
-    tokens = dict.fromkeys([(), *((number,) for number in range(5))], 0)
+    tokens: dict[tuple[int, ...], int] = dict.fromkeys([(), *((one,) for one in range(5))], 0)
     for span in scores.spans:
         tokens[span.candidates] += span.tokens
     assert set(tokens.values()) == {3 * len(ROWS)}
@@ -315,7 +318,7 @@ def test_lost_samples_of_the_base_are_missing():
     pool.fails = lambda item: "too long" if lost in item.prompts else None
     found = make_evaluator(pool, None).sample(None, ROWS, samples=2, temperature=1.0)
     rewards, sampled = found.rewards_P_G, found.completions
-    missing = np.isnan(rewards).any(axis=1)
+    missing = np.any(np.isnan(rewards), axis=1)
     assert missing[0]
     assert not missing.all()
     assert [completions == [] for completions in sampled] == list(missing)
@@ -331,7 +334,9 @@ def test_a_base_without_a_single_score_names_the_failures():
 class Fluency(ItemReward):
     """Mean log-probability under the base, beside the answer's own score."""
 
-    needs = frozenset({Need.REFERENCE_LOGPROBS})
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.REFERENCE_LOGPROBS})
 
     def _score_item(self, sample: Sample) -> float:
         assert sample.reference_logprobs is not None
@@ -343,7 +348,8 @@ def test_log_probabilities_under_the_base_are_there_where_the_reward_needs_them(
     pool.fails = lambda item: "lost" if item.answers is None and 1 in item.candidates else None
     scores = make_evaluator(pool, codec, Fluency(None)).evaluate(vectors, ROWS, with_base=True)
     # Candidates 1 and 3 are the second of their populations.
-    np.testing.assert_array_equal(np.isnan(scores.rewards_N_P).all(axis=1).nonzero()[0], [2, 4])
+    missing = np.isnan(scores.rewards_N_P).all(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(missing), [2, 4])
     np.testing.assert_array_equal(scores.rewards_N_P[[0, 1, 3, 5]], -2.0)
 
 
@@ -440,7 +446,7 @@ def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(co
     assert whole.completions[1][1] == ""
     assert whole.completions[1][0] == found.completions[0][1].text
     kept = [n for n in range(len(ROWS)) if n != 1]
-    total = sum(whole.components.values())
+    total = np.sum(list(whole.components.values()), axis=0)
     np.testing.assert_allclose(whole.rewards_N_P[:, kept], total[:, kept])
     for name, values in whole.components.items():
         np.testing.assert_allclose(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workers import gpu_memory
-from workers.gpu_memory import await_free_memory, used_frac
+from workers.machine import gpu_memory
+from workers.machine.gpu_memory import await_free_memory, used_frac
 
 _PROGRAM = """#!/bin/sh
 echo "$@" >> {folder}/asked

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.narrowing import of_kind
 
 pytest.importorskip("ray")
 
@@ -12,8 +15,8 @@ from essa.errors import JobCancelledError
 from essa.events import StageEvent
 from essa.ports import RunControl
 from essa.testing import RecordingSink
-from workers import job_context
-from workers.job_context import PROGRESS_EVERY_S, JobRun
+from workers.job import context as job_context
+from workers.job.context import PROGRESS_EVERY_S, JobRun
 
 
 class Control(RunControl):
@@ -33,11 +36,15 @@ def clock(monkeypatch) -> list[float]:
 
 @pytest.fixture
 def run() -> JobRun:
-    return JobRun(None, Path(), Path(), RecordingSink(), Control(), 0.0)
+    no_spec: Any = None
+    return JobRun(no_spec, Path(), Path(), RecordingSink(), Control(), 0.0)
 
 
 def counts(run: JobRun) -> list[tuple[str, int | None, int | None]]:
-    return [(event.stage, event.done, event.total) for event in run.sink.of(StageEvent)]
+    return [
+        (event.stage, event.done, event.total)
+        for event in of_kind(RecordingSink, run.sink).of(StageEvent)
+    ]
 
 
 def test_the_first_and_the_last_count_are_shown_and_others_now_and_then(run, clock) -> None:
@@ -46,7 +53,7 @@ def test_the_first_and_the_last_count_are_shown_and_others_now_and_then(run, clo
         say("steps", step, 10, 9.0)
         clock[0] += PROGRESS_EVERY_S / 2
     assert counts(run) == [("warm_start", step, 10) for step in (1, 3, 5, 7, 9, 10)]
-    assert run.sink.of(StageEvent)[0].eta_s == 9.0
+    assert of_kind(RecordingSink, run.sink).of(StageEvent)[0].eta_s == 9.0
 
 
 def test_another_count_and_what_is_not_counted_are_shown_at_once(run, clock) -> None:
@@ -64,7 +71,7 @@ def test_tokens_show_that_rollouts_move(run, clock) -> None:
         clock[0] += PROGRESS_EVERY_S
         run.progress("validation", done, 8, tokens)
     # The end is told by what comes of it.
-    assert [event.message for event in run.sink.of(StageEvent)] == [
+    assert [event.message for event in of_kind(RecordingSink, run.sink).of(StageEvent)] == [
         "validation", "validation, 1,500 tokens", "validation, 2,000 tokens",
     ]  # fmt: skip
 

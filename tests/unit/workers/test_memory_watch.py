@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 
-from workers.memory import MemoryWatch
+from tests.narrowing import present
+from workers.cluster.memory_watch import MemoryWatch
 
 MIB = 2**20
 HOLDER = """
@@ -21,7 +22,7 @@ def hold() -> subprocess.Popen[bytes]:
     child = subprocess.Popen(
         [sys.executable, "-S", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert child.stdout.readline() == b"ready\n"
+    assert present(child.stdout).readline() == b"ready\n"
     return child
 
 
@@ -34,19 +35,20 @@ def wait_past(watch: MemoryWatch, least: float) -> None:
 def test_memory_of_children_counts_and_the_peak_stays() -> None:
     with MemoryWatch(every_s=0.01) as watch:
         wait_past(watch, 1)
-        alone = watch.peak_bytes
+        alone = present(watch.peak_bytes)
         with hold() as child:
             wait_past(watch, alone + 190 * MIB)
-            child.stdin.close()
-    assert watch.peak_bytes - alone >= 190 * MIB
+            present(child.stdin).close()
+    more = present(watch.peak_bytes) - alone
+    assert more >= 190 * MIB
     # What a process shares with another counts once: two of them are not twice of ours.
-    assert watch.peak_bytes - alone < 260 * MIB
+    assert more < 260 * MIB
 
 
 def test_a_watch_ends_with_its_block() -> None:
     with MemoryWatch(every_s=0.01) as watch:
         wait_past(watch, 1)
-    peak = watch.peak_bytes
+    peak = present(watch.peak_bytes)
     with hold() as child:
-        child.stdin.close()
+        present(child.stdin).close()
     assert watch.peak_bytes == peak > 0

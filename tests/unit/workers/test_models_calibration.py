@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from essa.errors import DataError
 from essa.spec import QuantizationSpec
-from workers.models.calibration import chosen_texts, read_texts, texts_digest, token_sequences
+from workers.quantization.calibration import chosen_texts, read_texts, texts_digest, token_sequences
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }};{% endfor %}"
 

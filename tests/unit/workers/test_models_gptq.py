@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from essa.errors import SpecError
-from essa.spec import Precision, QuantizationSpec
-from workers.models.dequantize import dequantized_state_dict
-from workers.models.gptq import DAMPING, feedback_of, round_gptq
-from workers.models.hessian import output_energy, relative_error
-from workers.models.quantize import linear_shapes, quantize_folder
-from workers.models.rounding import bounds, round_nearest, scale_for
-from workers.models.schemes import scheme_for
+from essa.spec import Precision, QuantizationMethod, QuantizationSpec
+from workers.quantization.dequantize import dequantized_state_dict
+from workers.quantization.gptq import DAMPING, feedback_of, round_gptq
+from workers.quantization.hessian import output_energy, relative_error
+from workers.quantization.quantize import linear_shapes, quantize_folder
+from workers.quantization.rounding import bounds, round_nearest, scale_for
+from workers.quantization.schemes import scheme_for
 
 WIDTH = 192
 GROUP = 64
@@ -170,7 +170,7 @@ def calibrated(tiny_model, texts, tmp_path_factory):
                 folder,
                 precision,
                 ignore,
-                settings=QuantizationSpec(method="gptq"),
+                settings=QuantizationSpec(method=QuantizationMethod.GPTQ),
                 texts=texts,
             )
             built[key] = report, folder
@@ -221,7 +221,7 @@ def test_a_text_changes_the_integers_and_the_same_texts_give_the_same(
 ):
     _, folder = calibrated("llama", Precision.INT4)
     same, other = tmp_path / "same", tmp_path / "other"
-    settings = QuantizationSpec(method="gptq")
+    settings = QuantizationSpec(method=QuantizationMethod.GPTQ)
     for target, given in ((same, texts), (other, [text.upper() for text in texts])):
         target.mkdir()
         quantize_folder(
@@ -243,7 +243,7 @@ def test_gptq_of_a_sharded_model_equals_that_of_one_file(tiny_model, texts, cali
     AutoModelForCausalLM.from_pretrained(tiny_model("llama")).save_pretrained(
         source, max_shard_size="300KB"
     )
-    settings = QuantizationSpec(method="gptq")
+    settings = QuantizationSpec(method=QuantizationMethod.GPTQ)
     quantize_folder(source, target, Precision.INT4, ignore, settings=settings, texts=texts)
     assert len(list(target.glob("*.safetensors"))) > 1
     assert sorted(path.name for path in target.iterdir() if path.is_dir()) == []
@@ -254,7 +254,7 @@ def test_gptq_of_a_sharded_model_equals_that_of_one_file(tiny_model, texts, cali
 
 def test_progress_names_layer_and_seconds(tiny_model, texts, tmp_path):
     lines: list[str] = []
-    settings = QuantizationSpec(method="gptq", samples=4)
+    settings = QuantizationSpec(method=QuantizationMethod.GPTQ, samples=4)
     quantize_folder(
         tiny_model("llama"), tmp_path, Precision.INT8, lines.append, settings=settings, texts=texts
     )
@@ -270,7 +270,7 @@ def test_gptq_without_texts_is_refused(tiny_model, tmp_path):
             tmp_path,
             Precision.INT4,
             ignore,
-            settings=QuantizationSpec(method="gptq"),
+            settings=QuantizationSpec(method=QuantizationMethod.GPTQ),
         )
     assert caught.value.detail["field"] == "engine.quantization.calibration"
 
@@ -282,7 +282,7 @@ def test_a_text_without_a_token_is_left_out(calibrated, tiny_model, texts, tmp_p
         tmp_path,
         Precision.INT8,
         ignore,
-        settings=QuantizationSpec(method="gptq"),
+        settings=QuantizationSpec(method=QuantizationMethod.GPTQ),
         texts=["", *texts],
     )
     assert report.errors == expected.errors
@@ -334,7 +334,7 @@ def test_inputs_that_are_not_finite_are_refused_by_layer(tiny_model, texts, tmp_
             target,
             Precision.INT4,
             ignore,
-            settings=QuantizationSpec(method="gptq"),
+            settings=QuantizationSpec(method=QuantizationMethod.GPTQ),
             texts=texts,
         )
 
@@ -343,9 +343,9 @@ def test_inputs_that_are_not_finite_are_refused_by_layer(tiny_model, texts, tmp_
 def test_hidden_states_of_the_decoder_are_those_of_the_model(tiny_model, texts, threads):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from workers.models.decoder import Decoder
-    from workers.models.hessian import input_hessians
-    from workers.row_threads import RowThreads
+    from workers.machine.row_threads import RowThreads
+    from workers.quantization.decoder import Decoder
+    from workers.quantization.hessian import input_hessians
 
     folder: Path = tiny_model("qwen2")
     ids = [AutoTokenizer.from_pretrained(folder)(text).input_ids for text in texts[:2]]
@@ -361,6 +361,7 @@ def test_hidden_states_of_the_decoder_are_those_of_the_model(tiny_model, texts, 
     with ExitStack() as stack:
         apart = stack.enter_context(RowThreads(threads, 8)) if threads else None
         decoder = Decoder(folder, ids, apart)
+        shared = []
         for index in range(len(decoder)):
             with decoder.block(index) as layers:
                 shared = input_hessians(decoder, index, layers)

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from essa.errors import SpecError
 from essa.spec import Precision, QuantizationSpec
-from workers.models.dequantize import dequantized_state_dict
-from workers.models.quantize import linear_shapes, quantize_folder
-from workers.models.schemes import SCHEMES, named_scheme, scheme_for
-from workers.models.sensitivity import measured_sensitivities, merged_layers
+from workers.quantization.dequantize import dequantized_state_dict
+from workers.quantization.quantize import linear_shapes, quantize_folder
+from workers.quantization.schemes import SCHEMES, named_scheme, scheme_for
+from workers.quantization.sensitivity import measured_sensitivities, merged_layers
 
 ATTENTION = "model.layers.0.self_attn"
 MLP = "model.layers.1.mlp"
@@ -97,7 +97,7 @@ def test_sensitivity_is_the_relative_error_of_the_layers_outputs(tiny_model, tex
 
 
 def _rounded_weights(folder: Path) -> dict[str, torch.Tensor]:
-    from workers.models.rounding import round_nearest
+    from workers.quantization.rounding import round_nearest
 
     scheme = scheme_for(Precision.INT4, linear_shapes(folder))
     weights = load_file(folder / "model.safetensors")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_prepared_smollm2_answers_in_its_chat_format(smollm):
     # Digits stand alone and do not touch the white space before them.
     tokens = encoder.tokenizer.tokenize("in  1998")
     assert tokens == ["in", "ĠĠ", "1", "9", "9", "8"]
-    model = AutoModelForCausalLM.from_pretrained(smollm.folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(smollm.folder)
     assert model.dtype == torch.bfloat16
     ids = torch.tensor([encoder.token_ids(text)])
     answer = model.generate(ids, max_new_tokens=16, do_sample=False)[0, ids.shape[1] :]
@@ -130,9 +131,9 @@ def test_warm_start_of_smollm2_lowers_the_loss(smollm, tmp_path):
     pairs = [encode_pair(row, encoder, index) for index, row in enumerate(rows * 4)]
     losses: list[float] = []
 
-    def note(message: str, *counted: float | None) -> None:
-        if "loss" in message:
-            losses.append(float(message.rpartition(" ")[2]))
+    def note(text: str, *counted: float | None, **named: float | None) -> None:
+        if "loss" in text:
+            losses.append(float(text.rpartition(" ")[2]))
 
     sft = SftSettings(batch_size=4, learning_rate=2e-3)
     adapter = train_lora(smollm.folder, pairs, LoraSpec(), sft, 0, tmp_path / "a", note, threads=1)

@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from essa.errors import SpecError
 from essa.spec import Precision
-from workers.models import checkpoint_writer
-from workers.models.dequantize import dequantized_state_dict, save_dequantized
-from workers.models.quantize import linear_shapes, quantize_folder
-from workers.models.schemes import scheme_for
+from tests.narrowing import present
+from workers.quantization import checkpoint_writer
+from workers.quantization.dequantize import dequantized_state_dict, save_dequantized
+from workers.quantization.quantize import linear_shapes, quantize_folder
+from workers.quantization.schemes import scheme_for
 
 Q_PROJ = "model.layers.0.self_attn.q_proj"
 
@@ -126,7 +127,7 @@ def test_transformers_runs_the_quantised_checkpoint(tiny_model, quantised, preci
 )
 def test_int4_takes_the_largest_group_that_divides_every_layer(widths, group):
     shapes = {f"layer{width}.weight": (8, width) for width in widths}
-    assert scheme_for(Precision.INT4, shapes).weights.group_size == group
+    assert present(scheme_for(Precision.INT4, shapes).weights).group_size == group
 
 
 def test_int4_of_odd_widths_is_refused():

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from essa.errors import SpecError
-from essa.spec import ModelSpec, Precision, QuantizationSpec
+from essa.spec import ModelSpec, Precision, QuantizationMethod, QuantizationSpec
 from workers.models.cache import MANIFEST, FolderCache, is_complete
-from workers.models.content_hash import ContentHasher
 from workers.models.store import ModelStore
+from workers.weights.content_hash import ContentHasher
 
 
 def ignore(message: str) -> None:
@@ -208,12 +208,12 @@ def test_waiting_for_another_builder_is_reported(tmp_path):
 
 
 def test_large_file_is_hashed_again_only_when_it_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr("workers.models.content_hash.REMEMBERED_BYTES", 4)
+    monkeypatch.setattr("workers.weights.content_hash.REMEMBERED_BYTES", 4)
     hasher = ContentHasher(tmp_path / "hashes.json")
     file = tmp_path / "weights"
     file.write_bytes(b"12345678")
     first = hasher.file(file)
-    monkeypatch.setattr("workers.models.content_hash._sha256", lambda path: f"new {path.name}")
+    monkeypatch.setattr("workers.weights.content_hash._sha256", lambda path: f"new {path.name}")
     assert hasher.file(file) == first
     file.write_bytes(b"123456789")
     assert hasher.file(file) == "new weights"
@@ -231,17 +231,20 @@ def test_calibrated_folder_follows_method_texts_and_kept_layers_and_nothing_else
 
     plain = store.quantized(base, Precision.INT4)
     assert folder() == folder(["other texts"]) == folder(samples=7) == plain
-    gptq = folder(method="gptq")
+    gptq = folder(method=QuantizationMethod.GPTQ)
     calibration = {"path": "somewhere.jsonl"}
-    assert folder(list(texts), method="gptq", calibration=calibration, samples=9) == gptq
+    assert (
+        folder(list(texts), method=QuantizationMethod.GPTQ, calibration=calibration, samples=9)
+        == gptq
+    )
     others = [
-        folder(["another text"], method="gptq"),
-        folder(method="gptq", keep_int8=1),
+        folder(["another text"], method=QuantizationMethod.GPTQ),
+        folder(method=QuantizationMethod.GPTQ, keep_int8=1),
         folder(keep_int8=1),
-        folder(method="gptq", samples=1),
-        folder(method="gptq", sequence_length=20),
-        folder(method="gptq", group_size=32),
-        folder(method="gptq", precision=Precision.INT8),
+        folder(method=QuantizationMethod.GPTQ, samples=1),
+        folder(method=QuantizationMethod.GPTQ, sequence_length=20),
+        folder(method=QuantizationMethod.GPTQ, group_size=32),
+        folder(method=QuantizationMethod.GPTQ, precision=Precision.INT8),
         folder(group_size=32),
     ]
     assert len({plain, gptq, *others}) == 2 + len(others)
@@ -250,7 +253,7 @@ def test_calibrated_folder_follows_method_texts_and_kept_layers_and_nothing_else
 
 def test_calibrated_folder_is_built_once(store, model):
     base = store.base(ModelSpec(path=str(model)))
-    settings = QuantizationSpec(method="gptq")
+    settings = QuantizationSpec(method=QuantizationMethod.GPTQ)
     messages: list[str] = []
     for _ in range(2):
         store.quantized(

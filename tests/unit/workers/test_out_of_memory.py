@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from essa.errors import TrainerError
-from workers.out_of_memory import is_out_of_memory, named_memory
+from workers.machine.out_of_memory import is_out_of_memory, named_memory
 
 
 def test_torchs_own_words_for_the_cpu_and_for_cuda_are_known():

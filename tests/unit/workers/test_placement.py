@@ -6,9 +6,9 @@ import pytest
 
 from essa.errors import EngineStartError, SpecError
 from essa.spec import TransformersEngineSpec, VllmEngineSpec
-from workers.actor import EngineActor, bind_cores
+from workers.cluster.engine_actor import EngineActor, bind_cores
+from workers.cluster.placement import Node, Placement, plan_placement
 from workers.engines.build import EngineBuild
-from workers.placement import Node, Placement, plan_placement
 
 
 def test_cores_are_divided_among_the_engines():

@@ -33,7 +33,7 @@ from tests.tiny_reward_model import (  # noqa: E402
     save,
     word_tokenizer,
 )
-from workers.native_format import native_training  # noqa: E402
+from workers.machine.native_format import native_training  # noqa: E402
 from workers.reward_models.classifier import Classifier  # noqa: E402
 from workers.reward_models.conversation_tokens import ConversationTokens  # noqa: E402
 from workers.reward_models.head import find_head  # noqa: E402
@@ -292,7 +292,7 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(
         for head in range(3)
     ]
     whole = classifier(model_with_code, trust_remote_code=True).score(CONVERSATIONS)
-    assert np.allclose(np.mean(parts, axis=0), whole, atol=1e-5)
+    assert np.allclose(np.mean(np.array(parts, float), axis=0), whole, atol=1e-5)
     small = classifier(model_with_code, trust_remote_code=True, precision="int8")
     assert small._model.regression.weight.dtype == getattr(torch, native_training("cpu"))
     assert np.allclose(small.score(CONVERSATIONS), whole, atol=0.1 * np.ptp(whole))
@@ -327,7 +327,7 @@ def _bert() -> Any:
             num_hidden_layers=2,
             num_attention_heads=2,
             max_position_embeddings=CONTEXT,
-            num_labels=1,
+            num_labels=1,  # pyright: ignore[reportCallIssue]
             initializer_range=0.3,
         )
     )

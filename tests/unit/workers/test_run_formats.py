@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from essa.number_format import FormatStatus
+from essa.spec.grpo import GrpoMethod
+from tests.narrowing import of_kind
+
 pytest.importorskip("ray")
 pytest.importorskip("torch")
 
@@ -15,11 +19,11 @@ from essa.number_format import ChosenFormats, FormatSpeed, MachineFormats, Numbe
 from essa.ports import RunControl
 from essa.records.folder import FORMATS_FILE
 from essa.spec import AlignmentJobSpec, Precision
-from essa.spec.file import validate_job
+from essa.spec.reading.file import validate_job
 from essa.testing import RecordingSink
-from workers import format_probe
-from workers.job_context import JobRun
-from workers.run_formats import settle_formats
+from workers.job.context import JobRun
+from workers.job.formats import settle_formats
+from workers.machine import format_probe
 
 SMALL = {
     "float32": "fast", "bfloat16": "emulated", "int8_float32": "fast", "int8_bfloat16": "emulated",
@@ -52,7 +56,9 @@ class Bench:
         machine = MachineFormats(
             device="cpu",
             formats=tuple(
-                FormatSpeed(format=one, status=statuses[one], gflops=SPEEDS.get(one, 60.0))
+                FormatSpeed(
+                    format=one, status=FormatStatus(statuses[one]), gflops=SPEEDS.get(one, 60.0)
+                )
                 for one in NumberFormat
             ),
         )
@@ -124,5 +130,5 @@ def test_what_was_chosen_takes_the_place_of_every_auto(bench, tmp_path):
     run = JobRun(spec, bench.run, bench.cache, RecordingSink(), NeverCancelled(), 0.0)
     run.take(bench.start(spec))
     assert run.spec.engine.precision is Precision.INT8
-    assert run.spec.method.precision == "fp32"
+    assert of_kind(GrpoMethod, run.spec.method).precision == "fp32"
     assert spec.engine.precision == "auto"

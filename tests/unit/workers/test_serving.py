@@ -11,26 +11,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.narrowing import of_kind
+from workers.evaluation.evaluator import Codec
+
 pytest.importorskip("ray")
 pytest.importorskip("torch")
 
 from essa.coordinator import report
 from essa.coordinator.loop import Outcome
-from essa.coordinator.objective import RewardObjective
 from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.errors import ClusterError, EngineStartError, EssaError, JobCancelledError
 from essa.events import ResultEvent, StageEvent, WarningEvent
 from essa.number_format import Activations
+from essa.objective.objective import RewardObjective
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import Evaluator, RunControl
+from essa.ports import RunControl
 from essa.spec import AlignmentJobSpec, EngineSpec, Precision
 from essa.testing import ANSWER_TOKENS, PROMPT_TOKENS, QuadraticEvaluator, RecordingSink
 from essa.types import FloatArray, Row
-from workers.engine_setup import EnginePlan
-from workers.job_context import JobContext, JobRun
-from workers.placement import Node
+from workers.cluster.placement import Node
+from workers.job.context import JobContext, JobRun
+from workers.job.engine_plan import EnginePlan
 from workers.serving import Found, serving_engine, with_serving_scores
 
 ROWS = tuple(Row(index, f"prompt {index}") for index in range(30))
@@ -72,15 +75,15 @@ class LocalContext(JobContext):
         return EnginePlan(engine, Path("model"), "digest", activations)
 
     @contextmanager
-    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[ServingBase]:
+    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[Any]:
         assert nodes == NODES
         if self.served.start_error is not None:
             raise self.served.start_error
         self.served.started.append(plan.spec)
         yield self.served
 
-    def evaluator(self, pool: ServingBase, codec: SingularValueCodec | None) -> Evaluator:
-        assert pool.loaded == [codec.engine_basis().digest]
+    def evaluator(self, pool: Any, codec: Codec | None) -> Any:
+        assert pool.loaded == [of_kind(SingularValueCodec, codec).engine_basis().digest]
         return pool.evaluator
 
 
@@ -110,7 +113,8 @@ class Bench:
     ) -> ResultEvent:
         run = JobRun(spec, self._folder, self._folder, self.sink, control or Control(), 0.0)
         # No test here reaches model, prompts or reward.
-        context = LocalContext(run, None, None, None, DATA, None, None, served=served)
+        absent: Any = None
+        context = LocalContext(run, absent, absent, absent, DATA, absent, absent, served=served)
         plan = context.plan(serving_engine(context.job.spec), "float32")
         outcome = Outcome(self.vector, self.result)
         return with_serving_scores(context, Found(self._codec, outcome), plan, NODES)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.narrowing import present
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
@@ -89,15 +91,17 @@ def test_reduced_precision_agrees_with_peft_over_the_same_base(
         ),
         tmp_path / "adapter",
     ).eval()
-    own, other, base = [], [], []
+    own: list[float] = []
+    other: list[float] = []
+    base: list[float] = []
     for prompt, ((answer,), (base_answer,)) in zip(
         prompts, zip(answers, base_answers, strict=True), strict=True
     ):
-        own += answer.token_logprobs
+        own += present(answer.token_logprobs)
         other += _teacher_forced(reference, prompt, answer.token_ids)
         with reference.disable_adapter():
             base += np.subtract(
-                base_answer.token_logprobs,
+                present(base_answer.token_logprobs),
                 _teacher_forced(reference, prompt, base_answer.token_ids),
             ).tolist()
     # Logits of these models are around 4, where bfloat16 neighbours are 1/32 apart; int8 rounds
@@ -119,7 +123,7 @@ def _teacher_forced(network, prompt: list[int], answer: tuple[int, ...]) -> list
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_quantised_engines_really_quantise(model, codec, precision):
     engine = _start(model, codec, precision=precision)
-    layer = engine._source.model.get_submodule("model.layers.0.self_attn.q_proj")
+    layer = present(engine._source).model.get_submodule("model.layers.0.self_attn.q_proj")
     kind = {"int8": "Linear8bitLt", "int4": "Linear4bit"}[precision]
     assert type(layer).__name__ == kind
     assert layer.weight.dtype in (torch.int8, torch.uint8)
@@ -188,7 +192,7 @@ def test_rows_that_finish_early_do_not_disturb_the_others(model, codec, prompts)
         assert short.text == long.text[: min(first, default=24)]
         kept = len(short.token_ids)
         assert short.token_ids == long.token_ids[:kept]
-        assert short.token_logprobs == pytest.approx(long.token_logprobs[:kept], abs=1e-4)
+        assert short.token_logprobs == pytest.approx(present(long.token_logprobs)[:kept], abs=1e-4)
         assert short.finish_reason == ("stop" if first else "length")
 
 
@@ -224,7 +228,7 @@ def test_token_counter_is_exact(model, codec, prompts):
 
 def test_closing_takes_the_hooks_off_the_model(model, codec, prompts):
     engine = _start(model, codec)
-    source = engine._source
+    source = present(engine._source)
     before = engine.generate([BASE], prompts[:1], SamplingParameters(8))
     engine.close()
     hooked = [name for name, module in source.model.named_modules() if module._forward_hooks]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,8 +31,14 @@ def make_pairs(count: int = 12) -> list[SftPair]:
 
 
 def train(folder: Path, out: Path, **changes) -> Path:
-    arguments = {"pairs": make_pairs(), "lora": LORA, "sft": SFT, "seed": 0, "progress": ignore}
-    return train_lora(folder, out_dir=out, **({"threads": 1} | arguments | changes))
+    arguments: dict[str, Any] = {
+        "pairs": make_pairs(),
+        "lora": LORA,
+        "sft": SFT,
+        "seed": 0,
+        "progress": ignore,
+    }
+    return train_lora(folder, out_dir=out, **(arguments | changes))
 
 
 @pytest.fixture(scope="module")

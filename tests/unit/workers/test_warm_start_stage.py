@@ -66,7 +66,7 @@ class Bench:
     steps: list[str] = field(default_factory=list)
     """When engines were asked for, and when to give way."""
 
-    def _engines(self) -> WrittenSamples:
+    def _engines(self) -> Any:
         self.steps.append("engines")
         return self.evaluator
 
@@ -74,7 +74,7 @@ class Bench:
         self.steps.append("room")
         return 0
 
-    def say(self, text: str, *counted: float | None) -> None:
+    def say(self, text: str, *counted: float | None, **named: float | None) -> None:
         self.said.append(text)
 
     def make(self, spec, samples=(), should_stop: Callable[[], bool] = lambda: False):

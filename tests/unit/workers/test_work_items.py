@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from essa.plan.blocks import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, queue_limit
+from essa.dispatch import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, queue_limit
 from workers.engines.base import BASE, SamplingParameters
-from workers.work_items import work_items
+from workers.evaluation.work_items import work_items
 
 GREEDY = SamplingParameters(max_tokens=4)
 

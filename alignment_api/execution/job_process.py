@@ -1,0 +1,161 @@
+"""The process of one job: `python -m alignment_api.execution.job_process --home H --job-id ID`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from alignment_api import composition
+from alignment_api.doctor.preflight import require_machine
+from alignment_api.files.repository import FileRepository
+from alignment_api.files.service import FileService
+from alignment_api.forwarders.base import ForwardedRun
+from alignment_api.forwarders.opening import forwarding_sink
+from alignment_api.forwarders.sink import ForwardingSink
+from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.observability.logs import configure_logging
+from alignment_api.processes.folder_lock import FolderLock
+from alignment_api.processes.lifetime import INTERRUPTED, die_with_parent, unwind_on_terminate
+from alignment_api.processes.ownership import check_package_owners
+from alignment_api.processes.user_environment import complete_environment
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
+from essa.errors import EssaError, JobCancelledError, MachineError, StorageError
+from essa.events import ResultEvent
+from essa.storage.faults import full_disk
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR = "internal_error"
+RunJob = Callable[..., ResultEvent]
+
+_LOCK_WAIT_S = 60.0
+_FORWARDING_WAIT_S = 10.0
+"""Time that integrations get after the end of a job."""
+
+
+def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_job) -> int:
+    """Run the job named on the command line and record how it ended.
+
+    Args:
+        argv: `--home`, `--job-id`, and `--parent`, the process that this one must not outlive.
+        run_job: what runs it, with the signature of `composition.run_job`.
+    Returns:
+        0 once the job has a final state, whatever it is; 1 if there was nothing to run.
+    """
+    parser = argparse.ArgumentParser(
+        prog="alignment_api.execution.job_process", description=__doc__
+    )
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--job-id", required=True)
+    parser.add_argument("--parent", type=int, default=None)
+    arguments = parser.parse_args(argv)
+    complete_environment(os.environ, arguments.home)
+    settings = Settings.from_environment(os.environ, home=arguments.home)
+    configure_logging(settings, job_id=arguments.job_id)
+    # Stops the workers of the run; the job stays unfinished and can resume.
+    unwind_on_terminate()
+    if arguments.parent is not None:
+        die_with_parent(arguments.parent)
+    # A predecessor, orphaned by a crash of the service, may need a moment to go.
+    lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
+    try:
+        lock.acquire(_LOCK_WAIT_S)
+    except StorageError as error:
+        store = Store(settings.store_url, is_migrating=False)
+        JobRepository(store).fail(arguments.job_id, error.code, error.message)
+        return os.EX_OK
+    try:
+        return _run(settings, arguments.job_id, run_job)
+    finally:
+        lock.release()
+
+
+def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
+    store = Store(settings.store_url, is_migrating=False)
+    jobs = JobRepository(store)
+    status = jobs.get(job_id)["status"]
+    if status != JobStatus.RUNNING:
+        logger.error("job %s is %s, not running; nothing to do", job_id, status)
+        return 1
+    with ExitStack() as at_end:
+        _run_to_its_state(settings, store, jobs, job_id, run_job, at_end)
+    logger.info("job %s has %s", job_id, jobs.get(job_id)["status"])
+    return os.EX_OK
+
+
+def _run_to_its_state(
+    settings: Settings,
+    store: Store,
+    jobs: JobRepository,
+    job_id: str,
+    run_job: RunJob,
+    at_end: ExitStack,
+) -> None:
+    try:
+        check_package_owners()
+        spec = jobs.spec(job_id)
+        require_machine(spec, settings)
+        surroundings = _surroundings(settings, store, jobs, job_id)
+        run = ForwardedRun(job_id, spec, surroundings["run_dir"])
+        sink = forwarding_sink(surroundings["sink"], run)
+        at_end.callback(_close, sink, jobs, job_id)
+        with sink:
+            result = run_job(spec, **surroundings | {"sink": sink})
+    except JobCancelledError:
+        jobs.stop(job_id)
+    except MachineError as error:
+        logger.error("the job failed: %s", error.message)
+        jobs.fail(job_id, error.code, error.message)
+    except Exception as error:
+        logger.exception("the job failed")
+        told = full_disk(error, [settings.home]) or error
+        if isinstance(told, EssaError):
+            jobs.fail(job_id, told.code, told.message)
+            return
+        log = settings.job_dir(job_id) / "job.log"
+        reason = str(error).partition("\n")[0]
+        message = f"{type(error).__name__}: {reason}; the traceback is in {log}"
+        jobs.fail(job_id, INTERNAL_ERROR, message)
+    else:
+        jobs.succeed(job_id, result)
+
+
+def _surroundings(
+    settings: Settings, store: Store, jobs: JobRepository, job_id: str
+) -> dict[str, Any]:
+    run_dir = settings.run_dir(job_id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    return {
+        "run_dir": run_dir,
+        "cache_dir": settings.cache_dir,
+        "sink": StoreSink(EventRepository(store), job_id),
+        "control": StoreControl(jobs, job_id),
+        "reward_policy": settings.reward_policy,
+        "resolve_file": FileService(FileRepository(store), settings.files_dir).resolve,
+    }
+
+
+def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
+    # The job has its state; a service that stops waits longer than this takes.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    status = jobs.get(job_id)["status"]
+    if not sink.close(status, _FORWARDING_WAIT_S):
+        # Their libraries would wait for them on the way out, however long that takes.
+        logger.warning("integrations did not finish within %s s", _FORWARDING_WAIT_S)
+        logging.shutdown()
+        os._exit(INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Runs the queued jobs, as many at once as have room, each in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from alignment_api.errors import StoreError
+from alignment_api.execution.job_watch import JobRun
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.processes.devices import Devices, SlotTable
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
+
+
+class JobQueue:
+    """A thread that starts queued jobs while slots are free, and one more for each that runs.
+
+    A running job of the store without a process is one that was interrupted; it is queued again
+    and, being older, starts before those of its priority. Only one queue may serve a store: see
+    `home.home_lock`.
+
+    Args:
+        store: of the jobs.
+        settings: the service's.
+        devices: what the jobs share.
+    """
+
+    def __init__(self, store: Store, settings: Settings, devices: Devices) -> None:
+        self._jobs = JobRepository(store)
+        self._settings = settings
+        self._devices = devices
+        self._slots = SlotTable(devices.slots)
+        self._giving_out = threading.Lock()
+        self._is_waiting = False
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._has_lost = threading.Event()
+        self._has_lost.set()
+        self._running: dict[threading.Thread, str] = {}
+        self._thread = threading.Thread(target=self._loop, name="job-queue", daemon=True)
+
+    @property
+    def slots(self) -> int:
+        """Engine slots, free and taken."""
+        return self._devices.slots
+
+    @property
+    def free_slots(self) -> int:
+        """Engine slots that no job holds."""
+        return self._slots.free
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a queued job found too few slots free, and still waits."""
+        return self._is_waiting and self._jobs.count(JobStatus.QUEUED) > 0
+
+    def borrow(self, count: int) -> tuple[int, ...]:
+        """Hold so many slots for something that is no job; none where jobs leave fewer."""
+        with self._giving_out:
+            if self.is_waiting or self._slots.free < count:
+                return ()
+            return self._slots.take(count)
+
+    def give_back(self, slots: tuple[int, ...]) -> None:
+        """Let go of borrowed slots."""
+        self._slots.give_back(slots)
+        self._wake.set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the running jobs in a way that they can resume, and end the threads. Blocking."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def notify(self) -> None:
+        """A job was queued."""
+        self._wake.set()
+
+    def is_alive(self) -> bool:
+        """True while jobs are started."""
+        return self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._start_queued()
+            except Exception:
+                # The thread must outlive a full disk or a locked store; healthz shows those.
+                logger.exception("the job queue failed; trying again in %s s", _RETRY_S)
+                self._stopping.wait(_RETRY_S)
+        for thread in list(self._running):
+            thread.join()
+        try:
+            self._requeue("the service is stopping")
+        except StoreError:
+            # They are queued again when the service starts.
+            logger.exception("running jobs stay marked as running")
+
+    def _start_queued(self) -> None:
+        while not self._stopping.is_set():
+            # Cleared before looking: whoever sets it later ends the wait below.
+            self._wake.clear()
+            if self._has_lost.is_set():
+                self._has_lost.clear()
+                self._requeue("the service was stopped while this job ran")
+            if not self._start_next():
+                self._wake.wait()
+
+    def _start_next(self) -> bool:
+        with self._giving_out:
+            row = self._jobs.claim_next(self._slots.free, self._devices.slots)
+            self._is_waiting = row is None
+            if row is None:
+                return False
+            slots = self._slots.take(row["slots"])
+        run = JobRun(
+            row["id"],
+            row["starts"] + 1,
+            self._devices.share(slots),
+            self._jobs,
+            self._settings,
+            self._stopping,
+        )
+        name = f"job-{row['id']}"
+        thread = threading.Thread(target=self._watch, args=(run, slots), name=name, daemon=True)
+        self._running[thread] = row["id"]
+        thread.start()
+        return True
+
+    def _watch(self, run: JobRun, slots: tuple[int, ...]) -> None:
+        is_lost = False
+        try:
+            run.run()
+        except Exception:
+            # Its process is gone; the job goes back into the queue.
+            logger.exception("job %s cannot be watched; trying again", run.job_id)
+            self._stopping.wait(_RETRY_S)
+            is_lost = True
+        del self._running[threading.current_thread()]
+        self._slots.give_back(slots)
+        if is_lost:
+            self._has_lost.set()
+        self._wake.set()
+
+    def _requeue(self, reason: str) -> None:
+        message = f"{reason}; it resumes from its checkpoint"
+        watched = list(self._running.values())
+        for job_id in self._jobs.requeue_running(message, alive=watched):
+            logger.info("job %s is queued again: %s", job_id, reason)

@@ -1,0 +1,219 @@
+"""What the API does with jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from sqlalchemy.engine import RowMapping
+
+from alignment_api.auth.access import Caller
+from alignment_api.doctor.preflight import require_machine
+from alignment_api.files.service import FileService
+from alignment_api.graders.service import grader_endpoint, require_code
+from alignment_api.jobs.answers import FineTuningJob, FineTuningJobList, Validation
+from alignment_api.jobs.checks import find_problems
+from alignment_api.jobs.creation import JobCreation, RequestIdentity
+from alignment_api.jobs.estimate import forecast
+from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.job_object import JobObjects
+from alignment_api.jobs.repository import JobRepository
+from alignment_api.jobs.requests import CloneRequest, OpenAiRequest, SpecificationRequest
+from alignment_api.jobs.translation import JobRequest, read_request
+from alignment_api.openai.page import ends
+from alignment_api.processes.devices import Devices
+from alignment_api.settings import Settings
+from alignment_api.store import Store
+from alignment_api.store.job_status import JobStatus
+from essa.spec.grpo import GrpoMethod
+from essa.spec.reading.file import problem_error, validate_job
+from essa.spec.reading.overlay import overlay
+
+_LOOKED_THROUGH = 20
+"""Earlier jobs whose speed may serve an estimate."""
+
+
+class JobService:
+    """Creates, shows and changes the jobs of a caller's project. Blocking; call it from a thread.
+
+    Args:
+        store: of the jobs.
+        settings: the service's.
+        files: uploaded data.
+        devices: what jobs run on.
+        on_queued: told that a job waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        files: FileService,
+        devices: Devices,
+        on_queued: Callable[[], None],
+    ) -> None:
+        self._jobs = JobRepository(store)
+        self._events = EventRepository(store)
+        self._creation = JobCreation(store, settings.retry_window_s)
+        self._objects = JobObjects(self._events)
+        self._settings = settings
+        self._files = files
+        self._devices = devices
+        self._on_queued = on_queued
+
+    def create(
+        self,
+        request: OpenAiRequest | SpecificationRequest,
+        caller: Caller,
+        identity: RequestIdentity,
+    ) -> FineTuningJob:
+        """Check a job's files and reward, and queue it; once for all sendings of a request.
+
+        Raises:
+            SpecError: something is wrong with the job; the message has a line for each fault.
+            InsufficientScopeError: it has code of the user, and the key may not send such.
+            KeyReuseError: its Idempotency-Key came before with another request.
+        """
+        earlier = self._creation.find(identity, caller.project_id)
+        if earlier is not None:
+            return self.get(earlier, caller.project_id)
+        return self._queue(self._read(request), caller, identity)
+
+    def validate(self, request: OpenAiRequest | SpecificationRequest, caller: Caller) -> Validation:
+        """What `create` would queue, with what it will need.
+
+        Raises:
+            SpecError, InsufficientScopeError: as `create` does.
+        """
+        job = self._read(request)
+        slots = self.check(job, caller)
+        earlier = self._jobs.page(
+            _LOOKED_THROUGH, None, caller.project_id, statuses=[JobStatus.SUCCEEDED]
+        )
+        found = forecast(job.spec, self._settings.cache_dir, earlier, self._events)
+        return Validation(
+            spec=job.spec.model_dump(mode="json"),
+            dimension=found.dimension,
+            slots=slots,
+            estimate=found.estimate,
+            warnings=found.warnings,
+        )
+
+    def clone(
+        self, job_id: str, request: CloneRequest, caller: Caller, identity: RequestIdentity
+    ) -> FineTuningJob:
+        """Queue a job like another one.
+
+        Raises:
+            JobNotFoundError: no such job.
+            SpecError, InsufficientScopeError, KeyReuseError: as `create` does.
+        """
+        row = self.row(job_id, caller.project_id)
+        earlier = self._creation.find(identity, caller.project_id)
+        if earlier is not None:
+            return self.get(earlier, caller.project_id)
+        spec = self._jobs.spec(job_id)
+        changed = validate_job(overlay(spec.model_dump(mode="json"), request.changes))
+        kept = json.loads(row["request"])
+        if changed.method != spec.method or changed.reward != spec.reward:
+            kept["method"] = {"type": changed.method.type}
+        priority = row["priority"] if request.priority is None else request.priority
+        return self._queue(JobRequest(changed, priority, kept), caller, identity)
+
+    def row(self, job_id: str, project_id: str | None = None) -> RowMapping:
+        """The row of a job.
+
+        Raises:
+            JobNotFoundError: no such job, or of another project.
+        """
+        return self._jobs.get(job_id, project_id)
+
+    def get(self, job_id: str, project_id: str) -> FineTuningJob:
+        """One job; see `row`."""
+        return self._objects.of([self.row(job_id, project_id)])[0]
+
+    def page(
+        self,
+        limit: int,
+        after: str | None,
+        project_id: str,
+        *,
+        statuses: Collection[str] = (),
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> FineTuningJobList:
+        """A page of jobs, newest first; see `JobRepository.page`."""
+        rows = self._jobs.page(
+            limit + 1, after, project_id, statuses=statuses, name=name, metadata=metadata
+        )
+        shown = self._objects.of(rows[:limit])
+        return FineTuningJobList(
+            data=shown,
+            has_more=len(rows) > limit,
+            **ends(shown),
+        )
+
+    def cancel(self, job_id: str, project_id: str) -> FineTuningJob:
+        """Cancel a waiting job, or ask a running one to stop."""
+        self.row(job_id, project_id)
+        self._jobs.request_cancel(job_id)
+        return self.get(job_id, project_id)
+
+    def pause(self, job_id: str, project_id: str) -> FineTuningJob:
+        """Pause a queued job, or ask a running one to stop for now."""
+        self.row(job_id, project_id)
+        self._jobs.request_pause(job_id)
+        return self.get(job_id, project_id)
+
+    def resume(self, job_id: str, project_id: str) -> FineTuningJob:
+        """Let a paused job go on from its checkpoint."""
+        self.row(job_id, project_id)
+        self._jobs.resume(job_id)
+        self._on_queued()
+        return self.get(job_id, project_id)
+
+    def check(self, job: JobRequest, caller: Caller) -> int:
+        """Slots of a job that may run.
+
+        Raises:
+            SpecError, InsufficientScopeError: as `create` does.
+            MachineError: this machine cannot run it.
+        """
+        require_code(job.spec.reward, caller, "a job with a reward of type `python`")
+        slots = self._devices.needed(
+            job.spec.engine, has_trainer=isinstance(job.spec.method, GrpoMethod)
+        )
+
+        def resolve(file_id: str) -> Path:
+            return self._files.resolve(file_id, caller.project_id)
+
+        problems = find_problems(
+            job.spec,
+            resolve,
+            self._settings.reward_policy,
+            self._settings.cache_dir,
+            # A request must not wait for it; the job measures, and refuses at its start.
+            may_measure=False,
+        )
+        if problems:
+            raise problem_error([job.told(one) for one in problems])
+        require_machine(job.spec, self._settings)
+        return slots
+
+    def _read(self, request: OpenAiRequest | SpecificationRequest) -> JobRequest:
+        return read_request(request, grader_endpoint(self._settings))
+
+    def _queue(self, job: JobRequest, caller: Caller, identity: RequestIdentity) -> FineTuningJob:
+        slots = self.check(job, caller)
+        created = self._creation.create(
+            identity,
+            job.spec,
+            caller.project_id,
+            priority=job.priority,
+            slots=slots,
+            request=job.kept,
+        )
+        if created.is_new:
+            self._on_queued()
+        return self.get(created.object_id, caller.project_id)

@@ -1,0 +1,92 @@
+"""A report as one HTML file: inline SVG and style, no scripts, nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from essa.comparison.report.blocks import Block, Code, Figure, Table, Text
+from essa.comparison.report.svg_chart import draw
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #fff; --ink: #1d2530; --soft: #566270; --rule: #d8dde3;
+  --a1: #2563c9; --a2: #b4570a; --a3: #0f7d72; --a4: #a12a76; --a5: #6d4fc4; --a6: #5f6b2a;
+  --a7: #b3261e; --a8: #4a5568; }
+@media (prefers-color-scheme: dark) { :root { --page: #14181e; --ink: #e6eaf0; --soft: #a3adba;
+  --rule: #333c48; --a1: #7fb0ff; --a2: #f3a75a; --a3: #4fd1c1; --a4: #f08cc6; --a5: #b9a3ff;
+  --a6: #c3d06b; --a7: #ff8a80; --a8: #a0aec0; } }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; background: var(--page);
+  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 0.4rem; }
+p.note, p.made { color: var(--soft); font-size: 0.87rem; margin: 0.3rem 0; }
+figure { margin: 0; } .wide { overflow-x: auto; }
+.wide:focus-visible { outline: 2px solid var(--a1); }
+table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding: 0.3rem 0; }
+th, td { text-align: left; padding: 0.25rem 0.7rem 0.25rem 0; border-bottom: 1px solid var(--rule);
+  vertical-align: top; }
+pre { overflow-x: auto; padding: 0.7rem; border: 1px solid var(--rule); font-size: 0.8rem; }
+code { font-size: 0.95em; }
+.chart { width: 100%; height: auto; } .chart text { fill: var(--soft); font-size: 12px; }
+.chart .name { fill: var(--ink); } .grid { stroke: var(--rule); }
+.line { fill: none; stroke: var(--c); stroke-width: 2; } .dot { fill: var(--c); }
+.band { fill: var(--c); fill-opacity: 0.16; }
+.a1 { --c: var(--a1); } .a2 { --c: var(--a2); } .a3 { --c: var(--a3); } .a4 { --c: var(--a4); }
+.a5 { --c: var(--a5); } .a6 { --c: var(--a6); } .a7 { --c: var(--a7); } .a8 { --c: var(--a8); }
+.line.a2 { stroke-dasharray: 7 3; } .line.a3 { stroke-dasharray: 2 3; }
+.line.a4 { stroke-dasharray: 9 3 2 3; } .line.a5 { stroke-dasharray: 12 4; }
+.line.a6 { stroke-dasharray: 4 4; } .line.a7 { stroke-dasharray: 1 4; }
+.line.a8 { stroke-dasharray: 14 3 3 3; }
+"""
+"""Arms differ by dashes too, not by colour alone."""
+
+
+def to_html(title: str, blocks: Sequence[Block], command: str) -> str:
+    """The report.
+
+    Args:
+        title: of the whole.
+        blocks: in order.
+        command: what makes every table and figure again.
+    """
+    body = "\n".join(_block(block, number, command) for number, block in enumerate(blocks))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _block(block: Block, number: int, command: str) -> str:
+    head = f"<h2>{escape(block.title)}</h2>"
+    made = f'<p class="made">Made by <code>{escape(command)}</code>.</p>'
+    if isinstance(block, Text):
+        return head + "".join(f"<p>{escape(text)}</p>" for text in block.paragraphs)
+    if isinstance(block, Code):
+        label = escape(block.title, quote=True)
+        return (
+            f'{head}<pre tabindex="0" role="region" aria-label="{label}">{escape(block.text)}</pre>'
+        )
+    if isinstance(block, Figure):
+        data = f"<details><summary>The same as a table</summary>{_table(block.table)}</details>"
+        note = f'<p class="note">{escape(block.description)}</p>'
+        return f"{head}<figure>{draw(block, f'f{number}')}{note}</figure>{data}{made}"
+    note = f'<p class="note">{escape(block.note)}</p>' if block.note else ""
+    return f"{head}{note}{_table(block)}{made}"
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    rows = "".join(_row(row) for row in table.rows)
+    label = escape(table.title, quote=True)
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(row: Sequence[str]) -> str:
+    first, *others = row
+    cells = "".join(f"<td>{escape(text)}</td>" for text in others)
+    return f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>'

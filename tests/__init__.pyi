@@ -1,0 +1,1 @@
+# For the type checker alone: textstat installs a package `tests`, which would hide this folder.

@@ -1,0 +1,1 @@
+from langdetect.detector_factory import DetectorFactory as DetectorFactory

@@ -1,0 +1,5 @@
+"""pyarrow, which has no types."""
+
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...

@@ -1,0 +1,229 @@
+"""Score populations on the engine pool; implements the coordinator's `Evaluator` port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from essa.dispatch import plan_blocks
+from essa.errors import EvaluationError
+from essa.ports import Evaluator, GroupRollouts, GroupSampler
+from essa.spec.engine import RolloutSpec
+from essa.types import FloatArray, PopulationScores, Row, describe_failures
+from reward.base import Reward
+from reward.sample import Need
+from workers.cluster.pool import EnginePool, ItemResult, WorkItem
+from workers.engines.base import BASE, SamplingParameters
+from workers.evaluation.score_sheet import ScoreSheet
+from workers.evaluation.scoring import Scoring
+from workers.evaluation.work_items import reference_items, work_items
+from workers.prompting import PromptEncoder
+
+Progress = Callable[[str, int, int, int], None]
+"""(what, answers done, answers in all, tokens generated so far)."""
+
+
+class Codec(Protocol):
+    """Translates vectors to rows of scales."""
+
+    def scales(self, vectors_N_D: FloatArray) -> NDArray[np.float32]:
+        """Shape (N, S), as the engines' basis orders them."""
+        ...
+
+
+class PoolEvaluator(Evaluator, GroupSampler):
+    """Rollouts on the pool; rewards here, in threads, as candidates are finished.
+
+    Args:
+        codec: None until there are bases: then only the base model can be evaluated.
+        check: raises to end a running evaluation (cancel).
+        progress: called as items finish, and a few times a second in between.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        encoder: PromptEncoder,
+        reward: Reward,
+        rollout: RolloutSpec,
+        *,
+        codec: Codec | None = None,
+        seed: int = 0,
+        check: Callable[[], None] = lambda: None,
+        progress: Progress = lambda what, done, total, tokens: None,
+    ) -> None:
+        self._pool = pool
+        self._encoder = encoder
+        self._reward = reward
+        self._rollout = rollout
+        self._codec = codec
+        self._seed = seed
+        self._check = check
+        self._progress = progress
+
+    def evaluate(
+        self,
+        vectors_N_D: FloatArray,
+        rows: Sequence[Row],
+        *,
+        with_base: bool = False,
+        label: str = "",
+    ) -> PopulationScores:
+        limit = self._pool.max_population
+        candidates = len(vectors_N_D)
+        sheet = ScoreSheet(candidates + with_base, rows, self._reward.component_names)
+        with Scoring(self._reward, sheet, self._check) as scoring:
+            for first in range(0, max(candidates, 1), limit):
+                part = vectors_N_D[first : first + limit]
+                if len(part):
+                    self._set_population(part)
+                ids = [BASE] if with_base and first == 0 else []
+                offset = 0 if ids else first + with_base
+                self._roll_out(
+                    [*ids, *range(len(part))], offset, rows, sheet, scoring, label, first=first
+                )
+            reward_s = scoring.finish()
+        return sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
+
+    def sample(
+        self,
+        vector: FloatArray | None,
+        rows: Sequence[Row],
+        *,
+        samples: int,
+        temperature: float,
+        seed: int | None = None,
+        label: str = "rollouts",
+    ) -> GroupRollouts:
+        """Sample several answers a prompt and score every one.
+
+        Args:
+            vector: shape (D,); None is the base.
+            seed: of the sampling; None takes the evaluator's own.
+        Raises:
+            EvaluationError: not one answer could be scored.
+        """
+        parameters = replace(self._greedy_or_sampled(), temperature=temperature, samples=samples)
+        if seed is not None:
+            parameters = replace(parameters, seed=seed)
+        if vector is not None:
+            self._set_population(vector[None])
+        sheet = ScoreSheet(1, rows, self._reward.component_names, samples)
+        with Scoring(self._reward, sheet, self._check) as scoring:
+            ids = [BASE if vector is None else 0]
+            self._roll_out(ids, 0, rows, sheet, scoring, label, parameters)
+            reward_s = scoring.finish()
+        if np.isnan(sheet.rewards).all():
+            whose = "the base" if vector is None else "the adapter"
+            raise EvaluationError(
+                f"not one of {sheet.rewards.size} answers sampled from {whose} could be scored; "
+                "look at the reward, engine.max_model_len and rollout.max_tokens. Failures: "
+                + describe_failures(sheet.failures)
+            )
+        scores = sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
+        components = {name: values[0] for name, values in sheet.sample_components.items()}
+        return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores, components)
+
+    def _set_population(self, vectors_N_D: FloatArray) -> None:
+        assert self._codec is not None, "vectors are evaluated once there are bases"
+        self._pool.set_population(self._codec.scales(vectors_N_D))
+
+    def _roll_out(
+        self,
+        ids: Sequence[int],
+        offset: int,
+        rows: Sequence[Row],
+        sheet: ScoreSheet,
+        scoring: Scoring,
+        label: str,
+        parameters: SamplingParameters | None = None,
+        first: int = 0,
+    ) -> None:
+        """Fill in the answers of some candidates; every finished one goes to be scored.
+
+        Args:
+            ids: as the engines know them.
+            offset: row of the sheet that the first of them has.
+            first: number that the engines' candidate 0 has in the population.
+        """
+        prompt_ids = [tuple(self._encoder.token_ids(row.prompt)) for row in rows]
+        blocks = plan_blocks(ids, len(rows), engines=self._pool.size, capacity=self._pool.capacity)
+        items = work_items(blocks, prompt_ids, parameters or self._greedy_or_sampled())
+        wants_reference = self._wants(Need.REFERENCE_LOGPROBS)
+        for result in self._run(items, label):
+            block = blocks[result.item.key]
+            row = block.row + offset
+            sheet.note(result, () if block.candidate == BASE else (first + block.candidate,))
+            if result.completions is None:
+                sheet.fail(row, block, result.error or "the rollout failed")
+            else:
+                sheet.put(row, block, result.completions)
+                sheet.prompt_tokens += sum(map(len, result.item.prompts))
+            if sheet.is_complete(row) and not wants_reference:
+                scoring.submit(row)
+        if wants_reference:
+            filled = range(offset, offset + len(ids))
+            self._add_reference(filled, prompt_ids, sheet, label)
+            for row in filled:
+                scoring.submit(row)
+
+    def _add_reference(
+        self,
+        filled: Sequence[int],
+        prompt_ids: Sequence[tuple[int, ...]],
+        sheet: ScoreSheet,
+        label: str,
+    ) -> None:
+        """Let the base score what was answered, every distinct answer once."""
+        wanted = {
+            (prompt, completion.token_ids): None
+            for row in filled
+            for prompt, completions in enumerate(sheet.answers[row])
+            for completion in completions
+            if completion.token_ids and (prompt, completion.token_ids) not in sheet.reference
+        }
+        keys, items = reference_items(
+            list(wanted), prompt_ids, engines=self._pool.size, capacity=self._pool.capacity
+        )
+        for result in self._run(items, f"{label}, log-probabilities under the base"):
+            sheet.note(result)
+            if result.completions is None:
+                sheet.failures[result.error or "the base could not score answers"] += 1
+            else:
+                for key, (scored,) in zip(keys[result.item.key], result.completions, strict=True):
+                    assert scored.token_logprobs is not None  # as `Engine.score` promises
+                    sheet.reference[key] = scored.token_logprobs
+                    sheet.prompt_tokens += len(prompt_ids[key[0]]) + len(key[1])
+
+    def _run(self, items: Sequence[WorkItem], label: str) -> Iterator[ItemResult]:
+        """Results of the pool, with progress on the way: answers come in bunches, tokens do not."""
+        total = sum(item.sequences for item in items)
+        done, before = 0, self._pool.generated_tokens()
+
+        def check() -> None:
+            self._check()
+            self._progress(label, done, total, self._pool.generated_tokens() - before)
+
+        for result in self._pool.run(items, check):
+            yield result
+            done += result.item.sequences
+            self._progress(label, done, total, self._pool.generated_tokens() - before)
+
+    def _greedy_or_sampled(self) -> SamplingParameters:
+        rollout = self._rollout
+        return SamplingParameters(
+            max_tokens=rollout.max_tokens,
+            temperature=rollout.temperature,
+            samples=rollout.samples_per_prompt,
+            stop=rollout.stop,
+            seed=self._seed,
+            with_logprobs=self._wants(Need.LOGPROBS),
+        )
+
+    def _wants(self, need: Need) -> bool:
+        return need in self._reward.needs

@@ -1,0 +1,217 @@
+"""What the steps of one job share: its specification, its outlets, and what is ready for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.data import JobData, dataset_path, load_job_data
+from essa.errors import JobCancelledError
+from essa.events import FormatEvent, StageEvent, WarningEvent
+from essa.number_format import Activations, ChosenFormats
+from essa.ports import EventSink, RunControl, Say
+from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
+from essa.spec.grpo import GrpoMethod
+from reward.base import Reward
+from reward.registry import build_reward
+from reward.resources import RewardPolicy, RewardResources
+from workers.cluster.placement import Node
+from workers.cluster.pool import EnginePool
+from workers.cluster.ray_cluster import is_elsewhere
+from workers.evaluation.evaluator import Codec, PoolEvaluator
+from workers.job.engine_plan import EnginePlan, plan_engines, start_pool
+from workers.job.formats import settle_formats
+from workers.models.store import ModelStore, PreparedModel
+from workers.prompting import PromptEncoder
+from workers.quantization.calibration import read_texts
+from workers.reward_models.opening import open_scorer
+
+PROGRESS_EVERY_S = 2.0
+
+
+@dataclass
+class JobRun:
+    """What every step of a run needs."""
+
+    spec: AlignmentJobSpec
+    run_dir: Path
+    cache_dir: Path
+    sink: EventSink
+    control: RunControl
+    started_s: float
+    shown_s: float = 0.0
+    """When something that is counted was shown last."""
+    counted: tuple[str, int | None] = ("", None)
+    """Its stage and total."""
+    formats: ChosenFormats | None = None
+    """What it computes in; None until its machines are known."""
+
+    @property
+    def settled(self) -> ChosenFormats:
+        """What it computes in, once `JobContext.settle` has been called."""
+        assert self.formats is not None, "the formats are settled first"
+        return self.formats
+
+    def take(self, formats: ChosenFormats) -> None:
+        """Put what was chosen in the place of every `auto` of the specification."""
+        self.formats = formats
+        engine = self.spec.engine.model_copy(update={"precision": formats.precision})
+        method = self.spec.method
+        if isinstance(method, GrpoMethod) and method.precision == "auto":
+            trained = "bf16" if formats.training == "bfloat16" else "fp32"
+            method = method.model_copy(update={"precision": trained})
+        self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
+
+    def stage(self, stage: str, message: str = "") -> None:
+        self.check()
+        self.sink.emit(StageEvent(stage=stage, message=message))
+
+    def say(self, stage: str) -> Say:
+        """Shows a stage; what it counts only now and then, and its end."""
+
+        def say(
+            text: str,
+            done: int | None = None,
+            total: int | None = None,
+            eta_s: float | None = None,
+        ) -> None:
+            self.check()
+            now_s = time.monotonic()
+            is_shown = (stage, total) == self.counted and done != total
+            if done is not None and is_shown and now_s - self.shown_s < PROGRESS_EVERY_S:
+                return
+            self.shown_s, self.counted = now_s, (stage, total)
+            self.sink.emit(
+                StageEvent(stage=stage, message=text, done=done, total=total, eta_s=eta_s)
+            )
+
+        return say
+
+    def check(self) -> None:
+        if self.control.is_cancelled():
+            raise JobCancelledError("the job was cancelled")
+
+    def progress(self, label: str, done: int, total: int, tokens: int) -> None:
+        """Show a running evaluation, now and then."""
+        now_s = time.monotonic()
+        if label and done < total and now_s - self.shown_s >= PROGRESS_EVERY_S:
+            self.shown_s = now_s
+            message = f"{label}, {tokens:,} tokens" if tokens else label
+            self.sink.emit(StageEvent(stage="rollouts", message=message, done=done, total=total))
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """The job with everything that is ready before engines are."""
+
+    job: JobRun
+    store: ModelStore
+    base: PreparedModel
+    encoder: PromptEncoder
+    data: JobData
+    reward: Reward
+    resolve: Callable[[DatasetSpec], Path]
+    """Where the file of a data set is."""
+
+    def settle(self, nodes: Sequence[Node], run_dir: Path | None) -> FormatEvent:
+        """Choose what the job computes in, or take what its run has taken; tells what that is.
+
+        Args:
+            run_dir: the run's folder; None chooses and writes nothing down.
+        Raises:
+            SpecError: see `settle_formats`.
+        """
+        job = self.job
+        formats, told = settle_formats(
+            job.spec,
+            run_dir=run_dir,
+            cache_dir=job.cache_dir,
+            model_folder=self.base.folder,
+            nodes=nodes,
+            is_elsewhere=is_elsewhere(),
+        )
+        job.take(formats)
+        return told
+
+    def plan_search(self) -> EnginePlan:
+        """The engines of the search, once the formats are settled."""
+        return self.plan(self.job.spec.engine, self.job.settled.activations)
+
+    def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
+        """Find or make the checkpoint that these engines load."""
+        return plan_engines(
+            self.store,
+            self.base,
+            engine,
+            activations,
+            texts=self._calibration_texts,
+            say=self.job.say("prepare_model"),
+        )
+
+    @contextmanager
+    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[EnginePool]:
+        """Engines for the length of a block."""
+        job = self.job
+        pool = start_pool(
+            job.spec,
+            plan,
+            nodes,
+            say=job.say("start_engines"),
+            warn=lambda text: job.sink.emit(WarningEvent(code="engine_lost", message=text)),
+        )
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+    def evaluator(self, pool: EnginePool, codec: Codec | None) -> PoolEvaluator:
+        """Scores on these engines; without a codec, of the base only."""
+        job = self.job
+        return PoolEvaluator(
+            pool, self.encoder, self.reward, job.spec.rollout,
+            codec=codec, seed=job.spec.seed, check=job.check, progress=job.progress,
+        )  # fmt: skip
+
+    def _calibration_texts(self) -> list[str]:
+        quantization = self.job.spec.engine.quantization
+        chosen = quantization.calibration if quantization else None
+        if chosen is None:
+            return [row.prompt for row in self.data.train]
+        return read_texts(self.resolve(chosen), self.base.folder, chosen.limit)
+
+
+def open_context(
+    job: JobRun, resolve_file: Callable[[str], Path], reward_policy: RewardPolicy
+) -> JobContext:
+    """Find the base model, read the data sets and build the reward.
+
+    Args:
+        resolve_file: uploaded file id -> path.
+        reward_policy: what the operator lets rewards do.
+    Raises:
+        EssaError: one of them cannot be had.
+    """
+    spec, cache_dir = job.spec, job.cache_dir
+    store = ModelStore(cache_dir)
+    base = store.base(spec.model, lambda text: job.stage("prepare_model", text))
+    encoder = PromptEncoder(base.folder, spec.data.prompt)
+
+    def resolve(dataset: DatasetSpec) -> Path:
+        return dataset_path(dataset, resolve_file)
+
+    data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
+    resources = RewardResources(
+        reward_policy,
+        open_scorer=lambda model: open_scorer(
+            model,
+            cache_dir,
+            lambda text: job.stage("reward_model", text),
+            kept_gpus=1 if isinstance(spec.method, GrpoMethod) else 0,
+            formats=job.formats,
+        ),
+    )
+    reward = build_reward(spec.reward, resources=resources)
+    return JobContext(job, store, base, encoder, data, reward, resolve)

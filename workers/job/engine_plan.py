@@ -1,0 +1,161 @@
+"""From a job to a running pool of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from essa.errors import SpecError
+from essa.number_format import Activations
+from essa.parametrize.adapter import read_adapter
+from essa.ports import Say
+from essa.spec import AlignmentJobSpec
+from essa.spec.engine import EngineSpec, Precision, QuantizationSpec, VllmEngineSpec
+from essa.spec.model import AdapterWarmStart
+from essa.spec.search import SearchSpec
+from workers.cluster.placement import Node, Placement, plan_placement
+from workers.cluster.pool import EnginePool
+from workers.engines.build import EngineBuild, settled_precision
+from workers.models.store import ModelStore, PreparedModel
+from workers.warm_start.stage import warm_start_lora
+
+GATE_CANDIDATES = 2
+"""Least candidates that engines must hold: the gate shows them so many."""
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """What a pool is started from: the engines, and the checkpoint they load."""
+
+    spec: EngineSpec
+    model_folder: Path
+    model_digest: str
+    activations: Activations
+
+    @property
+    def precision(self) -> Precision:
+        """Of the base, which has been settled."""
+        return settled_precision(self.spec)
+
+
+def plan_engines(
+    store: ModelStore,
+    base: PreparedModel,
+    spec: EngineSpec,
+    activations: Activations,
+    texts: Callable[[], Sequence[str]],
+    say: Callable[[str], None],
+) -> EnginePlan:
+    """Find or make the checkpoint in the engine's precision.
+
+    Args:
+        texts: calibration texts, asked for where the quantisation reads any.
+    Raises:
+        SpecError: the model cannot be quantised that way.
+    """
+    folder = base.folder
+    # bitsandbytes quantises as it loads.
+    if isinstance(spec, VllmEngineSpec):
+        precision, settings = settled_precision(spec), spec.quantization or QuantizationSpec()
+        folder = store.quantized(
+            base,
+            precision,
+            say,
+            settings=settings,
+            texts=texts() if settings.is_calibrated else (),
+        )
+        if precision is Precision.BF16 and activations == "float32":
+            # vLLM would run weights that are stored in more digits with all of them.
+            folder = store.rounded(base, say)
+    digest = base.digest if folder == base.folder else store.digest(folder)
+    return EnginePlan(spec, folder, digest, activations)
+
+
+def engine_placements(
+    job: AlignmentJobSpec, plan: EnginePlan, nodes: Sequence[Node]
+) -> list[Placement]:
+    """Where the engines will run.
+
+    Raises:
+        SpecError: the cluster is too small, or cannot do what the job asks for.
+    """
+    placements = plan_placement(plan.spec, nodes)
+    _check_invariance(job, plan, placements)
+    return placements
+
+
+def start_pool(
+    job: AlignmentJobSpec,
+    plan: EnginePlan,
+    nodes: Sequence[Node],
+    *,
+    say: Say,
+    warn: Callable[[str], None],
+) -> EnginePool:
+    """Start the engines; blocks until every model is loaded.
+
+    Raises:
+        SpecError: the cluster is too small, or cannot do what the job asks for.
+        EngineStartError: an engine did not start.
+    """
+    placements = engine_placements(job, plan, nodes)
+    rank, modules = _adapter_shape(job)
+    build = EngineBuild(
+        spec=plan.spec,
+        model_path=str(plan.model_folder),
+        max_population=GATE_CANDIDATES if job.moves_weights else _most_candidates(job.search),
+        rank=rank,
+        target_modules=modules,
+        has_core=not job.moves_weights and job.search.target == "factors",
+        seed=job.seed,
+        activations=plan.activations,
+    )
+    text = (
+        f"starting {plan.spec.kind} engines, {plan.spec.precision} weights, "
+        f"{plan.activations} activations"
+    )
+    say(text, 0, len(placements))
+    pool = EnginePool(build, placements, notify=warn)
+    pool.start(lambda started: say(text, started, len(placements)))
+    return pool
+
+
+def _most_candidates(search: SearchSpec) -> int:
+    ladder = search.ladder.candidates + 1 if search.sigma_init == "auto" else 0
+    return max(search.population, ladder, GATE_CANDIDATES)
+
+
+def _check_invariance(
+    job: AlignmentJobSpec, plan: EnginePlan, placements: Sequence[Placement]
+) -> None:
+    """The specification has ruled out what it can see; machines are known only here."""
+    if not job.rollout.batch_invariant:
+        return
+    if plan.activations == "float32":
+        raise SpecError(
+            "rollout.batch_invariant is true but this machine computes with float32 activations, "
+            "whose products are summed in an order that depends on the size of the batch; use a "
+            "CPU with bfloat16, or remove rollout.batch_invariant",
+            field="rollout.batch_invariant",
+        )
+    for placement in placements:
+        if placement.gpus or len(placement.cores) != 1:
+            where = "a GPU" if placement.gpus else f"{len(placement.cores)} cores"
+            raise SpecError(
+                f"rollout.batch_invariant is true but an engine gets {where}; it needs one CPU "
+                "core per engine: set engine.cores_per_worker to 1, or remove "
+                "rollout.batch_invariant",
+                field="rollout.batch_invariant",
+            )
+
+
+def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
+    lora = warm_start_lora(job.warm_start)
+    if lora is not None:
+        return lora.rank, lora.target_modules
+    warm_start = job.warm_start
+    assert isinstance(warm_start, AdapterWarmStart)  # the only one without a shape of its own
+    adapter = read_adapter(Path(warm_start.path).expanduser())
+    rank = max(module.rank for module in adapter.modules)
+    return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))
