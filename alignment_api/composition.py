@@ -7,37 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 from essa.events import ResultEvent
 from essa.hub_access import require_base
 from essa.number_format import MachineFormats
 from essa.plan.job_speeds import JobSpeeds
-from essa.ports import EventSink, RunControl
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec, ModelSpec, QuantizationSpec
 from essa.spec.export import ExportSpec
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 
 
+class RunJob(Protocol):
+    """What runs a job: `run_job`, or a script in its place."""
+
+    def __call__(
+        self, spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy
+    ) -> ResultEvent: ...
+
+
 def run_job(
-    spec: AlignmentJobSpec,
-    *,
-    run_dir: Path,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
-    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+    spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> ResultEvent:
-    """Run one alignment job to its end in this process. Resumes if `run_dir` has a checkpoint.
+    """Run one alignment job to its end in this process; resume where its folder has a checkpoint.
 
     Args:
         spec: the job.
-        run_dir: folder of the checkpoint and of everything the run writes.
-        cache_dir: folder of prepared models, shared by all jobs.
-        sink: receives the events, the result included.
-        control: asked whether the user has cancelled.
-        resolve_file: path of an uploaded file.
+        site: where it runs, and whom it tells.
         reward_policy: what the operator lets rewards do.
     Raises:
         JobCancelledError: the user cancelled.
@@ -46,40 +43,22 @@ def run_job(
     require_base(spec.model.path)
     from workers.runner import run_alignment_job
 
-    return run_alignment_job(
-        spec,
-        run_dir=run_dir,
-        cache_dir=cache_dir,
-        sink=sink,
-        control=control,
-        resolve_file=resolve_file,
-        reward_policy=reward_policy,
-    )
+    return run_alignment_job(spec, site, reward_policy)
 
 
-def try_speeds(
-    spec: AlignmentJobSpec,
-    *,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
-) -> JobSpeeds:
+def try_speeds(spec: AlignmentJobSpec, site: RunSite) -> JobSpeeds:
     """How fast this machine would do a job: its engines, trainer and gate, for seconds each.
 
     Args:
         spec: a job whose warm start samples from the base.
-        cache_dir: folder of prepared models; the base is prepared into it.
-        sink: told what is being done.
-        control: asked whether the user has cancelled.
-        resolve_file: path of an uploaded file.
+        site: the base is prepared into its cache; nothing is written to its run's folder.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
     """
     from workers.job.speed_trial import try_speeds as measure
 
-    return measure(spec, cache_dir=cache_dir, sink=sink, control=control, resolve_file=resolve_file)
+    return measure(spec, site)
 
 
 @overload
@@ -109,11 +88,7 @@ def machine_formats(cache_dir: Path | None, *, may_measure: bool = True) -> Mach
 def measure_drift(
     runs: Mapping[str, Path],
     task: AlignmentJobSpec,
-    *,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
+    site: RunSite,
     reward_policy: RewardPolicy = NOTHING_ALLOWED,
 ) -> dict[str, dict[str, Any]]:
     """How far the adapters of runs have moved from their base, and how they do on another task.
@@ -121,6 +96,8 @@ def measure_drift(
     Args:
         runs: folders of finished runs by name; they share base and warm start.
         task: a job whose test set, prompt, reward and rollouts are that task.
+        site: nothing is written to its run's folder.
+        reward_policy: what the operator lets rewards do.
     Returns:
         By name (`base`, `warm_start`, then the runs) what `workers.drift.Drift` says.
     Raises:
@@ -130,17 +107,7 @@ def measure_drift(
     from workers.drift import as_plain
     from workers.drift import measure_drift as measure
 
-    return as_plain(
-        measure(
-            runs,
-            task,
-            cache_dir=cache_dir,
-            sink=sink,
-            control=control,
-            resolve_file=resolve_file,
-            reward_policy=reward_policy,
-        )
-    )
+    return as_plain(measure(runs, task, site, reward_policy))
 
 
 def quantize_model(

@@ -17,7 +17,7 @@ from populations import CACHE
 
 from alignment_api import composition
 from essa.events import Event, StageEvent
-from essa.ports import EventSink, RunControl
+from essa.ports import EventSink, RunControl, RunSite
 from essa.spec import AlignmentJobSpec
 
 _DONE = "finished"
@@ -55,13 +55,10 @@ def run_here(spec: AlignmentJobSpec, folder: Path, cores: Sequence[int]) -> None
     """Run a job in this process and everything it starts on these cores; events are recorded."""
     # Inherited by Ray and its engines.
     os.sched_setaffinity(0, set(cores))
+    sink = _Recorder(folder / "events.jsonl")
+    run_dir = folder / "run"
     composition.run_job(
-        spec,
-        run_dir=folder / "run",
-        cache_dir=CACHE.resolve(),
-        sink=_Recorder(folder / "events.jsonl"),
-        control=_NeverCancelled(),
-        resolve_file=no_uploads,
+        spec, RunSite(run_dir, CACHE.resolve(), sink, _NeverCancelled(), no_uploads)
     )
     (folder / _DONE).touch()
 

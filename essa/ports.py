@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -114,6 +115,25 @@ class RunControl(ABC):
     @abstractmethod
     def is_cancelled(self) -> bool:
         """True once the user has asked to cancel. Cheap enough to poll a few times a second."""
+
+
+@dataclass(frozen=True)
+class RunSite:
+    """Where a run happens and whom it tells: all about it that is not its specification.
+
+    Attributes:
+        run_dir: the run's own folder: checkpoint, adapter, records.
+        cache_dir: folder of prepared models, shared by all runs.
+        sink: receives the events, the result included.
+        control: asked whether the user has cancelled.
+        resolve_file: path of an uploaded file, by its id.
+    """
+
+    run_dir: Path
+    cache_dir: Path
+    sink: EventSink
+    control: RunControl
+    resolve_file: Callable[[str], Path]
 
 
 class Clock(ABC):

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from comparison_runs import generation, result, validation
 
@@ -22,15 +21,17 @@ from alignment_api.cli import run_process
 from alignment_api.execution import job_process
 from essa.errors import EngineStartError
 from essa.events import ResultEvent, WarmStartEvent
-from essa.ports import EventSink
+from essa.ports import RunSite
 from essa.spec import AdapterWarmStart, AlignmentJobSpec
+from reward.resources import RewardPolicy
 from tests.narrowing import of_kind
 
 WARM_S, STEP_S = 10.0, {"evolution": 5.0, "grpo": 20.0}
 
 
-def run_job(spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, **_: Any) -> ResultEvent:
+def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) -> ResultEvent:
     """One run: `grpo` takes four times as long."""
+    run_dir, sink = site.run_dir, site.sink
     method = spec.method.type
     if spec.budget.tokens == 13:
         raise EngineStartError("the engine did not start")

@@ -6,7 +6,7 @@ All models answer the same prompts of a task that none was aligned on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from essa.events import StageEvent
 from essa.objective.fitness import bootstrap_interval
 from essa.parametrize.adapter import LoraAdapter, read_adapter
 from essa.parametrize.weights import WeightCodec
-from essa.ports import EventSink, GroupRollouts, RunControl
+from essa.ports import GroupRollouts, RunSite
 from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
 from essa.spec.constrained import EvolutionMethod
@@ -62,11 +62,7 @@ class Drift:
 def measure_drift(
     runs: Mapping[str, Path],
     task: AlignmentJobSpec,
-    *,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
+    site: RunSite,
     reward_policy: RewardPolicy = NOTHING_ALLOWED,
 ) -> dict[str, Drift]:
     """Measure base, warm start and the adapter of every run.
@@ -75,7 +71,7 @@ def measure_drift(
         runs: folders of finished runs by the name to show. They share base and warm start.
         task: its test set, prompt template, reward and rollouts are used; model and engines are
             those of the first run.
-        cache_dir: prepared models.
+        site: nothing is written to its run's folder.
     Returns:
         By name: `base`, `warm_start`, then the runs.
     Raises:
@@ -89,8 +85,8 @@ def measure_drift(
     adapters = {START: _warm_start(first)}
     adapters |= {name: read_adapter(source.adapter_folder) for name, source in sources.items()}
     spec = _spec(task, first)
-    job = JobRun(spec, cache_dir, cache_dir, sink, control, time.monotonic())
-    context = open_context(job, resolve_file, reward_policy)
+    job = JobRun(spec, site, time.monotonic())
+    context = open_context(job, reward_policy)
     with ray_cluster() as nodes, closing(context.reward):
         context.settle(nodes, None)
         with context.engines(context.plan_search(), nodes) as pool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
-from essa.ports import Evaluator, EventSink, RunControl
+from essa.ports import Evaluator, RunSite
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
@@ -45,21 +44,11 @@ CHECKPOINT_FILE = "search.ckpt"
 
 
 def run_alignment_job(
-    spec: AlignmentJobSpec,
-    *,
-    run_dir: Path,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
-    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+    spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> ResultEvent:
-    """Run a job to its end; resume where `run_dir` holds what an earlier run finished.
+    """Run a job to its end; resume where its folder holds what an earlier run finished.
 
     Args:
-        run_dir: this job's own folder: bases, warm start, checkpoint, adapter, result.
-        cache_dir: prepared models, shared by all jobs.
-        resolve_file: uploaded file id -> path.
         reward_policy: what the operator lets rewards do.
     Raises:
         JobCancelledError: the user cancelled.
@@ -68,18 +57,18 @@ def run_alignment_job(
     keep_to_quota()
     if isinstance(spec.method, GrpoMethod):
         require_trl()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    job = JobRun(spec, run_dir, cache_dir, sink, control, time.monotonic())
+    site.run_dir.mkdir(parents=True, exist_ok=True)
+    job = JobRun(spec, site, time.monotonic())
     job.stage("prepare_model", "looking for the base model")
-    context = open_context(job, resolve_file, reward_policy)
+    context = open_context(job, reward_policy)
     reward = context.reward
     _check_rows(reward, context.data)
     for note in context.data.notes:
-        sink.emit(WarningEvent(code="data", message=note))
+        site.sink.emit(WarningEvent(code="data", message=note))
     job.stage("start_engines", "starting Ray")
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         job.stage("prepare_model", "looking which number formats are fast")
-        sink.emit(context.settle(nodes, run_dir))
+        site.sink.emit(context.settle(nodes, site.run_dir))
         plan = context.plan_search()
         # Before the search: a base that cannot be had must not cost a finished one.
         served = serving_engine(job.spec)
@@ -99,8 +88,8 @@ def run_alignment_job(
             "host_peak_bytes": memory.peak_bytes if len(nodes) == 1 else None,
         }
     )
-    (run_dir / RESULT_FILE).write_text(result.model_dump_json(indent=2) + "\n")
-    sink.emit(result)
+    (site.run_dir / RESULT_FILE).write_text(result.model_dump_json(indent=2) + "\n")
+    site.sink.emit(result)
     return result
 
 
@@ -204,7 +193,7 @@ def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmS
         seed=spec.seed,
         training=job.settled.training,
         say=job.say("warm_start"),
-        should_stop=job.control.is_cancelled,
+        should_stop=job.site.control.is_cancelled,
     )
     job.sink.emit(
         WarmStartEvent(

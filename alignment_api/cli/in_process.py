@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from alignment_api import composition
 from alignment_api.cli.terminal.live import LiveView
+from alignment_api.composition import RunJob
 from alignment_api.execution.run_folder import EVENTS_FILE
 from alignment_api.files.offline import uploaded_files
 from alignment_api.forwarders.base import ForwardedRun
@@ -23,11 +24,10 @@ from alignment_api.forwarders.opening import forwarding_sink
 from alignment_api.settings import Settings
 from essa.errors import JobCancelledError
 from essa.events import Event, ResultEvent
-from essa.ports import EventSink, RunControl
+from essa.ports import EventSink, RunControl, RunSite
 from essa.spec import AlignmentJobSpec
 from essa.storage.faults import writing
 
-RunJob = Callable[..., ResultEvent]
 _FORWARDING_WAIT_S = 30.0
 
 
@@ -54,20 +54,15 @@ def run_here(
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
     _drop_half_a_line(run_dir / EVENTS_FILE)
     with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
-        run = ForwardedRun(_run_id(run_dir), spec, run_dir)
-        sink = forwarding_sink(_ShownAndKept(view, file), run)
+        forwarded = ForwardedRun(_run_id(run_dir), spec, run_dir)
+        sink = forwarding_sink(_ShownAndKept(view, file), forwarded)
         status = "failed"
         try:
             with interruptible(view) as control:
-                result = (run_job or composition.run_job)(
-                    spec,
-                    run_dir=run_dir,
-                    cache_dir=settings.cache_dir,
-                    sink=sink,
-                    control=control,
-                    resolve_file=uploaded_files(settings),
-                    reward_policy=settings.reward_policy,
-                )
+                files = uploaded_files(settings)
+                site = RunSite(run_dir, settings.cache_dir, sink, control, files)
+                run = run_job or composition.run_job
+                result = run(spec, site, settings.reward_policy)
             status = "succeeded"
             return result
         except JobCancelledError:

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from alignment_api import composition
-from alignment_api.cli.in_process import RunJob, run_here
+from alignment_api.cli.in_process import run_here
+from alignment_api.composition import RunJob
 from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.processes.lifetime import die_with_parent, unwind_on_terminate
 from alignment_api.processes.user_environment import complete_environment
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     Args:
         argv: `--spec`, `--run-dir`, `--home`, and `--parent`, the process that this one must not
             outlive.
-        run_job: what runs it, with the signature of `composition.run_job`.
+        run_job: what runs it.
     Returns:
         0 once the job has its result, 1 if it failed.
     """

@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from alignment_api import composition
+from alignment_api.composition import RunJob
 from alignment_api.doctor.preflight import require_machine
 from alignment_api.files.repository import FileRepository
 from alignment_api.files.service import FileService
@@ -30,13 +31,12 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from essa.errors import EssaError, JobCancelledError, MachineError, StorageError
-from essa.events import ResultEvent
+from essa.ports import RunSite
 from essa.storage.faults import full_disk
 
 logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "internal_error"
-RunJob = Callable[..., ResultEvent]
 
 _LOCK_WAIT_S = 60.0
 _FORWARDING_WAIT_S = 10.0
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
 
     Args:
         argv: `--home`, `--job-id`, and `--parent`, the process that this one must not outlive.
-        run_job: what runs it, with the signature of `composition.run_job`.
+        run_job: what runs it.
     Returns:
         0 once the job has a final state, whatever it is; 1 if there was nothing to run.
     """
@@ -105,12 +105,11 @@ def _run_to_its_state(
         check_package_owners()
         spec = jobs.spec(job_id)
         require_machine(spec, settings)
-        surroundings = _surroundings(settings, store, jobs, job_id)
-        run = ForwardedRun(job_id, spec, surroundings["run_dir"])
-        sink = forwarding_sink(surroundings["sink"], run)
+        site = _site(settings, store, jobs, job_id)
+        sink = forwarding_sink(site.sink, ForwardedRun(job_id, spec, site.run_dir))
         at_end.callback(_close, sink, jobs, job_id)
         with sink:
-            result = run_job(spec, **surroundings | {"sink": sink})
+            result = run_job(spec, replace(site, sink=sink), settings.reward_policy)
     except JobCancelledError:
         jobs.stop(job_id)
     except MachineError as error:
@@ -130,20 +129,17 @@ def _run_to_its_state(
         jobs.succeed(job_id, result)
 
 
-def _surroundings(
-    settings: Settings, store: Store, jobs: JobRepository, job_id: str
-) -> dict[str, Any]:
+def _site(settings: Settings, store: Store, jobs: JobRepository, job_id: str) -> RunSite:
     run_dir = settings.run_dir(job_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    return {
-        "run_dir": run_dir,
-        "cache_dir": settings.cache_dir,
-        "sink": StoreSink(EventRepository(store), job_id),
-        "control": StoreControl(jobs, job_id),
-        "reward_policy": settings.reward_policy,
-        "resolve_file": FileService(FileRepository(store), settings.files_dir).resolve,
-    }
+    return RunSite(
+        run_dir,
+        settings.cache_dir,
+        sink=StoreSink(EventRepository(store), job_id),
+        control=StoreControl(jobs, job_id),
+        resolve_file=FileService(FileRepository(store), settings.files_dir).resolve,
+    )
 
 
 def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:

@@ -26,7 +26,7 @@ from alignment_api.settings import Settings
 from essa.errors import EssaError
 from essa.events import ErrorEvent, Event, StageEvent, event_adapter
 from essa.plan.job_speeds import JobSpeeds
-from essa.ports import EventSink, RunControl
+from essa.ports import EventSink, RunControl, RunSite
 from essa.spec import AlignmentJobSpec
 
 STOP_TIMEOUT_S = 20.0
@@ -108,13 +108,9 @@ def main() -> int:
     with output_to(home / "measure.log") as screen:
         sink = _Lines(screen)
         try:
-            speeds = composition.try_speeds(
-                job,
-                cache_dir=settings.cache_dir,
-                sink=sink,
-                control=_NeverCancelled(),
-                resolve_file=uploaded_files(settings),
-            )
+            files = uploaded_files(settings)
+            site = RunSite(home, settings.cache_dir, sink, _NeverCancelled(), files)
+            speeds = composition.try_speeds(job, site)
         except EssaError as error:
             sink.emit(ErrorEvent(code=error.code, message=error.message))
             return 1

@@ -22,6 +22,7 @@ from essa.events import (
     ValidationEvent,
 )
 from essa.parametrize.adapter import write_adapter
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
 from essa.spec.reading.file import load_job_file
 from essa.testing import RecordingSink
@@ -52,11 +53,7 @@ def run_job(spec: AlignmentJobSpec, folder: Path, monkeypatch, gpus: int = 1) ->
     sink = RecordingSink()
     runner.run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=sink,
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", sink, NeverCancelled(), Path),
     )
     return sink
 

@@ -20,6 +20,7 @@ from essa.errors import JobCancelledError
 from essa.events import GenerationEvent, ResultEvent
 from essa.parametrize.adapter import write_adapter
 from essa.parametrize.codec import SingularValueCodec
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec, ModelSpec, Precision
 from essa.testing import RecordingSink
 from tests.gpu.gpu_bench import (
@@ -202,11 +203,7 @@ def test_two_gpus_share_an_engine(store, codec, nodes, figures: Figures):
 def _run(spec: AlignmentJobSpec, folder: Path, control: Any, sink: RecordingSink) -> ResultEvent:
     return runner.run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=sink,
-        control=control,
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", sink, control, Path),
     )
 
 

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from alignment_api.execution.job_process import main
 from essa.errors import EngineStartError, JobCancelledError
@@ -25,18 +24,18 @@ from essa.events import (
     StageEvent,
     ValidationEvent,
 )
-from essa.ports import EventSink, RunControl
+from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec, Precision
+from reward.resources import RewardPolicy
 from workers.export.provenance import BaseRecord, CheckpointRecord, DataRecord, Provenance
 
 GENERATIONS = 4
 ODD_TEXT = "one\u2028two\x85three\nfour é"
 
 
-def run_job(
-    spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, control: RunControl, **_: Any
-) -> ResultEvent:
+def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) -> ResultEvent:
     """Run the script named by the job."""
+    run_dir, sink, control = site.run_dir, site.sink, site.control
     sink.emit(StageEvent(stage="search", message=ODD_TEXT, total=GENERATIONS))
     _ENDINGS.get(spec.name, lambda _: None)(control)
     checkpoint = run_dir / "generation"

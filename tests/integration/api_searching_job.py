@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from essa.coordinator.loop import Coordinator
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import ResultEvent
-from essa.ports import EventSink, RunControl
+from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec
 from essa.testing import QuadraticEvaluator
 from essa.types import FloatArray, PopulationScores, Row
+from reward.resources import RewardPolicy
 
 VECTOR = "vector.npy"
 ITEM_S = 0.03
@@ -44,10 +44,9 @@ class _SlowEvaluator(QuadraticEvaluator):
         return super().evaluate(vectors_N_D, rows, **how)
 
 
-def run_job(
-    spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, control: RunControl, **_: Any
-) -> ResultEvent:
+def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) -> ResultEvent:
     """Search; the vector that was found is left in the run's folder."""
+    run_dir, sink, control = site.run_dir, site.sink, site.control
     data = JobData(train=_rows(0, 60), validation=_rows(1000, 10), test=_rows(2000, 10))
     outcome = Coordinator(
         spec,

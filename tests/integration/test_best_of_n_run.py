@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 
 from essa.events import GenerationEvent, ResultEvent, ValidationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
@@ -24,11 +25,7 @@ def run(spec: AlignmentJobSpec, folder: Path) -> tuple[ResultEvent, RecordingSin
     sink = RecordingSink()
     result = run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=sink,
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", sink, NeverCancelled(), Path),
     )
     return result, sink
 

@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 
 from essa.errors import SpecError
 from essa.parametrize.adapter import LoraAdapter, LoraModule, write_adapter
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
@@ -38,11 +39,7 @@ def finished(tiny_model, tiny_adapter, tmp_path_factory) -> tuple[Path, Alignmen
     spec = make_job(folder, tiny_model("llama"), folder / "warm_start")
     run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=RecordingSink(),
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", RecordingSink(), NeverCancelled(), Path),
     )
     return folder / "run", spec
 
@@ -52,10 +49,7 @@ def measured(runs: dict[str, Path], task: AlignmentJobSpec, cache: Path) -> dict
     return measure_drift(
         runs,
         task,
-        cache_dir=cache,
-        sink=RecordingSink(),
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(cache, cache, RecordingSink(), NeverCancelled(), Path),
     )
 
 

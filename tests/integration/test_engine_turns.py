@@ -23,7 +23,7 @@ import ray
 from essa.errors import JobCancelledError, SpecError, TrainerError
 from essa.events import Event, StageEvent, WarmStartEvent
 from essa.parametrize.adapter import read_adapter
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec, LoraSpec, SftSettings
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
@@ -82,11 +82,7 @@ def run(spec: AlignmentJobSpec, folder: Path, control: RunControl | None = None)
     sink = GpuSink()
     run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=sink,
-        control=control or NeverCancelled(),
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", sink, control or NeverCancelled(), Path),
     )
     return sink
 
@@ -140,11 +136,7 @@ def test_gradients_without_a_gpu_of_their_own_are_refused_before_anything_starts
     with pytest.raises(SpecError, match=r"hold 1 of the 1 .* 2 GPUs"):
         run_alignment_job(
             spec,
-            run_dir=tmp_path / "run",
-            cache_dir=tmp_path / "cache",
-            sink=sink,
-            control=NeverCancelled(),
-            resolve_file=Path,
+            RunSite(tmp_path / "run", tmp_path / "cache", sink, NeverCancelled(), Path),
         )
     assert starts(sink) == []
 

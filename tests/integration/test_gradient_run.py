@@ -20,7 +20,7 @@ from essa.errors import JobCancelledError, JobConflictError
 from essa.events import Event, GenerationEvent, ResultEvent, ValidationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.weights import WeightCodec
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.records.timeline import read_timeline
 from essa.spec import AlignmentJobSpec
 from essa.spec.export import ExportSpec
@@ -85,11 +85,7 @@ def run(
     sink = sink or RecordingSink()
     result = run_alignment_job(
         spec,
-        run_dir=folder / "run",
-        cache_dir=folder / "cache",
-        sink=sink,
-        control=control or NeverCancelled(),
-        resolve_file=Path,
+        RunSite(folder / "run", folder / "cache", sink, control or NeverCancelled(), Path),
     )
     return result, sink
 

@@ -19,7 +19,7 @@ from essa.events import GenerationEvent, ResultEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.records.timeline import read_timeline
 from essa.records.vectors import kept_generations, read_vector
 from essa.spec import AlignmentJobSpec
@@ -61,11 +61,7 @@ def test_a_job_leaves_completions_vectors_and_timeline(tiny_model, tiny_adapter,
     run_dir, sink = tmp_path / "run", RecordingSink()
     result = run_alignment_job(
         spec,
-        run_dir=run_dir,
-        cache_dir=tmp_path / "cache",
-        sink=sink,
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(run_dir, tmp_path / "cache", sink, NeverCancelled(), Path),
     )
     assert result == sink.of(ResultEvent)[0]
 

@@ -443,8 +443,9 @@ import numpy as np
 place, job = Path(sys.argv[1]), sys.argv[2]
 ballast = place / "ballast"
 
-def run_job(spec, *, run_dir, sink, **_):
-    saved = run_dir / "search.ckpt"
+def run_job(spec, site, reward_policy):
+    sink = site.sink
+    saved = site.run_dir / "search.ckpt"
     done = load_checkpoint(saved).meta["generation"] if checkpoint_exists(saved) else 0
     for generation in range(done + 1, 5):
         save_checkpoint(saved, {"mean": np.ones(10)}, {"generation": generation})

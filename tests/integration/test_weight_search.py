@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 from essa.events import GenerationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.weights import WeightCodec
+from essa.ports import RunSite
 from essa.records.vectors import kept_generations
 from essa.spec import AlignmentJobSpec
 from essa.testing import RecordingSink
@@ -32,11 +33,7 @@ def test_all_weights_move_and_the_result_is_a_plain_adapter(tiny_model, tiny_ada
     sink = RecordingSink()
     result = run_alignment_job(
         AlignmentJobSpec.model_validate(spec),
-        run_dir=tmp_path / "run",
-        cache_dir=tmp_path / "cache",
-        sink=sink,
-        control=NeverCancelled(),
-        resolve_file=Path,
+        RunSite(tmp_path / "run", tmp_path / "cache", sink, NeverCancelled(), Path),
     )
     generations = sink.of(GenerationEvent)
     assert [len(one.fitness) for one in generations] == [4, 4]

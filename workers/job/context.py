@@ -12,7 +12,7 @@ from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import FormatEvent, StageEvent, WarningEvent
 from essa.number_format import Activations, ChosenFormats
-from essa.ports import EventSink, RunControl, Say
+from essa.ports import EventSink, RunSite, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
 from essa.spec.grpo import GrpoMethod
 from reward.base import Reward
@@ -37,10 +37,7 @@ class JobRun:
     """What every step of a run needs."""
 
     spec: AlignmentJobSpec
-    run_dir: Path
-    cache_dir: Path
-    sink: EventSink
-    control: RunControl
+    site: RunSite
     started_s: float
     shown_s: float = 0.0
     """When something that is counted was shown last."""
@@ -48,6 +45,21 @@ class JobRun:
     """Its stage and total."""
     formats: ChosenFormats | None = None
     """What it computes in; None until its machines are known."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Its own folder."""
+        return self.site.run_dir
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of prepared models."""
+        return self.site.cache_dir
+
+    @property
+    def sink(self) -> EventSink:
+        """Whom it tells."""
+        return self.site.sink
 
     @property
     def settled(self) -> ChosenFormats:
@@ -91,7 +103,7 @@ class JobRun:
         return say
 
     def check(self) -> None:
-        if self.control.is_cancelled():
+        if self.site.control.is_cancelled():
             raise JobCancelledError("the job was cancelled")
 
     def progress(self, label: str, done: int, total: int, tokens: int) -> None:
@@ -183,13 +195,10 @@ class JobContext:
         return read_texts(self.resolve(chosen), self.base.folder, chosen.limit)
 
 
-def open_context(
-    job: JobRun, resolve_file: Callable[[str], Path], reward_policy: RewardPolicy
-) -> JobContext:
+def open_context(job: JobRun, reward_policy: RewardPolicy) -> JobContext:
     """Find the base model, read the data sets and build the reward.
 
     Args:
-        resolve_file: uploaded file id -> path.
         reward_policy: what the operator lets rewards do.
     Raises:
         EssaError: one of them cannot be had.
@@ -200,7 +209,7 @@ def open_context(
     encoder = PromptEncoder(base.folder, spec.data.prompt)
 
     def resolve(dataset: DatasetSpec) -> Path:
-        return dataset_path(dataset, resolve_file)
+        return dataset_path(dataset, job.site.resolve_file)
 
     data = load_job_data(spec.data, seed=spec.seed, resolve=resolve, render=encoder.prompt)
     resources = RewardResources(

@@ -7,14 +7,15 @@ on its own cores, the others in this process while the engines wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from essa.errors import SpecError
 from essa.plan.job_speeds import JobSpeeds
-from essa.ports import EventSink, RunControl
+from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
 from essa.spec.model import RejectionSamplingWarmStart
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
@@ -38,20 +39,13 @@ REFERENCE_ANSWERS = 3
 
 
 def try_speeds(
-    spec: AlignmentJobSpec,
-    *,
-    cache_dir: Path,
-    sink: EventSink,
-    control: RunControl,
-    resolve_file: Callable[[str], Path],
-    reward_policy: RewardPolicy = NOTHING_ALLOWED,
+    spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> JobSpeeds:
-    """Time the parts of a job. What it prepares of the model is kept in `cache_dir`.
+    """Time the parts of a job. What it prepares of the model is kept in the cache.
 
     Args:
         spec: a job whose warm start samples from the base.
-        sink: told what is being done.
-        resolve_file: uploaded file id -> path.
+        site: nothing is written to its run's folder.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done here.
@@ -64,9 +58,9 @@ def try_speeds(
             field="warm_start.type",
         )
     with TemporaryDirectory(prefix="essa-trial-") as folder:
-        job = JobRun(spec, Path(folder), cache_dir, sink, control, time.monotonic())
+        job = JobRun(spec, replace(site, run_dir=Path(folder)), time.monotonic())
         job.stage("prepare_model", "looking for the base model")
-        context = open_context(job, resolve_file, reward_policy)
+        context = open_context(job, reward_policy)
         job.stage("start_engines", "starting Ray")
         began_s = time.monotonic()
         with ray_cluster() as nodes, closing(context.reward):
@@ -149,7 +143,7 @@ def _training(
     train_lora(
         context.base.folder, repeated, warm_start.lora, sft, context.job.spec.seed,
         folder / "trained", watch, training=context.job.settled.training,
-        should_stop=context.job.control.is_cancelled,
+        should_stop=context.job.site.control.is_cancelled,
     )  # fmt: skip
     step_s = (steps[-1] - steps[0]) / TRAINING_STEPS
     return max(0.0, steps[0] - began_s - step_s), step_s

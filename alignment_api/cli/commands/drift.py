@@ -20,7 +20,7 @@ from alignment_api.files.offline import uploaded_files
 from alignment_api.processes.ownership import check_package_owners
 from alignment_api.settings import Settings
 from essa.errors import SpecError
-from essa.ports import EventSink
+from essa.ports import EventSink, RunSite
 from essa.spec.reading.file import load_job_file
 
 LOG = "drift.log"
@@ -47,15 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         console = Console(file=screen)
         live = LiveView(Console(file=screen, quiet=arguments.json), "drift")
         with live as view, interruptible(view) as control:
-            found = composition.measure_drift(
-                runs,
-                task,
-                cache_dir=settings.cache_dir,
-                sink=_Shown(view),
-                control=control,
-                resolve_file=uploaded_files(settings),
-                reward_policy=settings.reward_policy,
-            )
+            files = uploaded_files(settings)
+            site = RunSite(settings.home, settings.cache_dir, _Shown(view), control, files)
+            found = composition.measure_drift(runs, task, site, settings.reward_policy)
         if arguments.json:
             screen.write(json.dumps(found) + "\n")
         else:

@@ -10,7 +10,6 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,11 +27,12 @@ from essa.events import (
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import EventSink, RunControl
+from essa.ports import EventSink, RunSite
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
 from essa.spec.grpo import GrpoMethod
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
+from reward.resources import RewardPolicy
 from tests.narrowing import of_kind
 
 GENERATIONS, PAUSE_AFTER, EVERY = 24, 20, 4
@@ -53,10 +53,9 @@ WORDS = [
 ]
 
 
-def run_job(
-    spec: AlignmentJobSpec, *, run_dir: Path, sink: EventSink, control: RunControl, **_: Any
-) -> ResultEvent:
+def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) -> ResultEvent:
     """Report a whole job."""
+    run_dir, sink = site.run_dir, site.sink
     if spec.name == "silent":
         return _when_told(run_dir, spec)
     if isinstance(spec.method, GrpoMethod):

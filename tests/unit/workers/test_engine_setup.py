@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from essa.data import JobData
 from essa.errors import AdapterError, SpecError
 from essa.events import StageEvent
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.spec import (
     AlignmentJobSpec,
     DatasetSpec,
@@ -191,7 +191,9 @@ class Job:
         )
         rows = tuple(Row(index, f"train {index}:") for index in range(3))
         return JobContext(
-            JobRun(spec, self._folder, self._folder, self.sink, NeverCancelled(), 0.0),
+            JobRun(
+                spec, RunSite(self._folder, self._folder, self.sink, NeverCancelled(), Path), 0.0
+            ),
             self._store,
             self._base,
             PromptEncoder(self._base.folder, TextPrompt()),

@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 
 from essa.errors import JobCancelledError
 from essa.events import StageEvent
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.testing import RecordingSink
 from workers.job import context as job_context
 from workers.job.context import PROGRESS_EVERY_S, JobRun
@@ -37,7 +37,7 @@ def clock(monkeypatch) -> list[float]:
 @pytest.fixture
 def run() -> JobRun:
     no_spec: Any = None
-    return JobRun(no_spec, Path(), Path(), RecordingSink(), Control(), 0.0)
+    return JobRun(no_spec, RunSite(Path(), Path(), RecordingSink(), Control(), Path), 0.0)
 
 
 def counts(run: JobRun) -> list[tuple[str, int | None, int | None]]:

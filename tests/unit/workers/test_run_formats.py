@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 
 from essa.errors import SpecError
 from essa.number_format import ChosenFormats, FormatSpeed, MachineFormats, NumberFormat
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.records.folder import FORMATS_FILE
 from essa.spec import AlignmentJobSpec, Precision
 from essa.spec.reading.file import validate_job
@@ -127,7 +127,9 @@ def test_auto_takes_no_base_that_the_memory_cannot_hold(bench):
 def test_what_was_chosen_takes_the_place_of_every_auto(bench, tmp_path):
     bench.on(SMALL)
     spec = job("auto", method={"type": "grpo"}, batch_size=4)
-    run = JobRun(spec, bench.run, bench.cache, RecordingSink(), NeverCancelled(), 0.0)
+    run = JobRun(
+        spec, RunSite(bench.run, bench.cache, RecordingSink(), NeverCancelled(), Path), 0.0
+    )
     run.take(bench.start(spec))
     assert run.spec.engine.precision is Precision.INT8
     assert of_kind(GrpoMethod, run.spec.method).precision == "fp32"

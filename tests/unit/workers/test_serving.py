@@ -27,7 +27,7 @@ from essa.number_format import Activations
 from essa.objective.objective import RewardObjective
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.ports import RunControl
+from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec, EngineSpec, Precision
 from essa.testing import ANSWER_TOKENS, PROMPT_TOKENS, QuadraticEvaluator, RecordingSink
 from essa.types import FloatArray, Row
@@ -111,7 +111,9 @@ class Bench:
     def run(
         self, spec: AlignmentJobSpec, served: ServingBase, control: Control | None = None
     ) -> ResultEvent:
-        run = JobRun(spec, self._folder, self._folder, self.sink, control or Control(), 0.0)
+        run = JobRun(
+            spec, RunSite(self._folder, self._folder, self.sink, control or Control(), Path), 0.0
+        )
         # No test here reaches model, prompts or reward.
         absent: Any = None
         context = LocalContext(run, absent, absent, absent, DATA, absent, absent, served=served)
