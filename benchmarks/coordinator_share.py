@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from essa.coordinator.loop import Coordinator
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.events import Event, GenerationEvent
 from essa.parametrize.adapter import LoraAdapter, LoraModule
@@ -70,16 +71,14 @@ def main() -> None:
         recorder = Recorder()
         if arguments.rollouts != "off":
             recorder = stack.enter_context(RunRecorder(Path(folder), spec.evaluation))
-        Coordinator(
+        run = Run(
             spec,
             JobData(rows, rows[:2], rows[:2]),
-            _MadeUpEvaluator(codec, arguments.rollout_s),
-            sink,
-            dimension=codec.dimension,
-            basis_digest=codec.basis.digest,
-            checkpoint=Path(folder) / "search.ckpt",
-            recorder=recorder,
-        ).run()
+            Outlets(sink, recorder),
+            Space(codec.dimension, codec.basis.digest),
+            Start(Path(folder) / "search.ckpt"),
+        )
+        Coordinator(run, _MadeUpEvaluator(codec, arguments.rollout_s)).run()
         stack.close()
         kept_bytes = sum(path.stat().st_size for path in Path(folder).glob("rollouts/train-*"))
     seconds = [event.coordinator_s for event in sink.generations[1:]]

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from essa.coordinator.loop import Coordinator, Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarmStartEvent, WarningEvent
@@ -83,7 +84,7 @@ def run_alignment_job(
     result = result.model_copy(
         update={
             "adapter": str(adapter),
-            "seconds": time.monotonic() - job.started_s,
+            "seconds": job.elapsed_s,
             "reward_costs": costs,
             "host_peak_bytes": memory.peak_bytes if len(nodes) == 1 else None,
         }
@@ -131,18 +132,14 @@ def _searched(
     with RunRecorder(
         job.run_dir, spec.evaluation, keeps_vectors=not spec.moves_weights
     ) as recorder:
-        return Coordinator(
+        run = Run(
             spec,
             context.data,
-            evaluator,
-            job.sink,
-            dimension=codec.dimension,
-            basis_digest=codec.digest,
-            checkpoint=job.run_dir / CHECKPOINT_FILE,
-            before=warm.as_preparation(time.monotonic() - job.started_s),
-            recorder=recorder,
-            devices=pool.devices,
-        ).run()
+            Outlets(job.sink, recorder, devices=pool.devices),
+            Space(codec.dimension, codec.digest),
+            Start(job.run_dir / CHECKPOINT_FILE, before=warm.as_preparation(job.elapsed_s)),
+        )
+        return Coordinator(run, evaluator).run()
 
 
 def _check_engines(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from essa.coordinator.loop import Outcome
-from essa.coordinator.report import ALIGNED, precision_gap, test_summaries
+from essa.coordinator.run_events import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
 from essa.objective.build import make_objective

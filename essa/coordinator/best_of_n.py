@@ -8,19 +8,9 @@ import numpy as np
 
 from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
-from essa.coordinator.state import Preparation, RunState
-from essa.data import JobData
-from essa.objective.build import make_objective
-from essa.ports import (
-    Clock,
-    Evaluator,
-    EventSink,
-    GroupSampler,
-    MonotonicClock,
-    Recorder,
-)
+from essa.coordinator.run import Run
+from essa.ports import Evaluator, GroupSampler
 from essa.spec.best_of_n import BestOfNMethod
-from essa.spec.job import AlignmentJobSpec
 from essa.types import FloatArray, PopulationScores, Row, joined_scores
 
 
@@ -67,40 +57,15 @@ class BestOfNCoordinator:
     """Validates and tests, with nothing between: there is no state that a resume would need.
 
     Args:
-        spec: its method is `best_of_n`.
+        run: of method `best_of_n`.
         evaluator: a `BestOfN`.
-        dimension: D.
-        digest: identity of what vectors stand on.
-        before: what the job has used so far.
-        recorder: takes what is only looked at.
-        devices: GPUs, or cores where there are none, that the engines hold.
     """
 
-    def __init__(
-        self,
-        spec: AlignmentJobSpec,
-        data: JobData,
-        evaluator: BestOfN,
-        sink: EventSink,
-        *,
-        dimension: int,
-        digest: str,
-        clock: Clock | None = None,
-        before: Preparation | None = None,
-        recorder: Recorder | None = None,
-        devices: int = 1,
-    ) -> None:
-        assert isinstance(spec.method, BestOfNMethod)
-        self._vector = np.zeros(dimension)
-        self._recorder = recorder or Recorder()
-        used = before or Preparation()
-        state = RunState.begin(digest, dimension, used)
-        state.stop_reason = f"method.type {spec.method.type} searches nothing"
-        self._examiner = Examiner(
-            spec, data, evaluator, sink, objective=make_objective(spec, dimension),
-            state=state, recorder=self._recorder, clock=clock or MonotonicClock(),
-            devices=devices,
-        )  # fmt: skip
+    def __init__(self, run: Run, evaluator: BestOfN) -> None:
+        assert isinstance(run.spec.method, BestOfNMethod)
+        run.state.stop_reason = f"method.type {run.spec.method.type} searches nothing"
+        self._run = run
+        self._examiner = Examiner(run, evaluator)
 
     def run(self) -> Outcome:
         """Score the validation set, then the test set, each once.
@@ -109,7 +74,8 @@ class BestOfNCoordinator:
             JobCancelledError: the user cancelled.
             EvaluationError: not one answer could be scored.
         """
-        self._recorder.begin(-1)
-        self._recorder.vector(0, self._vector)
-        self._examiner.validate(self._vector)
-        return Outcome(self._vector, self._examiner.test(self._vector))
+        run, vector = self._run, np.zeros(self._run.space.dimension)
+        run.recorder.begin(-1)
+        run.recorder.vector(0, vector)
+        self._examiner.validate(vector)
+        return Outcome(vector, self._examiner.test(vector))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from essa.storage.checkpoint import checkpoint_exists, load_checkpoint, save_che
 from essa.types import FloatArray
 
 _SEARCH = "search."
+_WRITTEN_APART = ("best_vector", "best_score", "best_ci95", "best_merit", "search")
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,7 @@ class OpenedRun:
 
 
 def open_run(
-    path: Path,
-    basis_digest: str,
-    *,
-    dimension: int,
-    before: Preparation,
+    path: Path | None, basis_digest: str, *, dimension: int, before: Preparation
 ) -> OpenedRun:
     """Go on from the checkpoint at `path`, or begin where there is none.
 
@@ -100,7 +97,7 @@ def open_run(
         CheckpointIncompatibleError, CheckpointCorruptError: see `load_run`.
     """
     notes: list[str] = []
-    saved = load_run(path, basis_digest, notes.append)
+    saved = load_run(path, basis_digest, notes.append) if path is not None else None
     state = saved or RunState.begin(basis_digest, dimension, before)
     return OpenedRun(state, saved is not None, tuple(notes))
 
@@ -108,21 +105,7 @@ def open_run(
 def save_run(path: Path, state: RunState) -> None:
     """Write a checkpoint that a crash cannot tear."""
     meta: dict[str, Any] = {
-        name: getattr(state, name)
-        for name in (
-            "basis_digest",
-            "generation",
-            "sigma_init",
-            "best_generation",
-            "tokens",
-            "samples",
-            "elapsed_s",
-            "warm_start_s",
-            "warm_start_tokens",
-            "unreliable_streak",
-            "stop_reason",
-            "objective",
-        )
+        it.name: getattr(state, it.name) for it in fields(state) if it.name not in _WRITTEN_APART
     }
     # JSON has no infinity: a run without any validation score has none to write.
     meta["best"] = None

@@ -15,6 +15,7 @@ import numpy as np
 
 from alignment_api.execution.job_process import main
 from essa.coordinator.loop import Coordinator
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import ResultEvent
@@ -48,15 +49,9 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
     """Search; the vector that was found is left in the run's folder."""
     run_dir, sink, control = site.run_dir, site.sink, site.control
     data = JobData(train=_rows(0, 60), validation=_rows(1000, 10), test=_rows(2000, 10))
-    outcome = Coordinator(
-        spec,
-        data,
-        _SlowEvaluator(control),
-        sink,
-        dimension=len(_OPTIMUM),
-        basis_digest="d" * 64,
-        checkpoint=run_dir / "search.ckpt",
-    ).run()
+    space, start = Space(len(_OPTIMUM), "d" * 64), Start(run_dir / "search.ckpt")
+    run = Run(spec, data, Outlets(sink), space, start)
+    outcome = Coordinator(run, _SlowEvaluator(control)).run()
     np.save(run_dir / VECTOR, outcome.vector)
     result = outcome.result.model_copy(update={"adapter": str(run_dir)})
     sink.emit(result)

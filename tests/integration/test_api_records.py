@@ -23,6 +23,7 @@ from alignment_api.records import rollouts as reading
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.coordinator.loop import Coordinator
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.events import ValidationEvent
@@ -113,19 +114,15 @@ def run(store: Store, settings: Settings, job_id: str, codec: SingularValueCodec
     sink = StoreSink(EventRepository(store), job_id)
     jobs.claim_next(free_slots=100)
     with RunRecorder(run_dir, wanted.evaluation) as recorder:
-        result = Coordinator(
+        run = Run(
             wanted,
             DATA,
-            TalkingEvaluator(np.linspace(0.5, 1.5, codec.dimension), clock=clock),
-            sink,
-            dimension=codec.dimension,
-            basis_digest=codec.basis.digest,
-            checkpoint=run_dir / "search.ckpt",
-            clock=clock,
-            before=Preparation(10.0),
-            recorder=recorder,
-            devices=2,
-        ).run()
+            Outlets(sink, recorder, clock, devices=2),
+            Space(codec.dimension, codec.basis.digest),
+            Start(run_dir / "search.ckpt", Preparation(10.0)),
+        )
+        evaluator = TalkingEvaluator(np.linspace(0.5, 1.5, codec.dimension), clock=clock)
+        result = Coordinator(run, evaluator).run()
     assert jobs.succeed(job_id, result.result)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
 from essa.coordinator.loop import Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
 from essa.spec.best_of_n import BestOfNMethod
@@ -27,17 +26,15 @@ def judge_best_of_n(
     assert isinstance(spec.method, BestOfNMethod)
     job.stage("search", f"sampling {spec.method.samples} answers to every prompt")
     with RunRecorder(job.run_dir, spec.evaluation) as recorder:
-        return BestOfNCoordinator(
+        run = Run(
             spec,
             context.data,
-            best_of_n_evaluator(context, pool, codec),
-            job.sink,
-            dimension=codec.dimension,
-            digest=codec.digest,
-            before=warm.as_preparation(time.monotonic() - job.started_s),
-            recorder=recorder,
-            devices=pool.devices,
-        ).run()
+            Outlets(job.sink, recorder, devices=pool.devices),
+            Space(codec.dimension, codec.digest),
+            # No checkpoint: there is no state that a resume would need.
+            Start(before=warm.as_preparation(job.elapsed_s)),
+        )
+        return BestOfNCoordinator(run, best_of_n_evaluator(context, pool, codec)).run()
 
 
 def best_of_n_evaluator(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from essa.coordinator.gradient_loop import GradientCoordinator
 from essa.coordinator.loop import Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.errors import SpecError
 from essa.parametrize.adapter import read_adapter
 from essa.parametrize.weights import WeightCodec
@@ -63,20 +63,14 @@ def train_by_gradients(
     trainer = RemoteTrainer(build, codec, context.encoder.token_ids, gpus=gpus, check=job.check)
     job.stage("search", f"training {codec.dimension} weights by {spec.method.type}")
     with closing(trainer), RunRecorder(job.run_dir, spec.evaluation) as recorder:
-        outcome = GradientCoordinator(
+        run = Run(
             spec,
             context.data,
-            evaluator,
-            evaluator,
-            trainer,
-            job.sink,
-            dimension=codec.dimension,
-            digest=codec.digest,
-            checkpoint=checkpoint,
-            before=warm.as_preparation(time.monotonic() - job.started_s),
-            recorder=recorder,
-            devices=pool.devices + gpus,
-        ).run()
+            Outlets(job.sink, recorder, devices=pool.devices + gpus),
+            Space(codec.dimension, codec.digest),
+            Start(checkpoint, before=warm.as_preparation(job.elapsed_s)),
+        )
+        outcome = GradientCoordinator(run, evaluator, evaluator, trainer).run()
     return codec, outcome
 
 

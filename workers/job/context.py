@@ -62,6 +62,11 @@ class JobRun:
         return self.site.sink
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds since this process began with it."""
+        return time.monotonic() - self.started_s
+
+    @property
     def settled(self) -> ChosenFormats:
         """What it computes in, once `JobContext.settle` has been called."""
         assert self.formats is not None, "the formats are settled first"

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from essa.coordinator.loop import Coordinator, Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
+from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import WarningEvent
+from essa.ports import Recorder
 from essa.spec import AlignmentJobSpec
 from essa.testing import FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Row
@@ -59,23 +62,18 @@ class Bench:
         digest: str = DIGEST,
         spoil: Spoil = lambda label, rewards: rewards,
         pair_noise: float = 0.3,
-        **spent: Any,
+        before: Preparation = Preparation(),  # noqa: B008
+        recorder: Recorder = Recorder(),  # noqa: B008
+        devices: int = 1,
     ) -> Outcome:
         self.sink, self.clock = RecordingSink(), FakeClock()
         self.evaluator = QuadraticEvaluator(
             OPTIMUM, pair_noise=pair_noise, spoil=spoil, clock=self.clock
         )
-        return Coordinator(
-            spec,
-            data,
-            self.evaluator,
-            self.sink,
-            dimension=DIMENSION,
-            basis_digest=digest,
-            checkpoint=self.checkpoint,
-            clock=self.clock,
-            **spent,
-        ).run()
+        outlets = Outlets(self.sink, recorder, self.clock, devices)
+        start = Start(self.checkpoint, before)
+        run = Run(spec, data, outlets, Space(DIMENSION, digest), start)
+        return Coordinator(run, self.evaluator).run()
 
     def labels(self) -> list[str]:
         return [call.label for call in self.evaluator.calls]

@@ -10,9 +10,11 @@ import numpy as np
 
 from essa.coordinator.gradient_loop import GradientCoordinator
 from essa.coordinator.loop import Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
+from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.errors import JobCancelledError
-from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, TrainerNews
+from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, Recorder, TrainerNews
 from essa.spec import AlignmentJobSpec
 from essa.testing import ANSWER_TOKENS, FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, FloatArray, PopulationScores, Row, WorkSpan
@@ -167,7 +169,9 @@ class GradientBench(Bench):
         spoil: Spoil = lambda label, rewards: rewards,
         lose: Callable[[FloatArray], None] = lambda rewards: None,
         rate: float = 0.3,
-        **spent: Any,
+        before: Preparation = Preparation(),  # noqa: B008
+        recorder: Recorder = Recorder(),  # noqa: B008
+        devices: int = 1,
     ) -> Outcome:
         self.sink, self.clock = RecordingSink(), FakeClock()
         # Nothing here depends on the clock but by what moves it: validation and training.
@@ -180,19 +184,10 @@ class GradientBench(Bench):
             steps=spec.budget.generations,
             rate=rate,
         )
-        return GradientCoordinator(
-            spec,
-            data,
-            self.evaluator,
-            self.sampler,
-            self.trainer,
-            self.sink,
-            dimension=DIMENSION,
-            digest=digest,
-            checkpoint=self.checkpoint,
-            clock=self.clock,
-            **spent,
-        ).run()
+        outlets = Outlets(self.sink, recorder, self.clock, devices)
+        start = Start(self.checkpoint, before)
+        run = Run(spec, data, outlets, Space(DIMENSION, digest), start)
+        return GradientCoordinator(run, self.evaluator, self.sampler, self.trainer).run()
 
 
 def cancel_after(rollouts: int) -> Callable[[FloatArray], None]:

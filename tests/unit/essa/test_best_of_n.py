@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.errors import SpecError
 from essa.events import GenerationEvent, ResultEvent, ValidationEvent
 from essa.ports import GroupRollouts
@@ -56,10 +57,9 @@ def test_a_job_is_validated_once_tested_once_and_moves_nothing() -> None:
     plain = QuadraticEvaluator(np.ones(DIMENSION), clock=clock)
     sampler = QuadraticSampler(plain, lambda rewards: None)
     spec = AlignmentJobSpec.model_validate(JOB)
-    outcome = BestOfNCoordinator(
-        spec, DATA, BestOfN(plain, sampler, of_kind(BestOfNMethod, spec.method), spec.seed), sink,
-        dimension=DIMENSION, digest=DIGEST, clock=clock,
-    ).run()  # fmt: skip
+    run = Run(spec, DATA, Outlets(sink, clock=clock), Space(DIMENSION, DIGEST), Start())
+    best = BestOfN(plain, sampler, of_kind(BestOfNMethod, spec.method), spec.seed)
+    outcome = BestOfNCoordinator(run, best).run()
     np.testing.assert_array_equal(outcome.vector, np.zeros(DIMENSION))
     assert sink.of(GenerationEvent) == []
     (validated,) = sink.of(ValidationEvent)

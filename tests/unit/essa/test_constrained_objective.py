@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from essa.coordinator.loop import Coordinator, Outcome
+from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, SpecError
 from essa.events import GenerationEvent, ValidationEvent
@@ -118,16 +119,10 @@ class Bench:
 
     def run(self, spec: dict[str, Any], stop_after: int = 10**9) -> Outcome:
         self.sink, self.evaluator = RecordingSink(), TradeOff(stop_after)
-        return Coordinator(
-            validate_job(spec),
-            DATA,
-            self.evaluator,
-            self.sink,
-            dimension=DIMENSION,
-            basis_digest="d" * 64,
-            checkpoint=self.checkpoint,
-            clock=FakeClock(),
-        ).run()
+        outlets = Outlets(self.sink, clock=FakeClock())
+        start = Start(self.checkpoint)
+        run = Run(validate_job(spec), DATA, outlets, Space(DIMENSION, "d" * 64), start)
+        return Coordinator(run, self.evaluator).run()
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from essa.coordinator import report
-from essa.coordinator.report import precision_gap
+from essa.coordinator import run_events
+from essa.coordinator.run_events import precision_gap
 from essa.events import ScoreSummary
 from essa.objective.objective import RewardObjective
 from essa.types import PopulationScores
@@ -29,7 +29,7 @@ def scores(rewards_N_P: list[list[float]]) -> PopulationScores:
 
 
 def summaries_of(rewards_N_P: list[list[float]]) -> dict[str, ScoreSummary]:
-    return report.test_summaries(scores(rewards_N_P), RewardObjective(0.25), np.zeros(2))
+    return run_events.test_summaries(scores(rewards_N_P), RewardObjective(0.25), np.zeros(2))
 
 
 def summary(mean: float, low: float = NAN, high: float = NAN) -> ScoreSummary:

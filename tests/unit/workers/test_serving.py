@@ -17,7 +17,7 @@ from workers.evaluation.evaluator import Codec
 pytest.importorskip("ray")
 pytest.importorskip("torch")
 
-from essa.coordinator import report
+from essa.coordinator import run_events
 from essa.coordinator.loop import Outcome
 from essa.coordinator.state import RunState
 from essa.data import JobData
@@ -136,7 +136,7 @@ class Bench:
         vectors = np.stack([np.zeros_like(self.vector), self.vector])
         scores = QuadraticEvaluator(self.vector).evaluate(vectors, ROWS, with_base=True)
         state = RunState(basis_digest="d", best_vector=self.vector, tokens=SEARCHED_TOKENS)
-        return report.result_event(state, RewardObjective(0.25), DATA, scores, samples=0)
+        return run_events.result_event(state, RewardObjective(0.25), DATA, scores, samples=0)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_the_result_stands_where_the_served_base_does_not_start(bench, error):
 
 def test_no_score_of_the_vector_at_all_is_told_with_its_reasons(bench):
     def spoil(label: str, rewards_N_P: FloatArray) -> FloatArray:
-        rewards_N_P[report.ALIGNED] = np.nan
+        rewards_N_P[run_events.ALIGNED] = np.nan
         return rewards_N_P
 
     assert bench.run(job("int8"), bench.spoilt(spoil)) == bench.result
@@ -212,7 +212,7 @@ def test_no_score_of_the_vector_at_all_is_told_with_its_reasons(bench):
 
 def test_single_missing_scores_are_counted(bench):
     def spoil(label: str, rewards_N_P: FloatArray) -> FloatArray:
-        rewards_N_P[report.ALIGNED, :2] = np.nan
+        rewards_N_P[run_events.ALIGNED, :2] = np.nan
         return rewards_N_P
 
     result = bench.run(job("int8"), bench.spoilt(spoil))
