@@ -25,8 +25,8 @@ from typing import Any
 from populations import Setup
 
 from essa.spec import VllmEngineSpec
-from workers.cluster.engine_actor import bind_cores
-from workers.engines.build import process_environment
+from workers.engines.registry import process_environment
+from workers.engines.vllm_settings import bound_to
 
 STOCK = ("multilora", "single")
 """Ways that are vLLM's own."""
@@ -110,4 +110,4 @@ def _environment(way: str, cores: Sequence[int]) -> dict[str, str]:
     if way in STOCK:
         # Threads where they belong, as vLLM's documents advise; its memory is its own affair.
         ours = {name: ours[name] for name in ("OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING")}
-    return environment | ours | {"VLLM_CPU_OMP_THREADS_BIND": bind_cores(cores, 1)}
+    return environment | ours | bound_to(VllmEngineSpec(), cores)

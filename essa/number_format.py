@@ -162,11 +162,11 @@ def choose_formats(
     if precision == "auto":
         precision = (
             machine.fastest(fits)
-            if engine.kind == "vllm"
+            if not engine.quantizes_on_load
             # bitsandbytes' integers save memory on a CPU, not time.
             else next(filter(fits, (Precision.BF16, Precision.INT8)), Precision.INT4)
         )
-    if engine.kind != "vllm":
+    if engine.quantizes_on_load:
         # bitsandbytes' products run in either format.
         same = machine.training
         activations = serving_activations = same

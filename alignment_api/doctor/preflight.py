@@ -15,7 +15,6 @@ from alignment_api.doctor.finding import Finding, State
 from alignment_api.settings import Settings
 from essa.errors import MachineError, StorageError
 from essa.spec import AlignmentJobSpec
-from essa.spec.engine import VllmEngineSpec
 
 
 def require_home(settings: Settings) -> None:
@@ -49,7 +48,7 @@ def require_machine(spec: AlignmentJobSpec, settings: Settings) -> None:
     _refuse(space.check_temporary(), StorageError)
     require_engines(settings)
     if settings.ray_address is None:
-        if isinstance(spec.engine, VllmEngineSpec):
+        if "vllm" in spec.engine.distributions:
             _refuse(_driver(), MachineError)
         _refuse(machine.check_shared_memory(), StorageError)
 

@@ -136,7 +136,7 @@ def _memory(
     sequences: int,
 ) -> dict[str, int]:
     """Bytes of one engine by what they are for."""
-    together = min(sequences or _together(spec), _together(spec))
+    together = min(sequences or spec.engine.capacity, spec.engine.capacity)
     parts = essa_memory(
         read_shape(config),
         # What `auto` takes is known when the job starts; it is at most this.
@@ -188,12 +188,6 @@ def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
         return AdapterShape(int(config["r"]), tuple(config["target_modules"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _together(spec: AlignmentJobSpec) -> int:
-    """Sequences that one engine decodes together."""
-    engine = spec.engine
-    return engine.max_num_seqs if engine.kind == "vllm" else engine.max_batch
 
 
 def _times(

@@ -34,7 +34,7 @@ def format_problems(
         "evaluation.serving_precision": spec.serving_precision,
     }
     asked = {field: precision for field, precision in asked.items() if precision in _ROUNDED}
-    if not asked or spec.engine.kind != "vllm" or os.environ.get("ESSA_RAY_ADDRESS"):
+    if not asked or spec.engine.quantizes_on_load or os.environ.get("ESSA_RAY_ADDRESS"):
         return []
     try:
         formats = machine_formats(cache_dir, may_measure=may_measure)

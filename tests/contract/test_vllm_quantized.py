@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from essa.spec import Precision, QuantizationSpec, VllmEngineSpec
 from tests.contract.remote_engine import local_ray
-from workers.engines.build import process_environment
+from workers.engines.registry import process_environment
 from workers.quantization.quantize import QuantizationReport, quantize_folder
 
 pytestmark = pytest.mark.engine

@@ -14,7 +14,8 @@ from essa.types import Completion
 from reward.machine import usable_cores
 from workers.cluster.core_claim import claim_cores
 from workers.engines.base import EngineHealth, SamplingParameters
-from workers.engines.build import EngineBuild, build_engine
+from workers.engines.build import EngineBuild
+from workers.engines.registry import build_engine, engine_kind
 from workers.machine.gpu_memory import await_free_memory
 
 CONCURRENT_CALLS = 64
@@ -40,8 +41,8 @@ class EngineActor:
             own = claim_cores(self._allowed, cores)
             # Here and not in `start`: threads take the setting over from the one that makes them.
             os.sched_setaffinity(0, own)
-            # Read by vLLM when it is imported, which is later.
-            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind_cores(own, build.spec.ranks)
+            # Read by the engine's library when it is imported, which is later.
+            os.environ.update(engine_kind(build.spec).bound(build.spec, own))
 
     def start(self, basis: EngineBasis | None = None, scales_N_S: Any = None) -> EngineHealth:
         """Load the model, and the bases and the population where they are given.
@@ -109,11 +110,3 @@ class EngineActor:
 
     def _has_cores(self) -> bool:
         return all(position < len(self._allowed) for position in self._cores)
-
-
-def bind_cores(cores: Sequence[int], ranks: int) -> str:
-    """vLLM's notation of who computes where: `0,1` for one rank, `0|1` for two."""
-    each = len(cores) // ranks
-    return "|".join(
-        ",".join(map(str, cores[rank * each : (rank + 1) * each])) for rank in range(ranks)
-    )

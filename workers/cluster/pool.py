@@ -35,7 +35,8 @@ from reward.machine import usable_cores
 from workers.cluster.engine_actor import CONCURRENT_CALLS, EngineActor
 from workers.cluster.placement import Placement
 from workers.engines.base import EngineHealth, SamplingParameters
-from workers.engines.build import EngineBuild, process_environment
+from workers.engines.build import EngineBuild
+from workers.engines.registry import process_environment
 
 POLL_S = 0.5
 START_TIMEOUT_S = 1800.0
@@ -159,7 +160,7 @@ class EnginePool:
     @property
     def capacity(self) -> int:
         """Sequences one engine decodes together."""
-        return self._build.capacity
+        return self._build.spec.capacity
 
     @property
     def max_population(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from essa.errors import EngineStartError
+from essa.spec.engine import EngineSpec, VllmEngineSpec
+from workers.engines.build import EngineBuild
 
 EXTENSION = "workers.engines.vllm_extension.PopulationWorkerExtension"
 CONFIG_KEY = "essa_population"
@@ -49,6 +52,50 @@ class VllmSettings:
     prefix_caching: bool = True
     """Compute the head that a candidate's prompts share once a candidate."""
     seed: int = 0
+
+
+def vllm_settings(build: EngineBuild) -> VllmSettings:
+    """The settings of an engine that a job describes.
+
+    Raises:
+        EngineStartError: the job describes an engine of another kind, or leaves activations open.
+    """
+    spec = build.spec
+    if not isinstance(spec, VllmEngineSpec) or build.activations is None:
+        raise EngineStartError(f"this is no build of a vllm engine: {build}")
+    return VllmSettings(
+        model_path=build.model_path,
+        dtype=build.activations,
+        max_population=build.max_population,
+        rank=build.rank,
+        target_modules=build.target_modules,
+        has_core=build.has_core,
+        max_num_seqs=spec.max_num_seqs,
+        max_model_len=spec.max_model_len,
+        kv_cache_gib=spec.kv_cache_gib,
+        gpu_memory_utilization=spec.gpu_memory_utilization,
+        tensor_parallel=spec.tensor_parallel,
+        enforce_eager=spec.enforce_eager,
+        seed=build.seed,
+    )
+
+
+def vllm_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
+    """What vLLM reads when its process starts."""
+    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    if spec.ranks == 1:
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return environment | RUNNER_ENVIRONMENT
+
+
+def bound_to(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
+    """vLLM's own binding leaves half of a small machine idle, so it is told its cores.
+
+    Its notation of who computes where: `0,1` for one rank, `0|1` for two.
+    """
+    each = len(cores) // spec.ranks
+    parts = (cores[rank * each : (rank + 1) * each] for rank in range(spec.ranks))
+    return {"VLLM_CPU_OMP_THREADS_BIND": "|".join(",".join(map(str, part)) for part in parts)}
 
 
 def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _round(
     from workers.quantization.quantize import quantize_folder
 
     engine = provenance.job.engine
-    is_searched = engine.kind == "vllm" and engine.precision is precision
+    is_searched = not engine.quantizes_on_load and engine.precision is precision
     settings = (engine.quantization if is_searched else None) or QuantizationSpec()
     if settings.is_calibrated:
         raise SpecError(

@@ -14,7 +14,7 @@ from essa.events import GateEvent, WarningEvent
 from essa.number_format import Activations
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, Say
-from essa.spec.engine import EngineSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec
 from essa.storage.atomic_file import write_file
 from workers.cluster.pool import EnginePool
 from workers.engines.build import settled_precision
@@ -70,14 +70,13 @@ def pass_gate(
         )
         return
     say("loading the reference")
-    is_vllm = isinstance(spec, VllmEngineSpec)
     precision = settled_precision(spec)
-    # bitsandbytes quantises as it loads, vLLM's checkpoint is quantised already.
-    reference = ReferenceModel(model_folder, None if is_vllm else precision, activations)
+    rounded_here = precision if spec.quantizes_on_load else None
+    reference = ReferenceModel(model_folder, rounded_here, activations)
     try:
         event = check_engines(
             pool, codec, reference, prompts, precision=precision,
-            max_len=spec.max_model_len if is_vllm else None, seed=seed, say=say,
+            max_len=spec.context_tokens, seed=seed, say=say,
         )  # fmt: skip
     finally:
         reference.close()

@@ -11,7 +11,7 @@ from essa.number_format import Activations
 from essa.parametrize.adapter import read_adapter
 from essa.ports import Say
 from essa.spec import AlignmentJobSpec
-from essa.spec.engine import EngineSpec, Precision, QuantizationSpec, VllmEngineSpec
+from essa.spec.engine import EngineSpec, Precision, QuantizationSpec
 from essa.spec.model import AdapterWarmStart
 from essa.spec.search import SearchSpec
 from workers.cluster.placement import Node, Placement, plan_placement
@@ -55,8 +55,7 @@ def plan_engines(
         SpecError: the model cannot be quantised that way.
     """
     folder = base.folder
-    # bitsandbytes quantises as it loads.
-    if isinstance(spec, VllmEngineSpec):
+    if not spec.quantizes_on_load:
         precision, settings = settled_precision(spec), spec.quantization or QuantizationSpec()
         folder = store.quantized(
             base,
@@ -66,7 +65,7 @@ def plan_engines(
             texts=texts() if settings.is_calibrated else (),
         )
         if precision is Precision.BF16 and activations == "float32":
-            # vLLM would run weights that are stored in more digits with all of them.
+            # The engine would run weights that are stored in more digits with all of them.
             folder = store.rounded(base, say)
     digest = base.digest if folder == base.folder else store.digest(folder)
     return EnginePlan(spec, folder, digest, activations)

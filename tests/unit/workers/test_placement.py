@@ -6,9 +6,10 @@ import pytest
 
 from essa.errors import EngineStartError, SpecError
 from essa.spec import TransformersEngineSpec, VllmEngineSpec
-from workers.cluster.engine_actor import EngineActor, bind_cores
+from workers.cluster.engine_actor import EngineActor
 from workers.cluster.placement import Node, Placement, plan_placement
 from workers.engines.build import EngineBuild
+from workers.engines.registry import engine_kind
 
 
 def test_cores_are_divided_among_the_engines():
@@ -87,7 +88,15 @@ def test_cores_that_ranks_cannot_share_are_refused(spec, told):
     [((3,), 1, "3"), ((2, 5), 1, "2,5"), ((2, 5), 2, "2|5"), ((0, 1, 6, 7), 2, "0,1|6,7")],
 )
 def test_cores_are_written_for_vllm_rank_by_rank(cores, ranks, written):
-    assert bind_cores(cores, ranks) == written
+    spec = VllmEngineSpec(tensor_parallel=ranks)
+    bound = engine_kind(spec).bound(spec, cores)
+    assert bound == {"VLLM_CPU_OMP_THREADS_BIND": written}
+
+
+def test_an_engine_that_is_not_registered_is_refused_with_those_that_are():
+    spec = VllmEngineSpec().model_copy(update={"kind": "toy"})
+    with pytest.raises(EngineStartError, match="use one of transformers, vllm"):
+        engine_kind(spec)
 
 
 def test_gpus_come_before_cores():
