@@ -9,7 +9,10 @@ from typing import Any
 import regex
 
 from reward.column import as_list
-from reward.ifeval.relation import RELATIONS
+
+LESS_THAN, AT_LEAST = "less than", "at least"
+RELATIONS = (LESS_THAN, AT_LEAST)
+"""How a number found in the answer is held against the one asked for."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,8 @@ def _is_pattern(value: Any) -> bool:
     except regex.error:
         return False
     return True
+
+
+def holds(found: int, relation: str, asked: float) -> bool:
+    """True where `found` is less than, or at least, `asked`."""
+    return found < asked if relation == LESS_THAN else found >= asked

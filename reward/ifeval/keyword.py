@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reward.ifeval.argument import holds
 from reward.ifeval.pattern import occurrences, occurs
-from reward.ifeval.relation import holds
 
 
 def existence(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:

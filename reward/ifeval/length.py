@@ -11,7 +11,7 @@ from typing import Any
 
 import regex
 
-from reward.ifeval.relation import holds
+from reward.ifeval.argument import holds
 from reward.ifeval.sentence import split_sentences
 
 _WORD = regex.compile(r"\w+")

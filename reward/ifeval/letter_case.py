@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reward.ifeval.argument import holds
 from reward.ifeval.language import detect
-from reward.ifeval.relation import holds
 from reward.ifeval.sentence import split_words
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from reward.errors import RewardConfigError
-from reward.ifeval.loose import loose_forms
 from reward.ifeval.registry import INSTRUCTIONS, argument_problem, check_library
 
 
@@ -31,7 +30,7 @@ def verdicts(row: Mapping[str, Any], answer: str, loose: bool = False) -> list[b
 
     Args:
         row: with `instruction_id_list`, `kwargs`, one entry for each, and `prompt`.
-        loose: `reward.ifeval.loose.loose_forms` count, not the answer alone.
+        loose: `loose_forms` count, not the answer alone.
     Returns:
         One verdict per instruction, in order.
     Raises:
@@ -57,3 +56,21 @@ def _follows_one(
         raise RewardConfigError(problem)
     check = INSTRUCTIONS[instruction_id].check
     return any(check(form, kwargs, prompt) for form in forms)
+
+
+def loose_forms(answer: str) -> list[str]:
+    """The answer, and what is left of it without its first line, its last line, and its asterisks.
+
+    A model that says "Sure, here it is:" first, or sets a word in bold, may have followed the
+    instruction all the same. An instruction is followed loosely where one form follows it.
+
+    Returns:
+        The 8 combinations, the answer itself first; each once, without the blank ones.
+    Source:
+        Zhou et al. (2023), arXiv:2311.07911, Section 2.2.
+    """
+    lines = answer.split("\n")
+    cuts = (lines[1:], lines[:-1], lines[1:-1])
+    forms = [answer, *("\n".join(cut).strip() for cut in cuts)]
+    forms += [form.replace("*", "") for form in forms]
+    return [form for form in dict.fromkeys(forms) if form.strip()]

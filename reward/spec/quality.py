@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from reward.spec.band import check_band
 from reward.spec.model import RewardModel
+from reward.spec.rules import check_band
 
 
 class ReadabilityReward(RewardModel):

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from reward.errors import RewardConfigError, RewardTimeoutError
 from reward.ifeval import KNOWN_IDS, follow, verdicts
-from reward.ifeval.loose import loose_forms
 from reward.ifeval.sentence import split_sentences
+from reward.ifeval.verdict import loose_forms
 
 FROZEN = [
     json.loads(line)

@@ -77,6 +77,6 @@ def test_tokens_show_that_rollouts_move(run, clock) -> None:
 
 
 def test_a_cancelled_job_ends_where_it_says_something(run) -> None:
-    run.control.is_over = True
+    run.site.control.is_over = True
     with pytest.raises(JobCancelledError):
         run.say("warm_start")("steps", 1, 10)
