@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy.engine import RowMapping
-
 from alignment_api.jobs.answers import Checkpoint, FineTuningEvent
 from alignment_api.jobs.events import JobEvent
+from alignment_api.jobs.job_object import model_name
 from alignment_api.openai import identifiers
+from alignment_api.store.stored_job import StoredJob
 from essa.events import finite
 
 _METRICS = ("generation", "validation", "ladder", "gate")
@@ -26,11 +26,10 @@ def event_object(event: JobEvent) -> FineTuningEvent:
     )
 
 
-def checkpoint_object(row: RowMapping, validation: JobEvent, fitness: Any) -> Checkpoint:
+def checkpoint_object(job: StoredJob, validation: JobEvent, fitness: Any) -> Checkpoint:
     """The checkpoint of a generation that was validated.
 
     Args:
-        row: of the job.
         validation: its event.
         fitness: mean fitness of the generation; None where there is none.
     """
@@ -44,10 +43,10 @@ def checkpoint_object(row: RowMapping, validation: JobEvent, fitness: Any) -> Ch
         "train_mean_reward": fitness,
     }
     return Checkpoint(
-        id=identifiers.checkpoint_id(row["id"], generation),
+        id=identifiers.checkpoint_id(job.id, generation),
         created_at=int(validation.created_at),
-        fine_tuning_job_id=row["id"],
-        fine_tuned_model_checkpoint=identifiers.checkpoint_model(row, generation),
+        fine_tuning_job_id=job.id,
+        fine_tuned_model_checkpoint=identifiers.checkpoint_model(model_name(job), generation),
         step_number=generation,
         metrics={name: finite(value) for name, value in metrics.items()},
     )

@@ -7,7 +7,7 @@ from typing import Any
 from alignment_api.events.event_object import checkpoint_object, event_object
 from alignment_api.jobs.answers import CheckpointList, FineTuningEventList, GenerationList
 from alignment_api.jobs.events import EventBatch, EventRepository, JobEvent
-from alignment_api.jobs.repository import JobRepository, stored_spec
+from alignment_api.jobs.repository import JobRepository
 from alignment_api.openai import identifiers
 from alignment_api.openai.page import ends
 from alignment_api.store import Store
@@ -32,7 +32,7 @@ class JobEventService:
         Raises:
             JobNotFoundError: no such job there.
         """
-        return JobStatus(self._jobs.get(job_id, project_id)["status"])
+        return self._jobs.get(job_id, project_id).status
 
     def place(self, job_id: str, number: int) -> int:
         """Where a stream goes on after an event; one that there never was is taken for the newest.
@@ -62,8 +62,8 @@ class JobEventService:
 
         None where all weights of an adapter move: those of single generations are not kept.
         """
-        row = self._jobs.get(job_id, project_id)
-        if stored_spec(row).moves_weights:
+        job = self._jobs.get(job_id, project_id)
+        if job.spec.moves_weights:
             return CheckpointList(data=[], has_more=False)
         fitness = {
             event.data["generation"]: event.data["mean"]
@@ -75,7 +75,7 @@ class JobEventService:
             seen = identifiers.checkpoint_generation(after, job_id)
             wanted = [generation for generation in wanted if generation < seen]
         shown = [
-            checkpoint_object(row, validations[generation], fitness.get(generation))
+            checkpoint_object(job, validations[generation], fitness.get(generation))
             for generation in wanted[:limit]
         ]
         return CheckpointList(data=shown, has_more=len(wanted) > limit, **ends(shown))

@@ -83,13 +83,13 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
 def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
     store = Store(settings.store_url, is_migrating=False)
     jobs = JobRepository(store)
-    status = jobs.get(job_id)["status"]
+    status = jobs.get(job_id).status
     if status != JobStatus.RUNNING:
         logger.error("job %s is %s, not running; nothing to do", job_id, status)
         return 1
     with ExitStack() as at_end:
         _run_to_its_state(settings, store, jobs, job_id, run_job, at_end)
-    logger.info("job %s has %s", job_id, jobs.get(job_id)["status"])
+    logger.info("job %s has %s", job_id, jobs.get(job_id).status)
     return os.EX_OK
 
 
@@ -145,7 +145,7 @@ def _site(settings: Settings, store: Store, jobs: JobRepository, job_id: str) ->
 def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
     # The job has its state; a service that stops waits longer than this takes.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    status = jobs.get(job_id)["status"]
+    status = jobs.get(job_id).status
     if not sink.close(status, _FORWARDING_WAIT_S):
         # Their libraries would wait for them on the way out, however long that takes.
         logger.warning("integrations did not finish within %s s", _FORWARDING_WAIT_S)

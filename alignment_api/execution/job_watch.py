@@ -105,7 +105,7 @@ class JobRun:
             self._jobs.fail(self.job_id, StorageError.code, f"the job process ended: {reason}")
         elif is_ours:
             self._jobs.fail(self.job_id, PROCESS_ENDED, _ending(exit_status, log))
-        logger.info("job %s is %s", self.job_id, self._jobs.get(self.job_id)["status"])
+        logger.info("job %s is %s", self.job_id, self._jobs.get(self.job_id).status)
 
 
 def _ending(exit_status: int | None, log: Path) -> str:

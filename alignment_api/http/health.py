@@ -32,6 +32,6 @@ def get_health(request: Request) -> Health:
     jobs = JobRepository(request.app.state.store)
     return Health(
         queued_jobs=jobs.count(JobStatus.QUEUED),
-        running_jobs=[row["id"] for row in jobs.running()],
+        running_jobs=[job.id for job in jobs.running()],
         versions=installed_versions(),
     )

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from sqlalchemy.engine import RowMapping
-
 from alignment_api.jobs.answers import Estimate
 from alignment_api.jobs.events import EventRepository
-from alignment_api.jobs.repository import stored_spec
+from alignment_api.store.stored_job import StoredJob
 from essa.errors import EssaError
 from essa.events import finite
 from essa.parametrize.dimension import search_dimension
@@ -63,7 +61,7 @@ class Forecast(NamedTuple):
 def forecast(
     spec: AlignmentJobSpec,
     cache_dir: Path,
-    earlier: Sequence[RowMapping],
+    earlier: Sequence[StoredJob],
     events: EventRepository,
 ) -> Forecast:
     """Dimension, memory and time of a job.
@@ -193,19 +191,19 @@ def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
 def _times(
     spec: AlignmentJobSpec,
     sequences: int,
-    earlier: Sequence[RowMapping],
+    earlier: Sequence[StoredJob],
     events: EventRepository,
 ) -> dict[str, Any]:
     """Seconds by the speed of the newest job with the same base and engines; empty if none."""
     if not sequences:
         return {}
-    for row in earlier:
-        other = stored_spec(row)
+    for job in earlier:
+        other = job.spec
         if (other.model, other.engine) != (spec.model, spec.engine):
             continue
         if isinstance(spec.method, GrpoMethod) and other.method != spec.method:
             continue
-        last = events.newest([row["id"]], ["generation"]).get((row["id"], "generation"))
+        last = events.newest([job.id], ["generation"]).get((job.id, "generation"))
         speed = finite(last.data.get("tokens_per_s")) if last else None
         if last is None or not speed:
             continue
@@ -217,5 +215,5 @@ def _times(
         total_s = generation_s * spec.budget.generations
         if spec.budget.wall_s is not None:
             total_s = min(total_s, spec.budget.wall_s)
-        return {"generation_s": generation_s, "total_s": total_s, "based_on": row["id"]}
+        return {"generation_s": generation_s, "total_s": total_s, "based_on": job.id}
     return {}

@@ -62,7 +62,7 @@ class EventRepository:
             JobNotFoundError: no such job.
         """
         # The state comes first: if it is terminal, no event can follow those read below.
-        status = JobStatus(self._jobs.get(job_id)["status"])
+        status = self._jobs.get(job_id).status
         query = _of(job_id).where(events.c.seq > seq).order_by(events.c.seq)
         rows = self._store.read(query.limit(limit + 1))
         return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
@@ -73,7 +73,7 @@ class EventRepository:
         Raises:
             JobNotFoundError: no such job.
         """
-        status = JobStatus(self._jobs.get(job_id)["status"])
+        status = self._jobs.get(job_id).status
         query = _of(job_id).order_by(events.c.seq.desc())
         if seq is not None:
             query = query.where(events.c.seq < seq)

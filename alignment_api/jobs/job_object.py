@@ -1,17 +1,15 @@
-"""Rows of the store as jobs of the API. Reads the events of a whole page at once."""
+"""Stored jobs as jobs of the API. Reads the events of a whole page at once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
-
-from sqlalchemy.engine import RowMapping
 
 from alignment_api.jobs.answers import EssaDetails, FineTuningJob, JobFailure, JobProgress
 from alignment_api.jobs.events import EventRepository, JobEvent
 from alignment_api.openai.identifiers import aligned_model
 from alignment_api.store.job_status import JobStatus
+from alignment_api.store.stored_job import StoredJob
 from essa.events import finite
 
 SPARKLINE_POINTS = 60
@@ -29,9 +27,9 @@ class JobObjects:
     def __init__(self, events: EventRepository) -> None:
         self._events = events
 
-    def of(self, rows: Sequence[RowMapping]) -> list[FineTuningJob]:
-        """Jobs in the order of their rows."""
-        ids = [row["id"] for row in rows]
+    def of(self, jobs: Sequence[StoredJob]) -> list[FineTuningJob]:
+        """Them, in this order."""
+        ids = [job.id for job in jobs]
         if not ids:
             return []
         newest = self._events.newest(ids, _KINDS)
@@ -39,13 +37,20 @@ class JobObjects:
         validation = self._events.scores(ids, "validation")
         return [
             _job(
-                row,
-                {kind: newest[row["id"], kind] for kind in _KINDS if (row["id"], kind) in newest},
-                thinned(fitness[row["id"]]),
-                max(validation[row["id"]], default=None),
+                job,
+                {kind: newest[job.id, kind] for kind in _KINDS if (job.id, kind) in newest},
+                thinned(fitness[job.id]),
+                max(validation[job.id], default=None),
             )
-            for row in rows
+            for job in jobs
         ]
+
+
+def model_name(job: StoredJob) -> str:
+    """Name of the model that a job makes."""
+    return aligned_model(
+        job.id, job.spec_content["model"]["path"], job.project_id, job.request.get("suffix")
+    )
 
 
 def thinned(values: Sequence[float], most: int = SPARKLINE_POINTS) -> list[float]:
@@ -57,39 +62,41 @@ def thinned(values: Sequence[float], most: int = SPARKLINE_POINTS) -> list[float
 
 
 def _job(
-    row: RowMapping,
+    job: StoredJob,
     newest: dict[str, JobEvent],
     fitness: list[float],
     best_validation: float | None,
 ) -> FineTuningJob:
-    spec = json.loads(row["spec"])
-    kept = json.loads(row["request"])
-    result = json.loads(row["result"]) if row["result"] else None
-    has_model = row["status"] == JobStatus.SUCCEEDED
+    spec, kept, result = job.spec_content, job.request, job.result
+    has_model = job.status is JobStatus.SUCCEEDED
     data = spec["data"]
     return FineTuningJob(
-        id=row["id"],
-        created_at=int(row["created_at"]),
-        finished_at=_seconds(row["finished_at"]),
-        status=row["status"],
+        id=job.id,
+        created_at=int(job.created_at),
+        finished_at=_seconds(job.finished_at),
+        status=job.status,
         model=spec["model"]["path"],
-        fine_tuned_model=aligned_model(row) if has_model else None,
-        organization_id=row["project_id"],
+        fine_tuned_model=model_name(job) if has_model else None,
+        organization_id=job.project_id,
         training_file=_file(data["train"]) or "",
         validation_file=_file(data.get("validation")),
         integrations=spec.get("integrations", []),
         trained_tokens=result["tokens"] if result else None,
         seed=spec["seed"],
-        error=_failure(row),
-        estimated_finish=_estimated_finish(row, newest.get("generation")),
+        error=_failure(job),
+        estimated_finish=_estimated_finish(job, newest.get("generation")),
         method=kept.get("method") or {"type": spec["method"]["type"]},
         metadata=kept.get("metadata"),
         user_provided_suffix=kept.get("suffix"),
         essa=EssaDetails(
-            **{name: row[name] for name in ("name", "priority", "slots", "starts", "waits_for")},
-            started_at=_seconds(row["started_at"]),
-            cancel_requested=row["cancel_requested_at"] is not None,
-            pause_requested=row["pause_requested_at"] is not None,
+            name=job.name,
+            priority=job.priority,
+            slots=job.slots,
+            starts=job.starts,
+            waits_for=job.waits_for,
+            started_at=_seconds(job.started_at),
+            cancel_requested=job.cancel_requested_at is not None,
+            pause_requested=job.pause_requested_at is not None,
             progress=_progress(spec, newest, best_validation),
             fitness=fitness,
             spec=spec,
@@ -111,19 +118,17 @@ def _progress(
     )
 
 
-def _estimated_finish(row: RowMapping, generation: JobEvent | None) -> int | None:
-    if row["status"] != JobStatus.RUNNING or generation is None:
+def _estimated_finish(job: StoredJob, generation: JobEvent | None) -> int | None:
+    if job.status is not JobStatus.RUNNING or generation is None:
         return None
     eta_s = finite(generation.data.get("eta_s"))
     return None if eta_s is None else int(generation.created_at + eta_s)
 
 
-def _failure(row: RowMapping) -> JobFailure | None:
-    if row["error_code"] is None:
+def _failure(job: StoredJob) -> JobFailure | None:
+    if job.error_code is None:
         return None
-    return JobFailure(
-        code=row["error_code"], message=row["error_message"], param=row["error_param"]
-    )
+    return JobFailure(code=job.error_code, message=job.error_message or "", param=job.error_param)
 
 
 def _file(dataset: dict[str, Any] | None) -> str | None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from alignment_api.jobs.insertion import add_job, append_event
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
+from alignment_api.store.stored_job import StoredJob
 from alignment_api.store.tables import jobs
 from alignment_api.store.text import storable
 from essa.errors import JobConflictError, JobNotFoundError, MachineError, StorageError
@@ -55,8 +56,8 @@ class JobRepository:
                 waits_for=waits_for,
             )
 
-    def get(self, job_id: str, project_id: str | None = None) -> RowMapping:
-        """The row of a job.
+    def get(self, job_id: str, project_id: str | None = None) -> StoredJob:
+        """A job.
 
         Args:
             job_id: the job.
@@ -67,11 +68,11 @@ class JobRepository:
         query = sa.select(jobs).where(jobs.c.id == job_id)
         if project_id is not None:
             query = query.where(jobs.c.project_id == project_id)
-        return _one(self._store.read(query), job_id)
+        return StoredJob.of(_one(self._store.read(query), job_id))
 
     def spec(self, job_id: str) -> AlignmentJobSpec:
-        """The specification of a job; see `stored_spec`."""
-        return stored_spec(self.get(job_id))
+        """The specification of a job."""
+        return self.get(job_id).spec
 
     def page(
         self,
@@ -82,7 +83,7 @@ class JobRepository:
         statuses: Collection[str] = (),
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> list[RowMapping]:
+    ) -> list[StoredJob]:
         """Up to `limit` jobs of a project, newest first, older than the job `after`.
 
         Args:
@@ -95,7 +96,7 @@ class JobRepository:
         """
         query = sa.select(jobs).where(jobs.c.project_id == project_id)
         if after is not None:
-            query = query.where(jobs.c.number < self.get(after, project_id)["number"])
+            query = query.where(jobs.c.number < self.get(after, project_id).number)
         if statuses:
             query = query.where(jobs.c.status.in_(list(statuses)))
         if name:
@@ -104,20 +105,21 @@ class JobRepository:
         for key, value in (metadata or {}).items():
             found = self._store.as_json(jobs.c.request)["metadata", key].as_string()
             query = query.where(found == value)
-        return list(self._store.read(query.order_by(jobs.c.number.desc()).limit(limit)))
+        found = self._store.read(query.order_by(jobs.c.number.desc()).limit(limit))
+        return [StoredJob.of(row) for row in found]
 
     def count(self, status: JobStatus) -> int:
         """Jobs in a state."""
         query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status == status)
         return next(iter(self._store.read(query)[0].values()))
 
-    def running(self) -> list[RowMapping]:
+    def running(self) -> list[StoredJob]:
         """The running jobs, oldest first."""
         query = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).order_by(jobs.c.number)
-        return list(self._store.read(query))
+        return [StoredJob.of(row) for row in self._store.read(query)]
 
-    def claim_next(self, free_slots: int, all_slots: int | None = None) -> RowMapping | None:
-        """Mark the next queued job as running and return its row.
+    def claim_next(self, free_slots: int, all_slots: int | None = None) -> StoredJob | None:
+        """Mark the next queued job as running and return it, as it was before.
 
         The highest priority comes first, then the lowest number, so that one that was interrupted
         is early again. A job that needs more slots than are free holds up those behind it: it would
@@ -150,7 +152,7 @@ class JobRepository:
                     status=JobStatus.RUNNING, started_at=time.time(), starts=jobs.c.starts + 1
                 )
             )
-        return row
+        return StoredJob.of(row)
 
     def requeue_running(self, message: str, alive: Collection[str] = ()) -> list[str]:
         """Put running jobs, whose process is gone, back into the queue; they resume later.
@@ -238,8 +240,8 @@ class JobRepository:
 
     def stop_requested_at(self, job_id: str) -> float | None:
         """Unix time at which the user asked to cancel or to pause."""
-        row = self.get(job_id)
-        return row["cancel_requested_at"] or row["pause_requested_at"]
+        job = self.get(job_id)
+        return job.cancel_requested_at or job.pause_requested_at
 
     def succeed(self, job_id: str, result: ResultEvent) -> bool:
         """End a running job with its result. False if it was not running any more."""
@@ -277,11 +279,6 @@ class JobRepository:
             if is_ended:
                 append_event(connection, job_id, ErrorEvent(code=code, message=message))
         return is_ended
-
-
-def stored_spec(row: RowMapping) -> AlignmentJobSpec:
-    """The specification in a job's row. Fields that this version does not know are left out."""
-    return AlignmentJobSpec.model_validate_json(row["spec"], extra="ignore")
 
 
 def _one(rows: Any, job_id: str) -> RowMapping:

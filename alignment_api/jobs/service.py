@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-
-from sqlalchemy.engine import RowMapping
 
 from alignment_api.auth.access import Caller
 from alignment_api.doctor.preflight import require_machine
@@ -26,6 +23,7 @@ from alignment_api.processes.devices import Devices
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
+from alignment_api.store.stored_job import StoredJob
 from essa.spec.grpo import GrpoMethod
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.overlay import overlay
@@ -109,20 +107,20 @@ class JobService:
             JobNotFoundError: no such job.
             SpecError, InsufficientScopeError, KeyReuseError: as `create` does.
         """
-        row = self.row(job_id, caller.project_id)
+        job = self.stored(job_id, caller.project_id)
         earlier = self._creation.find(identity, caller.project_id)
         if earlier is not None:
             return self.get(earlier, caller.project_id)
-        spec = self._jobs.spec(job_id)
+        spec = job.spec
         changed = validate_job(overlay(spec.model_dump(mode="json"), request.changes))
-        kept = json.loads(row["request"])
+        kept = job.request
         if changed.method != spec.method or changed.reward != spec.reward:
             kept["method"] = {"type": changed.method.type}
-        priority = row["priority"] if request.priority is None else request.priority
+        priority = job.priority if request.priority is None else request.priority
         return self._queue(JobRequest(changed, priority, kept), caller, identity)
 
-    def row(self, job_id: str, project_id: str | None = None) -> RowMapping:
-        """The row of a job.
+    def stored(self, job_id: str, project_id: str | None = None) -> StoredJob:
+        """A job as the store has it.
 
         Raises:
             JobNotFoundError: no such job, or of another project.
@@ -130,8 +128,8 @@ class JobService:
         return self._jobs.get(job_id, project_id)
 
     def get(self, job_id: str, project_id: str) -> FineTuningJob:
-        """One job; see `row`."""
-        return self._objects.of([self.row(job_id, project_id)])[0]
+        """One job; see `stored`."""
+        return self._objects.of([self.stored(job_id, project_id)])[0]
 
     def page(
         self,
@@ -156,19 +154,19 @@ class JobService:
 
     def cancel(self, job_id: str, project_id: str) -> FineTuningJob:
         """Cancel a waiting job, or ask a running one to stop."""
-        self.row(job_id, project_id)
+        self.stored(job_id, project_id)
         self._jobs.request_cancel(job_id)
         return self.get(job_id, project_id)
 
     def pause(self, job_id: str, project_id: str) -> FineTuningJob:
         """Pause a queued job, or ask a running one to stop for now."""
-        self.row(job_id, project_id)
+        self.stored(job_id, project_id)
         self._jobs.request_pause(job_id)
         return self.get(job_id, project_id)
 
     def resume(self, job_id: str, project_id: str) -> FineTuningJob:
         """Let a paused job go on from its checkpoint."""
-        self.row(job_id, project_id)
+        self.stored(job_id, project_id)
         self._jobs.resume(job_id)
         self._on_queued()
         return self.get(job_id, project_id)

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from sqlalchemy.engine import RowMapping
-
-from alignment_api.jobs.repository import JobRepository, stored_spec
-from alignment_api.openai.identifiers import aligned_model
+from alignment_api.jobs.job_object import model_name
+from alignment_api.jobs.repository import JobRepository
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
+from alignment_api.store.stored_job import StoredJob
 from essa.errors import JobNotFoundError
 from essa.spec import AlignmentJobSpec
 
@@ -53,26 +52,26 @@ class StoredJobs:
         """See `FinishedJobs`."""
         after = None
         while True:
-            rows = self._jobs.page(_PAGE, after, project_id, statuses=[JobStatus.SUCCEEDED])
-            yield from map(self._finished, rows)
-            if len(rows) < _PAGE:
+            jobs = self._jobs.page(_PAGE, after, project_id, statuses=[JobStatus.SUCCEEDED])
+            yield from map(self._finished, jobs)
+            if len(jobs) < _PAGE:
                 return
-            after = rows[-1]["id"]
+            after = jobs[-1].id
 
     def find(self, job_id: str, project_id: str) -> FinishedJob | None:
         """See `FinishedJobs`."""
         try:
-            row = self._jobs.get(job_id, project_id)
+            job = self._jobs.get(job_id, project_id)
         except JobNotFoundError:
             return None
-        return self._finished(row) if row["status"] == JobStatus.SUCCEEDED else None
+        return self._finished(job) if job.status is JobStatus.SUCCEEDED else None
 
-    def _finished(self, row: RowMapping) -> FinishedJob:
+    def _finished(self, job: StoredJob) -> FinishedJob:
         return FinishedJob(
-            id=row["id"],
-            name=row["name"],
-            model=aligned_model(row),
-            finished_at=int(row["finished_at"]),
-            spec=stored_spec(row),
-            run_dir=self._settings.run_dir(row["id"]),
+            id=job.id,
+            name=job.name,
+            model=model_name(job),
+            finished_at=int(job.finished_at or 0),
+            spec=job.spec,
+            run_dir=self._settings.run_dir(job.id),
         )

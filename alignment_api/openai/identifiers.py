@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from essa.errors import SpecError
 
@@ -48,22 +46,21 @@ def checkpoint_generation(text: str, job_id: str) -> int:
     return _number(_CHECKPOINT, text, job_id, "a checkpoint")
 
 
-def aligned_model(row: Any) -> str:
+def aligned_model(job_id: str, base: str, project_id: str, suffix: str | None) -> str:
     """Name of the model that a job makes: `ft:BASE:PROJECT:SUFFIX:TAIL`.
 
     Args:
-        row: of the store's table of jobs.
+        base: `model.path` of the job.
+        suffix: what the request asked for.
     """
-    path = json.loads(row["spec"])["model"]["path"]
-    base = path.removeprefix(_PACKAGE).rstrip("/").rpartition("/")[2] or "model"
-    suffix = json.loads(row["request"]).get("suffix") or ""
-    parts = (base, row["project_id"], suffix, tail(row["id"]))
+    name = base.removeprefix(_PACKAGE).rstrip("/").rpartition("/")[2] or "model"
+    parts = (name, project_id, suffix or "", tail(job_id))
     return ":".join(("ft", *(part.replace(":", "-") for part in parts)))
 
 
-def checkpoint_model(row: Any, generation: int) -> str:
-    """Name of the model at a generation of a job."""
-    return f"{aligned_model(row)}:ckpt-step-{generation}"
+def checkpoint_model(aligned: str, generation: int) -> str:
+    """Name of the model at a generation of the job whose model is `aligned`."""
+    return f"{aligned}:ckpt-step-{generation}"
 
 
 def job_of_model(name: str) -> str | None:

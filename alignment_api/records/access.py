@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +10,7 @@ from fastapi import Depends, Request
 
 from alignment_api.auth.access import Reader
 from alignment_api.jobs.events import EventRepository
-from alignment_api.jobs.repository import JobRepository, stored_spec
+from alignment_api.jobs.repository import JobRepository
 from essa.spec import AlignmentJobSpec
 
 
@@ -34,14 +33,14 @@ def find_job(request: Request, job_id: str, project_id: str) -> RecordedJob:
         JobNotFoundError: no such job there.
     """
     state = request.app.state
-    row = JobRepository(state.store).get(job_id, project_id)
+    job = JobRepository(state.store).get(job_id, project_id)
     events = EventRepository(state.store)
     return RecordedJob(
-        id=row["id"],
-        name=row["name"],
-        status=row["status"],
-        spec=stored_spec(row),
-        result=json.loads(row["result"]) if row["result"] else None,
+        id=job.id,
+        name=job.name,
+        status=job.status,
+        spec=job.spec,
+        result=job.result,
         run_dir=state.settings.run_dir(job_id),
         events=lambda kind: [event.data for event in events.of_type(job_id, kind)],
     )

@@ -208,7 +208,7 @@ def test_no_event_is_counted_twice_and_none_is_missed(store: Store, tmp_path: Pa
         assert (totals.generations, totals.missing_scores) == (232, 232)
         assert totals.warnings == {"engine_lost": 2, "data": 2}
     result = bare_result()
-    assert present(jobs.claim_next(10, 10))["id"] == ids[200]
+    assert present(jobs.claim_next(10, 10)).id == ids[200]
     events.append(ids[200], generation_event(2))
     jobs.succeed(ids[200], result)
     totals.update()

@@ -122,8 +122,8 @@ class Jobs(JobRepository):
         return self.add(SPEC, self.project, **given)
 
     def claim(self, free_slots: int = 100) -> str | None:
-        row = self.claim_next(free_slots)
-        return row["id"] if row else None
+        job = self.claim_next(free_slots)
+        return job.id if job else None
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_failed_change_leaves_nothing_behind(store: Store, repository: Jobs) -
 
     with pytest.raises(ZeroDivisionError):
         break_off()
-    assert repository.get(job_id)["status"] == JobStatus.QUEUED
+    assert repository.get(job_id).status == JobStatus.QUEUED
 
 
 def test_a_second_row_with_the_same_key_is_a_duplicate(store: Store, repository: Jobs) -> None:
@@ -341,9 +341,9 @@ def test_a_large_job_is_not_overtaken_by_small_ones(repository: Jobs) -> None:
 def test_a_job_larger_than_the_machine_has_become_takes_all_of_it(repository: Jobs) -> None:
     job_id = repository.queue(slots=8)
     assert repository.claim_next(1, all_slots=2) is None
-    row = repository.claim_next(2, all_slots=2)
-    assert row is not None
-    assert row["id"] == job_id
+    job = repository.claim_next(2, all_slots=2)
+    assert job is not None
+    assert job.id == job_id
 
 
 def test_a_job_that_waits_for_another_is_passed_over_until_that_one_succeeded(
@@ -374,15 +374,15 @@ def test_a_job_fails_when_the_one_it_waits_for_does_not_succeed(
         repository.request_cancel(first)
         repository.stop(first)
     for job_id in (waiting, paused):
-        row = repository.get(job_id)
-        assert (row["status"], row["error_code"]) == ("failed", "awaited_job_ended")
-        assert f"job {first}, which makes the warm start" in row["error_message"]
-        assert f"{ending}; create the comparison again" in row["error_message"]
+        job = repository.get(job_id)
+        assert (job.status, job.error_code) == ("failed", "awaited_job_ended")
+        assert f"job {first}, which makes the warm start" in str(job.error_message)
+        assert f"{ending}; create the comparison again" in str(job.error_message)
         (event,) = EventRepository(store).of_type(job_id, "error")
-        assert event.data["message"] == row["error_message"]
-    assert repository.get(cancelled)["status"] == "cancelled"
+        assert event.data["message"] == job.error_message
+    assert repository.get(cancelled).status == "cancelled"
     # Whatever waits for one that waits fails with it.
-    assert repository.get(last)["status"] == "failed"
+    assert repository.get(last).status == "failed"
     assert repository.claim() is None
 
 
@@ -390,17 +390,17 @@ def test_an_interrupted_job_goes_before_those_that_wait(store: Store, repository
     first, _ = repository.queue(), repository.queue()
     assert repository.claim() == first
     assert repository.requeue_running("the service stopped") == [first]
-    assert repository.get(first)["status"] == JobStatus.QUEUED
+    assert repository.get(first).status == JobStatus.QUEUED
     assert EventRepository(store).after(first, 0, 10).events[-1].data["code"] == "job_resumed"
     assert repository.claim() == first
-    assert repository.get(first)["starts"] == 2
+    assert repository.get(first).starts == 2
 
 
 def test_jobs_with_a_process_are_not_queued_again(repository: Jobs) -> None:
     alive, lost = repository.queue(), repository.queue()
     assert {repository.claim(), repository.claim()} == {alive, lost}
     assert repository.requeue_running("lost", alive=[alive]) == [lost]
-    assert repository.get(alive)["status"] == JobStatus.RUNNING
+    assert repository.get(alive).status == JobStatus.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -413,16 +413,16 @@ def test_an_interrupted_job_that_was_to_stop_does_not_resume(
     repository.claim()
     getattr(repository, ask)(job_id)
     assert repository.requeue_running("the service stopped") == []
-    assert repository.get(job_id)["status"] == status
+    assert repository.get(job_id).status == status
 
 
 def test_a_paused_job_waits_until_it_is_resumed(repository: Jobs) -> None:
     job_id = repository.queue()
     repository.claim()
     repository.request_pause(job_id)
-    assert repository.get(job_id)["status"] == JobStatus.RUNNING
+    assert repository.get(job_id).status == JobStatus.RUNNING
     assert repository.stop(job_id) is True
-    assert repository.get(job_id)["status"] == JobStatus.PAUSED
+    assert repository.get(job_id).status == JobStatus.PAUSED
     assert repository.claim() is None
     repository.resume(job_id)
     assert repository.claim() == job_id
@@ -434,7 +434,7 @@ def test_a_job_resumed_while_it_stops_is_queued_again(repository: Jobs) -> None:
     repository.request_pause(job_id)
     repository.resume(job_id)
     assert repository.stop(job_id) is True
-    assert repository.get(job_id)["status"] == JobStatus.QUEUED
+    assert repository.get(job_id).status == JobStatus.QUEUED
 
 
 def test_cancelling_wins_over_pausing(repository: Jobs) -> None:
@@ -443,7 +443,7 @@ def test_cancelling_wins_over_pausing(repository: Jobs) -> None:
     repository.request_pause(job_id)
     repository.request_cancel(job_id)
     repository.stop(job_id)
-    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+    assert repository.get(job_id).status == JobStatus.CANCELLED
 
 
 @pytest.mark.parametrize("paused", [True, False])
@@ -452,7 +452,7 @@ def test_a_job_that_waits_is_cancelled_at_once(repository: Jobs, paused: bool) -
     if paused:
         repository.request_pause(job_id)
     repository.request_cancel(job_id)
-    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+    assert repository.get(job_id).status == JobStatus.CANCELLED
 
 
 def test_the_first_final_state_of_a_job_stays(store: Store, repository: Jobs) -> None:
@@ -462,7 +462,7 @@ def test_the_first_final_state_of_a_job_stays(store: Store, repository: Jobs) ->
     assert repository.stop(job_id) is True
     assert repository.fail(job_id, "late", "too late") is False
     assert repository.succeed(job_id, RESULT) is False
-    assert repository.get(job_id)["status"] == JobStatus.CANCELLED
+    assert repository.get(job_id).status == JobStatus.CANCELLED
     assert EventRepository(store).after(job_id, 0, 10).events == []
 
 
@@ -503,7 +503,7 @@ def test_jobs_are_found_by_state_name_and_metadata(repository: Jobs) -> None:
     repository.claim()
 
     def found(**given: Any) -> list[str]:
-        return [row["id"] for row in repository.page(10, None, repository.project, **given)]
+        return [job.id for job in repository.page(10, None, repository.project, **given)]
 
     assert found() == [bare, blue, red]
     assert found(metadata={"colour": "red"}) == [red]
@@ -518,7 +518,7 @@ def test_jobs_are_found_by_state_name_and_metadata(repository: Jobs) -> None:
 def test_a_project_sees_its_own_jobs_only(store: Store, repository: Jobs) -> None:
     other = KeyRepository(store).add_project("other")["id"]
     mine, theirs = repository.queue(), repository.add(SPEC, other)
-    assert [row["id"] for row in repository.page(10, None, other)] == [theirs]
+    assert [job.id for job in repository.page(10, None, other)] == [theirs]
     with pytest.raises(JobNotFoundError, match=mine):
         repository.get(mine, other)
     with pytest.raises(JobNotFoundError, match=mine):
@@ -529,7 +529,7 @@ def test_a_stored_specification_of_a_newer_version_can_be_read(
     store: Store, repository: Jobs
 ) -> None:
     job_id = repository.queue()
-    newer = repository.get(job_id)["spec"].replace('"model":{', '"later":1,"model":{"new":2,')
+    newer = repository.get(job_id).written_spec.replace('"model":{', '"later":1,"model":{"new":2,')
     with store.change() as connection:
         connection.execute(sa.update(jobs).values(spec=newer))
     assert repository.spec(job_id) == SPEC
@@ -553,7 +553,7 @@ def test_a_job_fails_whatever_its_log_ends_with(repository: Jobs) -> None:
     job_id = repository.queue()
     repository.claim()
     assert repository.fail(job_id, "job_process_ended", "NUL \0 and half a pair \ud800")
-    assert repository.get(job_id)["error_message"] == "NUL \ufffd and half a pair \ufffd"
+    assert repository.get(job_id).error_message == "NUL \ufffd and half a pair \ufffd"
 
 
 def test_a_request_is_audited_whatever_it_is_called(store: Store) -> None:

