@@ -12,8 +12,8 @@ from typing import Any
 
 import openai
 
-from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.job_object import model_name
+from alignment_api.jobs.repository import JobRepository
 from tests.integration.api_finished_jobs import add_finished_job, base_folder
 from tests.integration.api_harness import Service, running_service
 

@@ -33,7 +33,6 @@ from essa.spec import AlignmentJobSpec
 from essa.spec.grpo import GrpoMethod
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 from reward.resources import RewardPolicy
-from tests.narrowing import of_kind
 
 GENERATIONS, PAUSE_AFTER, EVERY = 24, 20, 4
 POPULATION, PROMPTS, ENGINES = 16, 4, 2
@@ -80,14 +79,14 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
 
 def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEvent:
     """A job by gradients: no bases, no ladder, no vectors; its points are prompts."""
-    method = of_kind(GrpoMethod, spec.method)
+    assert isinstance(spec.method, GrpoMethod)
     rng = np.random.default_rng(spec.seed)
     with RunRecorder(run_dir, spec.evaluation) as recorder:
         for step in range(GENERATIONS + 1):
             if step:
-                scores = _scores(rng, method.group_size, PROMPTS, step, spec)
+                scores = _scores(rng, spec.method.group_size, PROMPTS, step, spec)
                 recorder.rollouts("train", step, _rows(PROMPTS), scores)
-                recorder.work("train", step, _spans(step, method.group_size))
+                recorder.work("train", step, _spans(step, spec.method.group_size))
                 sink.emit(_training_event(step, scores, spec))
             if step % EVERY == 0:
                 found = _scores(rng, 1, 6, step, spec)
@@ -102,7 +101,8 @@ def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEven
 def _training_event(step: int, scores: PopulationScores, spec: AlignmentJobSpec) -> GenerationEvent:
     """What the loop of a training would say of these scores, one row for each answer of a group."""
     groups = scores.rewards_N_P.mean(axis=0)
-    kl = {"kl": 0.002 * step} if of_kind(GrpoMethod, spec.method).kl_coefficient else {}
+    assert isinstance(spec.method, GrpoMethod)
+    kl = {"kl": 0.002 * step} if spec.method.kl_coefficient else {}
     return generation_event(step, scores, spec).model_copy(
         update={
             "fitness": groups.tolist(),
