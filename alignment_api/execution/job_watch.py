@@ -94,9 +94,9 @@ class JobRun:
         return asked_at is not None and time.time() - asked_at > self._settings.cancel_grace_s
 
     def _settle(self, exit_status: int | None, log: Path) -> None:
-        row = self._jobs.get(self.job_id)
+        job = self._jobs.get(self.job_id)
         # A job that was resumed while this process ended may run in another one by now.
-        is_ours = row["starts"] == self._start and row["status"] == JobStatus.RUNNING
+        is_ours = job.starts == self._start and job.status is JobStatus.RUNNING
         if is_ours and self._jobs.stop_requested_at(self.job_id) is not None:
             self._jobs.stop(self.job_id)
         elif is_ours and free_bytes(self._settings.home) < _LITTLE_BYTES:

@@ -119,22 +119,22 @@ class JobQueue:
 
     def _start_next(self) -> bool:
         with self._giving_out:
-            row = self._jobs.claim_next(self._slots.free, self._devices.slots)
-            self._is_waiting = row is None
-            if row is None:
+            job = self._jobs.claim_next(self._slots.free, self._devices.slots)
+            self._is_waiting = job is None
+            if job is None:
                 return False
-            slots = self._slots.take(row["slots"])
+            slots = self._slots.take(job.slots)
         run = JobRun(
-            row["id"],
-            row["starts"] + 1,
+            job.id,
+            job.starts + 1,
             self._devices.share(slots),
             self._jobs,
             self._settings,
             self._stopping,
         )
-        name = f"job-{row['id']}"
+        name = f"job-{job.id}"
         thread = threading.Thread(target=self._watch, args=(run, slots), name=name, daemon=True)
-        self._running[thread] = row["id"]
+        self._running[thread] = job.id
         thread.start()
         return True
 

@@ -167,6 +167,7 @@ class GradientBench(Bench):
         data: JobData = DATA,
         digest: str = DIGEST,
         spoil: Spoil = lambda label, rewards: rewards,
+        pair_noise: float = 0.0,
         lose: Callable[[FloatArray], None] = lambda rewards: None,
         rate: float = 0.3,
         before: Preparation = Preparation(),  # noqa: B008
@@ -175,7 +176,9 @@ class GradientBench(Bench):
     ) -> Outcome:
         self.sink, self.clock = RecordingSink(), FakeClock()
         # Nothing here depends on the clock but by what moves it: validation and training.
-        self.evaluator = QuadraticEvaluator(OPTIMUM, spoil=spoil, clock=self.clock, seconds=0.5)
+        self.evaluator = QuadraticEvaluator(
+            OPTIMUM, pair_noise=pair_noise, spoil=spoil, clock=self.clock, seconds=0.5
+        )
         self.sampler = QuadraticSampler(self.evaluator, lose)
         self.trainer = ScoreFunctionTrainer(
             self.folder,
