@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +35,9 @@ def place(tmp_path) -> Path:
         lines = (EXAMPLE / f"{name}.jsonl").read_text().splitlines(keepends=True)
         (tmp_path / "data" / f"{name}.jsonl").write_text("".join(lines[:count]))
     shutil.copytree(WRITTEN / "home", tmp_path / "home")
+    shutil.copytree(WRITTEN / "run", tmp_path / "run")
+    job = (WRITTEN / "run.json").read_text().replace(PLACE, str(tmp_path))
+    (tmp_path / "run.json").write_text(job)
     with sqlite3.connect(tmp_path / "home" / "store.sqlite3") as store:
         for table in ("jobs", "comparisons"):
             change = f"UPDATE {table} SET spec = replace(spec, ?, ?)"
@@ -110,3 +116,28 @@ def test_a_paused_job_goes_on_where_it_was(service) -> None:
         if event["data"]["type"] == "generation"
     ]
     assert generations == list(range(1, len(generations) + 1))
+
+
+def test_a_run_folder_can_be_exported(place) -> None:
+    out = place / "adapter"
+    ended = essa("export", str(place / "run"), "--out", str(out), home=place / "home")
+    assert ended.returncode == 0, ended.stderr
+    assert (out / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.engine
+def test_a_run_folder_goes_on_with_more_generations(place) -> None:
+    run = ["run", str(place / "run.json"), "--run-dir", str(place / "run")]
+    ended = essa(*run, "--set", "budget.generations=3", home=place / "home")
+    assert ended.returncode == 0, ended.stderr
+    lines = (place / "run" / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [it["generation"] for it in events if it["type"] == "generation"] == [1, 2, 3]
+
+
+def essa(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "alignment_api.cli.main", *arguments]
+    environment = os.environ | {"ESSA_HOME": str(home)}
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
