@@ -126,13 +126,15 @@ def test_a_run_folder_can_be_exported(place) -> None:
 
 
 @pytest.mark.engine
-def test_a_run_folder_goes_on_with_more_generations(place) -> None:
+def test_a_finished_run_folder_keeps_its_generations_and_is_tested_again(place) -> None:
+    before = json.loads((place / "run" / "result.json").read_text())
     run = ["run", str(place / "run.json"), "--run-dir", str(place / "run")]
-    ended = essa(*run, "--set", "budget.generations=3", home=place / "home")
+    ended = essa(*run, home=place / "home")
     assert ended.returncode == 0, ended.stderr
     lines = (place / "run" / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
-    assert [it["generation"] for it in events if it["type"] == "generation"] == [1, 2, 3]
+    assert [it["generation"] for it in events if it["type"] == "generation"] == [1, 2]
+    assert json.loads((place / "run" / "result.json").read_text())["test"] == before["test"]
 
 
 def essa(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
