@@ -200,7 +200,7 @@ def test_a_gpu_older_than_the_wheel_is_refused(
     (tools / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{lines}'\n")
     (tools / "nvidia-smi").chmod(0o755)
     check = (
-        "from alignment_api import preflight\nfrom alignment_api.settings import Settings\n"
+        "from alignment_api.doctor import preflight\nfrom alignment_api.settings import Settings\n"
         "from essa.errors import MachineError\n"
         "try: preflight.require_engines(Settings())\n"
         "except MachineError as error: print(error.message)"
