@@ -160,8 +160,6 @@ def test_every_engine_has_a_core_of_its_own(bench):
     cores = [bench.ask(worker, lambda: os.sched_getaffinity(0)) for worker in (0, 1)]
     assert [len(own) for own in cores] == [len(usable_cores()) // 2] * 2
     assert not cores[0] & cores[1]
-    bound = bench.ask(1, lambda: os.environ["VLLM_CPU_OMP_THREADS_BIND"])
-    assert {int(core) for core in bound.split(",")} == cores[1]
 
 
 def test_an_item_that_always_fails_comes_back_failed_and_alone(bench):

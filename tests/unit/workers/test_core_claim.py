@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests.narrowing import present
 from workers.cluster.engine_actor import EngineActor
 from workers.engines.build import EngineBuild
 
+ROOT = Path(__file__).parents[3]
 CLAIM = """
 import sys
 from workers.cluster.core_claim import claim_cores
@@ -82,3 +84,22 @@ def test_an_engine_without_its_model_on_its_machine_says_what_must_be_shared(tmp
     build = EngineBuild(TransformersEngineSpec(), str(missing), 4, 4, ("q_proj",), True, 0)
     with pytest.raises(EngineStartError, match=rf"no folder {missing}.*ESSA_HOME.*same path"):
         EngineActor(build, ()).start()
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("Vllm", True), ("Transformers", False)])
+def test_vllm_alone_is_told_the_cores_that_its_process_has(kind, is_told):
+    code = (
+        "import os\n"
+        f"from essa.spec.engine import {kind}EngineSpec as Spec\n"
+        "from workers.cluster.engine_actor import EngineActor\n"
+        "from workers.engines.build import EngineBuild\n"
+        "EngineActor(EngineBuild(Spec(), 'model', 4, 4, ('q_proj',), True, 0), (0,))\n"
+        "[core] = os.sched_getaffinity(0)\n"
+        "print(os.environ.get('VLLM_CPU_OMP_THREADS_BIND') == str(core))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "VLLM_CPU_OMP_THREADS_BIND"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+    )
+    assert ended.stdout.split()[-1] == str(is_told)
