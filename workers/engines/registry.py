@@ -72,7 +72,7 @@ def engine_kind(spec: EngineSpec) -> EngineKind:
     """What is registered for a specification.
 
     Raises:
-        EngineStartError: nothing; the known kinds are named.
+        EngineStartError: nothing is; it names the kinds that are.
     """
     found = ENGINES.get(spec.kind)
     if found is None:
