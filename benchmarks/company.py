@@ -27,8 +27,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from essa.parametrize.adapter import write_adapter
 from essa.spec import ModelSpec, Precision
-from essa.spec.grpo import GrpoMethod
-from essa.spec.model import LoraSpec, SftSettings
+from essa.spec.grpo import GrpoSpec
+from essa.spec.model import LoraSpec, SftSpec
 from reward.machine import usable_cores
 from workers.models.store import ModelStore
 from workers.warm_start.pairs import SftPair
@@ -155,7 +155,7 @@ def _warm_start(scratch: Path, steps: int, units: int) -> Callable[[], float]:
     from workers.warm_start.sft import train_lora
 
     rng = np.random.default_rng(0)
-    settings = SftSettings(learning_rate=1e-3, epochs=1)
+    settings = SftSpec(learning_rate=1e-3, epochs=1)
     # The first step is for warming up.
     count = settings.batch_size * (steps + 1)
     prompts = _texts(rng, count, PROMPT_TOKENS)
@@ -199,7 +199,7 @@ def _grpo(scratch: Path, steps: int, units: int) -> Callable[[], float]:
             model_folder=_base(),
             adapter_folder=scratch / "start",
             checkpoints=scratch / "trainer",
-            method=GrpoMethod(group_size=GROUP, micro_batch=8),
+            method=GrpoSpec(group_size=GROUP, micro_batch=8),
             batch_size=GROUPS,
             steps=units + 1,
             save_every=units + 1,

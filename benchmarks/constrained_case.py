@@ -31,7 +31,7 @@ from job_runs import read_events, run_here, run_in_child
 from populations import CACHE
 from report import print_json, print_table
 
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedSpec
 from essa.spec.reading.file import load_job_file
 
 JOB = Path(__file__).parents[1] / "examples" / "constrained" / "job.yaml"
@@ -143,7 +143,7 @@ def _merit(event: dict[str, Any]) -> tuple[float, ...]:
 
 def _print(arguments: argparse.Namespace) -> None:
     method = load_job_file(JOB).method
-    if not isinstance(method, ConstrainedMethod):
+    if not isinstance(method, ConstrainedSpec):
         sys.exit(f"{JOB} has the method {method.type}; set method.type to constrained_evolution")
     constraints = method.constraints
     start = next(

@@ -35,8 +35,8 @@ from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.step_size import with_sigma_floor
 from essa.objective.constrained import ConstrainedObjective
 from essa.search.registry import make_search
-from essa.spec.constrained import DISTANCE, ConstrainedMethod, ConstraintSpec
-from essa.spec.search import OpenAiEsSearch, SearchSpec, SepCmaEsSearch, SnesSearch
+from essa.spec.constrained import DISTANCE, ConstrainedSpec, ConstraintSpec
+from essa.spec.search import OpenAiEsSpec, SearchSpec, SepCmaEsSpec, SnesSpec
 from essa.types import FloatArray
 
 BATCH, POPULATION = 100, 48
@@ -59,10 +59,10 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
 }
 LEARNING = ["augmented_lagrangian", "augmented_lagrangian, damping 20", "mu", "xi"]
 SEARCHES: dict[str, SearchSpec] = {
-    "sep_cma_es": SepCmaEsSearch(population=POPULATION),
-    "snes": SnesSearch(population=POPULATION),
+    "sep_cma_es": SepCmaEsSpec(population=POPULATION),
+    "snes": SnesSpec(population=POPULATION),
     # Its step size is fixed, so it needs small steps of the mean, and multipliers no faster.
-    "openai_es": OpenAiEsSearch(population=POPULATION, learning_rate=0.02),
+    "openai_es": OpenAiEsSpec(population=POPULATION, learning_rate=0.02),
 }
 
 
@@ -92,11 +92,11 @@ class Synthetic:
         """Thresholds as written."""
         return np.array([one.threshold for one in self.constraints])
 
-    def method(self, controller: dict[str, Any]) -> ConstrainedMethod:
+    def method(self, controller: dict[str, Any]) -> ConstrainedSpec:
         """The job's method with one of the controllers."""
         if controller["type"] == "fixed_weights":
             controller = controller | {"weights": [1.0] * len(self.constraints)}
-        return ConstrainedMethod.model_validate(
+        return ConstrainedSpec.model_validate(
             {
                 "objective": self.objective,
                 "constraints": self.constraints,

@@ -24,7 +24,7 @@ from engines import running
 from populations import CACHE, MODEL, prepare
 from report import median, print_json, print_table, ratio, shown_ratio
 
-from essa.spec import ChatPrompt, ModelSpec
+from essa.spec import ChatPromptSpec, ModelSpec
 from essa.spec.reading.file import load_job_file
 from workers.models.store import ModelStore
 from workers.prompting import PromptEncoder
@@ -90,7 +90,7 @@ def _measure(precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def sampled_prompts(count: int) -> list[list[int]]:
     """Token ids of so many of the demo's training prompts."""
-    encoder = PromptEncoder(ModelStore(CACHE).base(ModelSpec(path=MODEL)).folder, ChatPrompt())
+    encoder = PromptEncoder(ModelStore(CACHE).base(ModelSpec(path=MODEL)).folder, ChatPromptSpec())
     lines = (JOB / "train.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in random.Random(0).sample(lines, count)]
     return [encoder.token_ids(encoder.prompt(row, 0).text) for row in rows]

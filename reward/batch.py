@@ -16,10 +16,10 @@ from reward.base import NaN, Reward, RewardResult, Spec, attempt
 from reward.metrics import shares_of
 from reward.resources import RewardResources
 from reward.sample import Need, Sample
-from reward.spec.batch import InnerMetric
+from reward.spec.batch import InnerMetricSpec
 
 Statistic = TypeVar("Statistic", bound=Hashable)
-InnerSpec = TypeVar("InnerSpec", bound=InnerMetric)
+InnerSpec = TypeVar("InnerSpec", bound=InnerMetricSpec)
 
 
 class BatchReward(Reward[Spec], Generic[Spec, Statistic]):

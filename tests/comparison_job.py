@@ -22,7 +22,7 @@ from alignment_api.execution import job_process
 from essa.errors import EngineStartError
 from essa.events import ResultEvent, WarmStartEvent
 from essa.ports import RunSite
-from essa.spec import AdapterWarmStart, AlignmentJobSpec
+from essa.spec import AdapterWarmStartSpec, AlignmentJobSpec
 from reward.resources import RewardPolicy
 
 WARM_S, STEP_S = 10.0, {"evolution": 5.0, "grpo": 20.0}
@@ -44,7 +44,7 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
         sink.emit(WarmStartEvent(kind=spec.warm_start.type, seconds=WARM_S, tokens=500, samples=9))
         _die_or_hang_if_told(run_dir)
     elif not is_making:
-        assert isinstance(spec.warm_start, AdapterWarmStart)
+        assert isinstance(spec.warm_start, AdapterWarmStartSpec)
         assert (Path(spec.warm_start.path) / "adapter_config.json").is_file()
         sink.emit(WarmStartEvent(kind="adapter", seconds=0.1, tokens=0, samples=0))
     start_s, step_s = (WARM_S if is_making else 0.0) + 5.0, STEP_S.get(method, 5.0)

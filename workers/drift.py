@@ -22,9 +22,9 @@ from essa.parametrize.weights import WeightCodec
 from essa.ports import GroupRollouts, RunSite
 from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
-from essa.spec.constrained import EvolutionMethod
-from essa.spec.model import AdapterWarmStart
-from essa.spec.search import SepCmaEsSearch
+from essa.spec.constrained import EvolutionSpec
+from essa.spec.model import AdapterWarmStartSpec
+from essa.spec.search import SepCmaEsSpec
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.weight_evaluator import Ones, WeightEvaluator
@@ -189,9 +189,9 @@ def _spec(task: AlignmentJobSpec, first: RunSource) -> AlignmentJobSpec:
         update={
             "model": run.model,
             "engine": run.engine.model_copy(update={"gate": False}),
-            "warm_start": AdapterWarmStart(path=str(first.adapter_folder)),
-            "method": EvolutionMethod(),
-            "search": SepCmaEsSearch(target="weights"),
+            "warm_start": AdapterWarmStartSpec(path=str(first.adapter_folder)),
+            "method": EvolutionSpec(),
+            "search": SepCmaEsSpec(target="weights"),
             "seed": run.seed,
         }
     )
@@ -206,7 +206,7 @@ def _check_bases(sources: Mapping[str, RunSource]) -> None:
 
 def _warm_start(source: RunSource) -> LoraAdapter:
     given = source.provenance.job.warm_start
-    if isinstance(given, AdapterWarmStart):
+    if isinstance(given, AdapterWarmStartSpec):
         return read_adapter(Path(given.path).expanduser())
     return read_adapter(source.run_dir / WARM_START_FOLDER)
 

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 
 from essa.errors import DataError, SpecError
-from essa.spec.data import ChatPrompt, PromptSpec
+from essa.spec.data import ChatPromptSpec, PromptSpec
 from essa.types import RenderedPrompt
 
 Message = dict[str, str]
@@ -28,9 +28,9 @@ class PromptEncoder:
             SpecError: the tokenizer does not load, a chat prompt is asked of a model without a
                 chat template, or the template is not one of plain column names.
         """
-        self._is_chat = isinstance(spec, ChatPrompt)
-        self._system = spec.system if isinstance(spec, ChatPrompt) else None
-        if isinstance(spec, ChatPrompt):
+        self._is_chat = isinstance(spec, ChatPromptSpec)
+        self._system = spec.system if isinstance(spec, ChatPromptSpec) else None
+        if isinstance(spec, ChatPromptSpec):
             self._template = RowTemplate(spec.user, "data.prompt.user")
         else:
             self._template = RowTemplate(spec.template, "data.prompt.template")

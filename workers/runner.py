@@ -19,8 +19,8 @@ from essa.ports import Evaluator, RunSite
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
-from essa.spec.best_of_n import BestOfNMethod
-from essa.spec.grpo import GrpoMethod
+from essa.spec.best_of_n import BestOfNSpec
+from essa.spec.grpo import GrpoSpec
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
@@ -56,7 +56,7 @@ def run_alignment_job(
         EssaError: what went wrong, with the setting that changes it.
     """
     keep_to_quota()
-    if isinstance(spec.method, GrpoMethod):
+    if isinstance(spec.method, GrpoSpec):
         require_trl()
     site.run_dir.mkdir(parents=True, exist_ok=True)
     job = JobRun(spec, site, time.monotonic())
@@ -97,7 +97,7 @@ def run_alignment_job(
 def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
     job, spec = context.job, context.job.spec
     checkpoint = job.run_dir / CHECKPOINT_FILE
-    if isinstance(spec.method, GrpoMethod):
+    if isinstance(spec.method, GrpoSpec):
         trainer_gpus(spec.engine, nodes)  # refuses before anything has started
     with closing(EngineTurns(context, plan, nodes)) as turns:
         basis, warm = _bases(context, turns)
@@ -106,10 +106,10 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
         pool.load_basis(codec.engine_basis())
         if spec.engine.gate:
             _check_engines(context, pool, codec, plan)
-        if isinstance(spec.method, GrpoMethod):
+        if isinstance(spec.method, GrpoSpec):
             weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
             return Found(weights, outcome)
-        if isinstance(spec.method, BestOfNMethod):
+        if isinstance(spec.method, BestOfNSpec):
             return Found(codec, judge_best_of_n(context, pool, codec, warm))
         if spec.moves_weights:
             weights = WeightCodec(read_adapter(warm.folder))

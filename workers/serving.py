@@ -15,7 +15,7 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.weights import WeightCodec
 from essa.ports import Evaluator
 from essa.spec import AlignmentJobSpec, EngineSpec
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.best_of_n import BestOfNSpec
 from essa.types import PopulationScores, describe_failures
 from workers.baseline.best_of_n import best_of_n_evaluator
 from workers.baseline.stage import weight_evaluator
@@ -110,6 +110,6 @@ def _evaluator(
     if isinstance(codec, WeightCodec):
         return weight_evaluator(context, pool, codec)
     pool.load_basis(codec.engine_basis())
-    if isinstance(context.job.spec.method, BestOfNMethod):
+    if isinstance(context.job.spec.method, BestOfNSpec):
         return best_of_n_evaluator(context, pool, codec)
     return context.evaluator(pool, codec)

@@ -15,7 +15,7 @@ from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.settings import Settings
 from essa.events import Event
 from essa.records.folder import RESULT_FILE, WARM_START_FOLDER
-from essa.spec import AlignmentJobSpec, SepCmaEsSearch
+from essa.spec import AlignmentJobSpec, SepCmaEsSpec
 from essa.spec.reading.file import validate_job
 
 START = "start"
@@ -64,7 +64,7 @@ class Variants:
         if self._spec.warm_start.type == "adapter":
             return self._spec.warm_start.model_dump(mode="json")
         shortest = {
-            "search": SepCmaEsSearch(population=4, sigma_init=0.1),
+            "search": SepCmaEsSpec(population=4, sigma_init=0.1),
             "batch_size": 2,
             "budget": self._spec.budget.model_copy(update={"generations": 1}),
         }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alignment_api.forwarders.base import ForwardedRun, Forwarder, Value
-from essa.spec.integrations import MlflowRun
+from essa.spec.integrations import MlflowRunSpec
 
 JOB_TAG = "essa.job_id"
 _LONGEST_PARAM = 500
@@ -22,7 +22,7 @@ class MlflowForwarder(Forwarder):
 
     name = "mlflow"
 
-    def __init__(self, spec: MlflowRun) -> None:
+    def __init__(self, spec: MlflowRunSpec) -> None:
         self._spec = spec
         self._client: Any = None
         self._run_id = ""

@@ -11,7 +11,7 @@ from alignment_api.forwarders.sink import ForwardingSink
 from alignment_api.forwarders.tensorboard_run import TensorboardForwarder
 from alignment_api.forwarders.wandb_run import WandbForwarder
 from essa.ports import EventSink
-from essa.spec.integrations import IntegrationSpec, MlflowIntegration, WandbIntegration
+from essa.spec.integrations import IntegrationSpec, MlflowIntegrationSpec, WandbIntegrationSpec
 from essa.spec.reading.problem import Problem
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
@@ -21,9 +21,9 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 def make_forwarder(spec: IntegrationSpec) -> Forwarder:
     """The forwarder of an integration; loads no library."""
-    if isinstance(spec, WandbIntegration):
+    if isinstance(spec, WandbIntegrationSpec):
         return WandbForwarder(spec.wandb)
-    if isinstance(spec, MlflowIntegration):
+    if isinstance(spec, MlflowIntegrationSpec):
         return MlflowForwarder(spec.mlflow)
     return TensorboardForwarder()
 

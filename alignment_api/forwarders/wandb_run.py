@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignment_api.forwarders.base import ForwardedRun, Forwarder, Value
-from essa.spec.integrations import WandbRun
+from essa.spec.integrations import WandbRunSpec
 
 _BAD_ENDS = ("failed", "cancelled")
 
@@ -17,7 +17,7 @@ class WandbForwarder(Forwarder):
 
     name = "wandb"
 
-    def __init__(self, spec: WandbRun) -> None:
+    def __init__(self, spec: WandbRunSpec) -> None:
         self._spec = spec
         self._run: Any = None
 

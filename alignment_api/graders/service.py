@@ -25,7 +25,7 @@ from reward.base import Reward, RewardResult
 from reward.errors import RewardConfigError, RewardError
 from reward.registry import build_reward
 from reward.resources import RewardResources
-from reward.spec import JudgeReward, PythonReward, RewardSpec
+from reward.spec import JudgeSpec, PythonSpec, RewardSpec
 from reward.spec.nesting import models_in
 
 PATH = "grader"
@@ -106,7 +106,7 @@ def require_code(reward: RewardSpec, caller: Caller, what: str) -> None:
     Raises:
         InsufficientScopeError: it may not.
     """
-    if any(models_in(reward, PythonReward)):
+    if any(models_in(reward, PythonSpec)):
         caller.require(Scope.CODE, what)
 
 
@@ -148,11 +148,11 @@ def _tokens(cost: Mapping[str, float | None]) -> float:
 def _errors(spec: RewardSpec, reason: str | None) -> RunErrors:
     if reason is None:
         return RunErrors()
-    if isinstance(spec, PythonReward):
+    if isinstance(spec, PythonSpec):
         return RunErrors(
             python_grader_runtime_error=True, python_grader_runtime_error_details=reason
         )
-    if isinstance(spec, JudgeReward):
+    if isinstance(spec, JudgeSpec):
         return RunErrors(model_grader_server_error=True, model_grader_server_error_details=reason)
     return RunErrors(other_error=True)
 

@@ -17,16 +17,16 @@ from alignment_api.graders.openai_graders import (
 from essa.errors import SpecError
 from essa.spec.reading.problem import problems_of
 from reward.spec import (
-    CompositeReward,
-    ExactMatchReward,
-    JudgeReward,
-    PythonReward,
-    RegexReward,
+    CompositeSpec,
+    ExactMatchSpec,
+    JudgeSpec,
+    PythonSpec,
+    RegexSpec,
     RewardSpec,
 )
-from reward.spec.composite import CompositeComponent
-from reward.spec.external import NumberParse
-from reward.spec.model import RewardModel
+from reward.spec.composite import CompositeComponentSpec
+from reward.spec.external import NumberParseSpec
+from reward.spec.model import RewardSpecModel
 
 AnyGrader: TypeAlias = (
     RewardSpec | StringCheckGrader | PythonGrader | ScoreModelGrader | MultiGrader | OtherGrader
@@ -55,14 +55,14 @@ def as_reward(grader: AnyGrader, where: str, endpoint: GraderEndpoint | None) ->
     Raises:
         SpecError: it has no exact counterpart; says what to use instead.
     """
-    if isinstance(grader, RewardModel):
+    if isinstance(grader, RewardSpecModel):
         return grader
     try:
         match grader:
             case StringCheckGrader():
                 return _string_check(grader, where)
             case PythonGrader():
-                return PythonReward(source=grader.source, function="grade", style="openai")
+                return PythonSpec(source=grader.source, function="grade", style="openai")
             case ScoreModelGrader():
                 return _score_model(grader, where, endpoint)
             case MultiGrader():
@@ -87,14 +87,14 @@ def _string_check(grader: StringCheckGrader, where: str) -> RewardSpec:
     if grader.operation in ("like", "ilike"):
         return _contains(grader, column, where)
     same = (
-        ExactMatchReward(reference=column, strip=False)
+        ExactMatchSpec(reference=column, strip=False)
         if column is not None
-        else RegexReward(pattern=_literal(grader.reference), full_match=True)
+        else RegexSpec(pattern=_literal(grader.reference), full_match=True)
     )
     if grader.operation == "eq":
         return same
-    part = CompositeComponent(name="same", reward=same)
-    return CompositeReward(components=(part,), combine="formula", formula="1 - same")
+    part = CompositeComponentSpec(name="same", reward=same)
+    return CompositeSpec(components=(part,), combine="formula", formula="1 - same")
 
 
 def _contains(grader: StringCheckGrader, column: str | None, where: str) -> RewardSpec:
@@ -106,7 +106,7 @@ def _contains(grader: StringCheckGrader, column: str | None, where: str) -> Rewa
             field=f"{where}.operation",
         )
     is_blind = grader.operation == "ilike"
-    return RegexReward(pattern=_literal(grader.reference), ignore_case=is_blind)
+    return RegexSpec(pattern=_literal(grader.reference), ignore_case=is_blind)
 
 
 def _score_model(
@@ -136,7 +136,7 @@ def _score_model(
     sampling = grader.sampling_params
     given = sampling.model_dump(exclude_none=True) if sampling else {}
     most = [given.pop(f"max_{word}_tokens", None) for word in ("completions", "completion")]
-    return JudgeReward(
+    return JudgeSpec(
         base_url=endpoint.base_url,
         api_key=endpoint.api_key,
         model=grader.model,
@@ -146,18 +146,18 @@ def _score_model(
         temperature=given.pop("temperature", 0.0),
         max_tokens=most[0] or most[1] or 256,
         extra=given,
-        parse=NumberParse(min=low, max=high),
+        parse=NumberParseSpec(min=low, max=high),
     )
 
 
 def _multi(grader: MultiGrader, where: str, endpoint: GraderEndpoint | None) -> RewardSpec:
     components = tuple(
-        CompositeComponent(name=name, reward=as_reward(inner, f"{where}.graders.{name}", endpoint))
+        CompositeComponentSpec(
+            name=name, reward=as_reward(inner, f"{where}.graders.{name}", endpoint)
+        )
         for name, inner in grader.graders.items()
     )
-    return CompositeReward(
-        components=components, combine="formula", formula=grader.calculate_output
-    )
+    return CompositeSpec(components=components, combine="formula", formula=grader.calculate_output)
 
 
 def _names(text: str) -> list[str]:

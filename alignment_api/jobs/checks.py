@@ -17,11 +17,11 @@ from essa.calibration import text_columns
 from essa.data import dataset_path, load_job_data
 from essa.errors import DataError, EssaError
 from essa.spec import (
-    AdapterWarmStart,
+    AdapterWarmStartSpec,
     AlignmentJobSpec,
-    ChatPrompt,
+    ChatPromptSpec,
     DatasetSpec,
-    SftWarmStart,
+    SftWarmStartSpec,
 )
 from essa.spec.reading.file import problem_error
 from essa.spec.reading.problem import Problem
@@ -103,11 +103,11 @@ def _model_problems(spec: AlignmentJobSpec) -> list[Problem]:
 
 def _warm_start_problems(spec: AlignmentJobSpec) -> list[Problem]:
     warm_start = spec.warm_start
-    if isinstance(warm_start, AdapterWarmStart):
+    if isinstance(warm_start, AdapterWarmStartSpec):
         if not (Path(warm_start.path).expanduser() / "adapter_config.json").is_file():
             fix = "there is no adapter_config.json; give the folder of a PEFT adapter"
             return [Problem("warm_start.path", warm_start.path, fix)]
-    elif isinstance(warm_start, SftWarmStart):
+    elif isinstance(warm_start, SftWarmStartSpec):
         try:
             rows = read_rows(Path(warm_start.path).expanduser())
         except EssaError as error:
@@ -172,7 +172,7 @@ def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[P
 
 def _prompt_fault(spec: AlignmentJobSpec, rows: Iterable[NumberedRow]) -> str | None:
     prompt = spec.data.prompt
-    is_chat = isinstance(prompt, ChatPrompt)
+    is_chat = isinstance(prompt, ChatPromptSpec)
     setting = "data.prompt.user" if is_chat else "data.prompt.template"
     template = prompt.user if is_chat else prompt.template
     names = [part.name for part in template_parts(template) if part.name is not None]

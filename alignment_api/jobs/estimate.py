@@ -16,10 +16,10 @@ from essa.parametrize.dimension import search_dimension
 from essa.plan.base_config import base_config
 from essa.plan.memory import essa_memory
 from essa.plan.shape import read_shape
-from essa.spec import AdapterWarmStart, AlignmentJobSpec, Precision
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec import AdapterWarmStartSpec, AlignmentJobSpec, Precision
+from essa.spec.best_of_n import BestOfNSpec
 from essa.spec.engine import AUTO
-from essa.spec.grpo import GrpoMethod, OptimizerName
+from essa.spec.grpo import GrpoSpec, OptimizerName
 
 PROMPT_TOKENS = 128
 """Assumed of a prompt; most of a sequence's memory is its answer."""
@@ -106,9 +106,9 @@ def forecast(
 
 def _sequences(spec: AlignmentJobSpec) -> int:
     """Completions of one generation; 0 where there is none."""
-    if isinstance(spec.method, BestOfNMethod):
+    if isinstance(spec.method, BestOfNSpec):
         return 0
-    if isinstance(spec.method, GrpoMethod):
+    if isinstance(spec.method, GrpoSpec):
         return spec.batch_size * spec.method.group_size
     return spec.search.population * spec.batch_size * spec.rollout.samples_per_prompt
 
@@ -116,7 +116,7 @@ def _sequences(spec: AlignmentJobSpec) -> int:
 def _dimension(spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape) -> int:
     """Numbers that are searched or trained."""
     alpha, target = spec.search.alpha, spec.search.target
-    if isinstance(spec.method, GrpoMethod):
+    if isinstance(spec.method, GrpoSpec):
         # Gradients on singular values take all of both factors.
         alpha, target = 1.0, "weights" if spec.method.parameters == "lora" else "factors"
     if target == "weights":
@@ -156,7 +156,7 @@ def _trainer_memory(
 ) -> dict[str, int]:
     """Bytes of the process that trains, without activations; empty for a search."""
     method = spec.method
-    if not isinstance(method, GrpoMethod):
+    if not isinstance(method, GrpoSpec):
         return {}
     shape = read_shape(config)
     weights = shape.lora_parameters(adapter.rank, adapter.modules)
@@ -176,7 +176,7 @@ def _trainer_memory(
 
 
 def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
-    if not isinstance(spec.warm_start, AdapterWarmStart):
+    if not isinstance(spec.warm_start, AdapterWarmStartSpec):
         lora = spec.warm_start.lora
         return AdapterShape(lora.rank, lora.target_modules)
     try:
@@ -201,7 +201,7 @@ def _times(
         other = job.spec
         if (other.model, other.engine) != (spec.model, spec.engine):
             continue
-        if isinstance(spec.method, GrpoMethod) and other.method != spec.method:
+        if isinstance(spec.method, GrpoSpec) and other.method != spec.method:
             continue
         last = events.newest([job.id], ["generation"]).get((job.id, "generation"))
         speed = finite(last.data.get("tokens_per_s")) if last else None

@@ -11,9 +11,9 @@ from alignment_api.graders.translation import GraderEndpoint, as_reward
 from alignment_api.jobs.requests import Extras, OpenAiRequest, Reinforcement, SpecificationRequest
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
-from essa.spec.best_of_n import BestOfNMethod
-from essa.spec.constrained import ConstrainedMethod, EvolutionMethod
-from essa.spec.grpo import GrpoMethod
+from essa.spec.best_of_n import BestOfNSpec
+from essa.spec.constrained import ConstrainedSpec, EvolutionSpec
+from essa.spec.grpo import GrpoSpec
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.problem import Problem
 
@@ -26,10 +26,10 @@ _NOT_IN_METHOD = ("schema_version", "model", "data", "method", "integrations", "
 _METHOD_FIELDS = {
     kind: tuple(name for name in model.model_fields if name != "type")
     for kind, model in (
-        ("evolution", EvolutionMethod),
-        ("constrained_evolution", ConstrainedMethod),
-        ("grpo", GrpoMethod),
-        ("best_of_n", BestOfNMethod),
+        ("evolution", EvolutionSpec),
+        ("constrained_evolution", ConstrainedSpec),
+        ("grpo", GrpoSpec),
+        ("best_of_n", BestOfNSpec),
     )
 }
 """Settings of the specification's `method` that the object of a method holds."""

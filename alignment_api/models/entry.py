@@ -14,7 +14,7 @@ from alignment_api.models.schemas import ModelKind
 from essa.parametrize.adapter_config import largest_rank
 from essa.records.folder import ADAPTER_FOLDER, WARM_START_FOLDER
 from essa.spec.engine import Precision
-from essa.spec.model import AdapterWarmStart
+from essa.spec.model import AdapterWarmStartSpec
 
 WARM_START = ":warm_start"
 
@@ -121,7 +121,7 @@ def adapter_folder(job: FinishedJob, kind: ModelKind) -> Path:
     if kind is ModelKind.ALIGNED:
         return job.run_dir / ADAPTER_FOLDER
     warm_start = job.spec.warm_start
-    if isinstance(warm_start, AdapterWarmStart):
+    if isinstance(warm_start, AdapterWarmStartSpec):
         return Path(warm_start.path).expanduser()
     return job.run_dir / WARM_START_FOLDER
 

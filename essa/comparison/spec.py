@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from essa.errors import SpecError
 from essa.spec.base import SpecModel
 from essa.spec.job import AlignmentJobSpec
-from essa.spec.model import AdapterWarmStart
+from essa.spec.model import AdapterWarmStartSpec
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.overlay import overlay, with_default_variants
 from essa.spec.reading.problem import Problem, problems_of
@@ -114,7 +114,7 @@ def planned_runs(spec: ComparisonSpec) -> tuple[PlannedRun, ...]:
         for arm in arms:
             job, found = _arm_job(spec, arm, seed)
             problems += [one for one in found if one not in problems]
-            is_given = isinstance(shared.warm_start, AdapterWarmStart)
+            is_given = isinstance(shared.warm_start, AdapterWarmStartSpec)
             maker = None if is_given or arm == arms[0] else arms[0]
             if job is not None:
                 runs.append(PlannedRun(arm, seed, after_warm_start(job), maker))
@@ -131,7 +131,7 @@ def after_warm_start(spec: AlignmentJobSpec) -> AlignmentJobSpec:
 
 def with_warm_start(spec: AlignmentJobSpec, folder: str) -> AlignmentJobSpec:
     """The same job from an adapter that another one has made."""
-    return spec.model_copy(update={"warm_start": AdapterWarmStart(path=folder)})
+    return spec.model_copy(update={"warm_start": AdapterWarmStartSpec(path=folder)})
 
 
 def rotated(arms: list[str], turn: int) -> list[str]:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from essa.spec.constrained import (
-    AugmentedLagrangianController,
+    AugmentedLagrangianControllerSpec,
     ControllerSpec,
-    ExactPenaltyController,
-    FixedWeightsController,
-    MuController,
-    XiController,
+    ExactPenaltyControllerSpec,
+    FixedWeightsControllerSpec,
+    MuControllerSpec,
+    XiControllerSpec,
 )
 from essa.types import FloatArray
 
@@ -90,7 +90,7 @@ class BoundedWeights(MultiplierController):
 
     def __init__(
         self,
-        spec: MuController | XiController,
+        spec: MuControllerSpec | XiControllerSpec,
         is_equality_K: NDArray[np.bool_],
         dimension: int,
     ) -> None:
@@ -149,7 +149,7 @@ class AugmentedLagrangian(MultiplierController):
 
     def __init__(
         self,
-        spec: AugmentedLagrangianController,
+        spec: AugmentedLagrangianControllerSpec,
         is_equality_K: NDArray[np.bool_],
         dimension: int,
     ) -> None:
@@ -207,7 +207,7 @@ class ExactPenalty(MultiplierController):
     """F = z_0 - penalty x sum of violations: exact for a penalty above every multiplier."""
 
     def __init__(
-        self, spec: ExactPenaltyController, is_equality_K: NDArray[np.bool_], dimension: int
+        self, spec: ExactPenaltyControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
     ) -> None:
         super().__init__(is_equality_K, dimension)
         self._penalty = spec.penalty
@@ -225,7 +225,7 @@ class FixedWeights(MultiplierController):
     """F = z_0 + sum w_i z_i. Knows no thresholds."""
 
     def __init__(
-        self, spec: FixedWeightsController, is_equality_K: NDArray[np.bool_], dimension: int
+        self, spec: FixedWeightsControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
     ) -> None:
         super().__init__(is_equality_K, dimension)
         self._weights = np.array(spec.weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from essa.spec.constrained import DISTANCE, ConstrainedMethod
+from essa.spec.constrained import DISTANCE, ConstrainedSpec
 from essa.types import FloatArray
 
 
@@ -16,7 +16,7 @@ class ConstrainedProblem:
     minus value, and an equality may miss on either side.
     """
 
-    def __init__(self, method: ConstrainedMethod) -> None:
+    def __init__(self, method: ConstrainedSpec) -> None:
         self.method = method
         constraints = method.constraints
         self.names = (method.objective, *(one.component for one in constraints))

@@ -10,7 +10,7 @@ from essa.coordinator.examiner import Examiner
 from essa.coordinator.loop import Outcome
 from essa.coordinator.run import Run
 from essa.ports import Evaluator, GroupSampler
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.best_of_n import BestOfNSpec
 from essa.types import FloatArray, PopulationScores, Row, joined_scores
 
 
@@ -24,7 +24,7 @@ class BestOfN(Evaluator):
     """
 
     def __init__(
-        self, evaluator: Evaluator, sampler: GroupSampler, method: BestOfNMethod, seed: int
+        self, evaluator: Evaluator, sampler: GroupSampler, method: BestOfNSpec, seed: int
     ) -> None:
         self._evaluator = evaluator
         self._sampler = sampler
@@ -62,7 +62,7 @@ class BestOfNCoordinator:
     """
 
     def __init__(self, run: Run, evaluator: BestOfN) -> None:
-        assert isinstance(run.spec.method, BestOfNMethod)
+        assert isinstance(run.spec.method, BestOfNSpec)
         run.state.stop_reason = f"method.type {run.spec.method.type} searches nothing"
         self._run = run
         self._examiner = Examiner(run, evaluator)

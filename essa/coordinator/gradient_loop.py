@@ -15,7 +15,7 @@ from essa.coordinator.run import Run
 from essa.coordinator.stopping import eta_s
 from essa.data import draw_batch
 from essa.ports import Evaluator, GradientTrainer, GroupRollouts, GroupSampler, TrainerNews
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 
 
 class GradientCoordinator:
@@ -31,7 +31,7 @@ class GradientCoordinator:
     def __init__(
         self, run: Run, evaluator: Evaluator, sampler: GroupSampler, trainer: GradientTrainer
     ) -> None:
-        assert isinstance(run.spec.method, GrpoMethod)
+        assert isinstance(run.spec.method, GrpoSpec)
         self._run, self._method = run, run.spec.method
         self._sampler = sampler
         self._trainer = trainer

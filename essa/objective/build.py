@@ -6,18 +6,18 @@ from essa.constrained.step_size import with_sigma_floor
 from essa.objective.constrained import ConstrainedObjective
 from essa.objective.normalized import NormalizedObjective
 from essa.objective.objective import Objective, RewardObjective
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedSpec
 from essa.spec.job import AlignmentJobSpec
 from essa.spec.search import SearchSpec
-from reward.spec import CompositeReward
+from reward.spec import CompositeSpec
 
 
 def make_objective(spec: AlignmentJobSpec, dimension: int) -> Objective:
     """The objective that a job asks for; `dimension` is D."""
     share = spec.evaluation.max_missing_frac
-    if isinstance(spec.method, ConstrainedMethod):
+    if isinstance(spec.method, ConstrainedSpec):
         return ConstrainedObjective(spec.method, dimension, spec.budget.generations, share)
-    if isinstance(spec.reward, CompositeReward) and spec.reward.normalize == "running":
+    if isinstance(spec.reward, CompositeSpec) and spec.reward.normalize == "running":
         weights = {part.name: part.weight for part in spec.reward.components}
         return NormalizedObjective(weights, share)
     return RewardObjective(share)
@@ -25,6 +25,6 @@ def make_objective(spec: AlignmentJobSpec, dimension: int) -> Objective:
 
 def searched_with(spec: AlignmentJobSpec, sigma_init: float) -> SearchSpec:
     """The search of a job, its step size known."""
-    if isinstance(spec.method, ConstrainedMethod):
+    if isinstance(spec.method, ConstrainedSpec):
         return with_sigma_floor(spec.search, sigma_init, spec.method.sigma_floor)
     return spec.search

@@ -15,7 +15,7 @@ from essa.errors import CheckpointIncompatibleError
 from essa.events import ConstraintStatus
 from essa.objective.fitness import Interval, bootstrap_interval, mean_of_known
 from essa.objective.objective import Objective, Statuses, Verdict
-from essa.spec.constrained import DISTANCE, ConstrainedMethod
+from essa.spec.constrained import DISTANCE, ConstrainedSpec
 from essa.types import FloatArray, PopulationScores
 
 
@@ -29,7 +29,7 @@ class ConstrainedObjective(Objective):
 
     def __init__(
         self,
-        method: ConstrainedMethod,
+        method: ConstrainedSpec,
         dimension: int,
         generations: int,
         max_missing_frac: float,

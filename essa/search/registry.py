@@ -10,11 +10,11 @@ from essa.search.cma_es import CmaEs, SepCmaEs
 from essa.search.open_es import OpenAiEs
 from essa.search.random_search import RandomSearch
 from essa.search.snes import Snes
-from essa.spec.search import CmaEsSearch, SearchSpec, SepCmaEsSearch
+from essa.spec.search import CmaEsSpec, SearchSpec, SepCmaEsSpec
 from essa.types import FloatArray
 
 
-def _cma_settings(spec: SepCmaEsSearch | CmaEsSearch) -> dict[str, float]:
+def _cma_settings(spec: SepCmaEsSpec | CmaEsSpec) -> dict[str, float]:
     return {"learning_rate_mean": spec.learning_rate_mean, "sigma_min": spec.sigma_min}
 
 

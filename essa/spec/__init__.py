@@ -1,7 +1,7 @@
 """Job specifications."""
 
 from essa.spec.base import SpecModel
-from essa.spec.data import ChatPrompt, DatasetSpec, DataSpec, TextPrompt
+from essa.spec.data import ChatPromptSpec, DatasetSpec, DataSpec, TextPromptSpec
 from essa.spec.engine import (
     EngineSpec,
     Precision,
@@ -13,29 +13,29 @@ from essa.spec.engine import (
 )
 from essa.spec.job import AlignmentJobSpec, BudgetSpec, EvaluationSpec
 from essa.spec.model import (
-    AdapterWarmStart,
+    AdapterWarmStartSpec,
     LoraSpec,
     ModelSpec,
-    RejectionSamplingWarmStart,
-    SftSettings,
-    SftWarmStart,
+    RejectionSamplingWarmStartSpec,
+    SftSpec,
+    SftWarmStartSpec,
 )
 from essa.spec.search import (
-    CmaEsSearch,
+    CmaEsSpec,
     LadderSpec,
-    OpenAiEsSearch,
-    RandomSearch,
+    OpenAiEsSpec,
+    RandomSearchSpec,
     SearchSpec,
-    SepCmaEsSearch,
-    SnesSearch,
+    SepCmaEsSpec,
+    SnesSpec,
 )
 
 __all__ = [
-    "AdapterWarmStart",
+    "AdapterWarmStartSpec",
     "AlignmentJobSpec",
     "BudgetSpec",
-    "ChatPrompt",
-    "CmaEsSearch",
+    "ChatPromptSpec",
+    "CmaEsSpec",
     "DataSpec",
     "DatasetSpec",
     "EngineSpec",
@@ -43,20 +43,20 @@ __all__ = [
     "LadderSpec",
     "LoraSpec",
     "ModelSpec",
-    "OpenAiEsSearch",
+    "OpenAiEsSpec",
     "Precision",
     "QuantizationMethod",
     "QuantizationSpec",
-    "RandomSearch",
-    "RejectionSamplingWarmStart",
+    "RandomSearchSpec",
+    "RejectionSamplingWarmStartSpec",
     "RolloutSpec",
     "SearchSpec",
-    "SepCmaEsSearch",
-    "SftSettings",
-    "SftWarmStart",
-    "SnesSearch",
+    "SepCmaEsSpec",
+    "SftSpec",
+    "SftWarmStartSpec",
+    "SnesSpec",
     "SpecModel",
-    "TextPrompt",
+    "TextPromptSpec",
     "TransformersEngineSpec",
     "VllmEngineSpec",
 ]

@@ -9,7 +9,7 @@ from pydantic import Field
 from essa.spec.base import SpecModel
 
 
-class BestOfNMethod(SpecModel):
+class BestOfNSpec(SpecModel):
     """Judge the warm start by the best of N sampled answers to every prompt.
 
     Nothing is searched or trained: `batch_size` and `budget` are not read, of `search` only

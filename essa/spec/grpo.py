@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset gives to the settings that are not written out."""
 
 
-class GrpoMethod(SpecModel):
+class GrpoSpec(SpecModel):
     """Train the warm-start adapter by group-relative policy gradients.
 
     `batch_size` counts prompts per step, `budget.generations` steps (rounds of rollouts). Prompts,

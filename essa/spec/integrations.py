@@ -14,7 +14,7 @@ from essa.spec.base import SpecModel
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class WandbRun(SpecModel):
+class WandbRunSpec(SpecModel):
     """A run in Weights & Biases."""
 
     project: Name
@@ -25,14 +25,14 @@ class WandbRun(SpecModel):
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
 
 
-class WandbIntegration(SpecModel):
+class WandbIntegrationSpec(SpecModel):
     """Send the progress to Weights & Biases."""
 
     type: Literal["wandb"]
-    wandb: WandbRun
+    wandb: WandbRunSpec
 
 
-class MlflowRun(SpecModel):
+class MlflowRunSpec(SpecModel):
     """A run in MLflow."""
 
     experiment: Name = "essa"
@@ -42,24 +42,25 @@ class MlflowRun(SpecModel):
     tags: dict[Name, Annotated[str, Field(max_length=512)]] = Field(default_factory=dict)
 
 
-class MlflowIntegration(SpecModel):
+class MlflowIntegrationSpec(SpecModel):
     """Send the progress to an MLflow server."""
 
     type: Literal["mlflow"]
-    mlflow: MlflowRun = MlflowRun()
+    mlflow: MlflowRunSpec = MlflowRunSpec()
 
 
-class TensorboardRun(SpecModel):
+class TensorboardRunSpec(SpecModel):
     """Event files in `tensorboard` of the run's folder. Nothing to set."""
 
 
-class TensorboardIntegration(SpecModel):
+class TensorboardIntegrationSpec(SpecModel):
     """Write event files for TensorBoard."""
 
     type: Literal["tensorboard"]
-    tensorboard: TensorboardRun = TensorboardRun()
+    tensorboard: TensorboardRunSpec = TensorboardRunSpec()
 
 
 IntegrationSpec = Annotated[
-    WandbIntegration | MlflowIntegration | TensorboardIntegration, Field(discriminator="type")
+    WandbIntegrationSpec | MlflowIntegrationSpec | TensorboardIntegrationSpec,
+    Field(discriminator="type"),
 ]

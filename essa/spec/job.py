@@ -8,16 +8,16 @@ from typing import Literal, cast
 from pydantic import Field, model_validator
 
 from essa.spec.base import SettingError, SpecModel
-from essa.spec.best_of_n import BestOfNMethod
-from essa.spec.constrained import DISTANCE, ConstrainedMethod, EvolutionMethod, MethodSpec
+from essa.spec.best_of_n import BestOfNSpec
+from essa.spec.constrained import DISTANCE, ConstrainedSpec, EvolutionSpec, MethodSpec
 from essa.spec.data import DataSpec
 from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngineSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from essa.spec.integrations import IntegrationSpec
-from essa.spec.model import ModelSpec, RejectionSamplingWarmStart, WarmStartSpec
-from essa.spec.search import SearchSpec, SepCmaEsSearch
-from reward.spec import CompositeReward, PassAtKReward, RewardSpec
-from reward.spec.batch import BatchMetric
+from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
+from essa.spec.search import SearchSpec, SepCmaEsSpec
+from reward.spec import CompositeSpec, PassAtKSpec, RewardSpec
+from reward.spec.batch import BatchMetricSpec
 from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
@@ -66,11 +66,11 @@ class AlignmentJobSpec(SpecModel):
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(default="alignment", min_length=1, max_length=80)
     model: ModelSpec
-    warm_start: WarmStartSpec = RejectionSamplingWarmStart()
+    warm_start: WarmStartSpec = RejectionSamplingWarmStartSpec()
     data: DataSpec
     reward: RewardSpec
-    method: MethodSpec = EvolutionMethod()
-    search: SearchSpec = SepCmaEsSearch()
+    method: MethodSpec = EvolutionSpec()
+    search: SearchSpec = SepCmaEsSpec()
     engine: EngineSpec = VllmEngineSpec()
     rollout: RolloutSpec = RolloutSpec()
     batch_size: int = Field(default=32, ge=2)
@@ -92,13 +92,13 @@ class AlignmentJobSpec(SpecModel):
     @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
-        return isinstance(self.method, GrpoMethod) or self.search.target == "weights"
+        return isinstance(self.method, GrpoSpec) or self.search.target == "weights"
 
     @model_validator(mode="after")
     def _method_names_components(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, ConstrainedMethod):
+        if not isinstance(self.method, ConstrainedSpec):
             return self
-        if not isinstance(self.reward, CompositeReward):
+        if not isinstance(self.reward, CompositeSpec):
             raise ValueError(
                 f"method.type is constrained_evolution but reward.type is {self.reward.type}; "
                 "write the objective and what is constrained as components of a composite reward"
@@ -120,17 +120,17 @@ class AlignmentJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _samples_need_a_score_each(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, GrpoMethod | BestOfNMethod):
+        if not isinstance(self.method, GrpoSpec | BestOfNSpec):
             return self
         method = self.method.type
-        for part in models_in(self.reward, BatchMetric):
+        for part in models_in(self.reward, BatchMetricSpec):
             raise SettingError(
                 "reward",
                 cast("RewardSpec", part).type,
                 f"is a metric of the whole batch, and method.type {method} needs a score for every "
                 "completion; score completions one by one, or use method.type evolution",
             )
-        if isinstance(self.reward, CompositeReward) and self.reward.normalize == "running":
+        if isinstance(self.reward, CompositeSpec) and self.reward.normalize == "running":
             raise SettingError(
                 "reward.normalize",
                 "running",
@@ -141,7 +141,7 @@ class AlignmentJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _best_of_n_moves_no_weights(self) -> AlignmentJobSpec:
-        if isinstance(self.method, BestOfNMethod) and self.search.target == "weights":
+        if isinstance(self.method, BestOfNSpec) and self.search.target == "weights":
             raise SettingError(
                 "search.target",
                 "weights",
@@ -151,7 +151,7 @@ class AlignmentJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _gradients_come_in_whole_batches(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, GrpoMethod):
+        if not isinstance(self.method, GrpoSpec):
             return self
         completions = self.batch_size * self.method.group_size
         mini = self.method.mini_batch or completions
@@ -180,9 +180,9 @@ class AlignmentJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _pass_at_k_needs_k_answers(self) -> AlignmentJobSpec:
-        needed = max((part.k for part in models_in(self.reward, PassAtKReward)), default=1)
+        needed = max((part.k for part in models_in(self.reward, PassAtKSpec)), default=1)
         given = {"rollout.samples_per_prompt": self.rollout.samples_per_prompt}
-        if isinstance(self.warm_start, RejectionSamplingWarmStart):
+        if isinstance(self.warm_start, RejectionSamplingWarmStartSpec):
             given["warm_start.samples_per_prompt"] = self.warm_start.samples_per_prompt
         for name, samples in given.items():
             if samples < needed:

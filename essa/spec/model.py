@@ -30,7 +30,7 @@ class LoraSpec(SpecModel):
     target_modules: tuple[str, ...] = Field(default=ATTENTION_MODULES, min_length=1)
 
 
-class SftSettings(SpecModel):
+class SftSpec(SpecModel):
     """How the warm-start adapter is trained."""
 
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -40,12 +40,12 @@ class SftSettings(SpecModel):
     """Tokens of prompt and answer together; longer pairs are an error."""
 
 
-class RejectionSamplingWarmStart(SpecModel):
+class RejectionSamplingWarmStartSpec(SpecModel):
     """Sample answers from the base, keep the best by the job's own reward, train on them."""
 
     type: Literal["rejection_sampling"] = "rejection_sampling"
     lora: LoraSpec = LoraSpec()
-    sft: SftSettings = SftSettings()
+    sft: SftSpec = SftSpec()
     samples_per_prompt: int = Field(default=4, ge=2)
     temperature: float = Field(default=1.0, gt=0)
     max_prompts: int | None = Field(default=None, ge=1)
@@ -55,17 +55,17 @@ class RejectionSamplingWarmStart(SpecModel):
     that beats the mean of its own samples."""
 
 
-class SftWarmStart(SpecModel):
+class SftWarmStartSpec(SpecModel):
     """Train on pairs you have."""
 
     type: Literal["sft"] = "sft"
     path: str = Field(min_length=1)
     """JSONL with `prompt` and `completion`, or conversational `messages`."""
     lora: LoraSpec = LoraSpec()
-    sft: SftSettings = SftSettings()
+    sft: SftSpec = SftSpec()
 
 
-class AdapterWarmStart(SpecModel):
+class AdapterWarmStartSpec(SpecModel):
     """Start from a PEFT LoRA adapter you already trained."""
 
     type: Literal["adapter"] = "adapter"
@@ -74,5 +74,6 @@ class AdapterWarmStart(SpecModel):
 
 
 WarmStartSpec = Annotated[
-    RejectionSamplingWarmStart | SftWarmStart | AdapterWarmStart, Field(discriminator="type")
+    RejectionSamplingWarmStartSpec | SftWarmStartSpec | AdapterWarmStartSpec,
+    Field(discriminator="type"),
 ]

@@ -30,7 +30,7 @@ class LadderSpec(SpecModel):
         return sigmas
 
 
-class _SearchModel(SpecModel):
+class _SearchSpec(SpecModel):
     population: int = Field(default=16, ge=2)
     """Candidates per generation (lambda)."""
     target: Literal["factors", "product", "weights"] = "factors"
@@ -45,7 +45,7 @@ class _SearchModel(SpecModel):
     ladder: LadderSpec = LadderSpec()
 
 
-class _CmaSearch(_SearchModel):
+class _CmaSpec(_SearchSpec):
     population: int = Field(default=16, ge=3)
     """Candidates per generation (lambda)."""
     learning_rate_mean: float = Field(default=1.0, gt=0, le=1)
@@ -55,19 +55,19 @@ class _CmaSearch(_SearchModel):
     """Floor of the step size."""
 
 
-class SepCmaEsSearch(_CmaSearch):
+class SepCmaEsSpec(_CmaSpec):
     """Separable CMA-ES (Ros & Hansen 2008), on pycma."""
 
     type: Literal["sep_cma_es"] = "sep_cma_es"
 
 
-class CmaEsSearch(_CmaSearch):
+class CmaEsSpec(_CmaSpec):
     """CMA-ES with a full covariance matrix (Hansen & Ostermeier 2001), on pycma."""
 
     type: Literal["cma_es"] = "cma_es"
 
 
-class OpenAiEsSearch(_SearchModel):
+class OpenAiEsSpec(_SearchSpec):
     """Antithetic evolution strategy with centred ranks (Salimans et al. 2017)."""
 
     type: Literal["openai_es"] = "openai_es"
@@ -78,7 +78,7 @@ class OpenAiEsSearch(_SearchModel):
     """Share of the distance to the warm start given back each generation."""
 
     @model_validator(mode="after")
-    def _even(self) -> OpenAiEsSearch:
+    def _even(self) -> OpenAiEsSpec:
         if self.population % 2:
             raise ValueError(
                 f"population is {self.population}; antithetic pairs need an even number"
@@ -86,7 +86,7 @@ class OpenAiEsSearch(_SearchModel):
         return self
 
 
-class SnesSearch(_SearchModel):
+class SnesSpec(_SearchSpec):
     """Separable natural evolution strategy (Wierstra et al. 2014)."""
 
     type: Literal["snes"] = "snes"
@@ -97,13 +97,13 @@ class SnesSearch(_SearchModel):
     """Floor of the step size of every coordinate."""
 
 
-class RandomSearch(_SearchModel):
+class RandomSearchSpec(_SearchSpec):
     """Gaussian samples around the warm start; the mean moves to the best seen. A baseline."""
 
     type: Literal["random"] = "random"
 
 
 SearchSpec = Annotated[
-    SepCmaEsSearch | CmaEsSearch | OpenAiEsSearch | SnesSearch | RandomSearch,
+    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | SnesSpec | RandomSearchSpec,
     Field(discriminator="type"),
 ]

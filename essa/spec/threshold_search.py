@@ -20,7 +20,7 @@ LEAST_SPAN = 0.1
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class ThresholdBounds(SpecModel):
+class ThresholdBoundsSpec(SpecModel):
     """Where one threshold may move, in the component's own units."""
 
     component: str = Field(min_length=1)
@@ -28,7 +28,7 @@ class ThresholdBounds(SpecModel):
     high: Finite
 
     @model_validator(mode="after")
-    def _ordered(self) -> ThresholdBounds:
+    def _ordered(self) -> ThresholdBoundsSpec:
         if self.low >= self.high:
             raise ValueError(
                 f"low is {self.low:g} and high {self.high:g} for {self.component}; set low below "
@@ -46,7 +46,7 @@ class ThresholdSearchSpec(SpecModel):
     metric: str = Field(min_length=1)
     """Component that says how good answers really are, on the validation set; larger is better. It
     is neither the objective nor constrained: give it weight 0 in the composite reward."""
-    bounds: tuple[ThresholdBounds, ...] = ()
+    bounds: tuple[ThresholdBoundsSpec, ...] = ()
     """Of a component not listed, the span of the means that its candidates have shown."""
     settle: int = Field(default=5, ge=1)
     """Generations in a row with all violations within 5 % of the ranges, after which thresholds
@@ -99,7 +99,7 @@ class ThresholdSearchSpec(SpecModel):
             _check_bound(bound, by_name[bound.component])
 
 
-def _check_bound(bound: ThresholdBounds, rule: ConstraintSpec) -> None:
+def _check_bound(bound: ThresholdBoundsSpec, rule: ConstraintSpec) -> None:
     if not bound.low <= rule.threshold <= bound.high:
         raise ValueError(
             f"the threshold of {bound.component} is {rule.threshold:g}, outside its bounds "

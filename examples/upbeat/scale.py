@@ -14,7 +14,7 @@ from typing import Any
 
 from essa.errors import SpecError
 from essa.plan.job_speeds import JobSpeeds
-from essa.spec import AlignmentJobSpec, RejectionSamplingWarmStart
+from essa.spec import AlignmentJobSpec, RejectionSamplingWarmStartSpec
 
 SETTING = (
     "search.sigma_init=3.0",
@@ -99,13 +99,13 @@ def fitting_engines(wanted: int, cores: int, free_bytes: float) -> int:
     return max(1, min(wanted, cores, in_memory))
 
 
-def sampled_start(job: AlignmentJobSpec) -> RejectionSamplingWarmStart:
+def sampled_start(job: AlignmentJobSpec) -> RejectionSamplingWarmStartSpec:
     """The job's warm start, which the demo can scale.
 
     Raises:
         SpecError: it samples nothing.
     """
-    if not isinstance(job.warm_start, RejectionSamplingWarmStart):
+    if not isinstance(job.warm_start, RejectionSamplingWarmStartSpec):
         raise SpecError(
             f"warm_start.type is {job.warm_start.type}; the demo scales a warm start that samples "
             "from the base: set it to rejection_sampling",

@@ -26,18 +26,18 @@ from reward.metrics import (
 from reward.resources import RewardResources
 from reward.sample import Sample
 from reward.spec import (
-    BalancedAccuracyReward,
-    CorpusBleuReward,
-    F1Reward,
-    PassAtKReward,
-    PercentileReward,
+    BalancedAccuracySpec,
+    CorpusBleuSpec,
+    F1Spec,
+    PassAtKSpec,
+    PercentileSpec,
 )
-from reward.spec.batch import LabelMetric
+from reward.spec.batch import LabelMetricSpec
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-LabelSpec = TypeVar("LabelSpec", bound=LabelMetric)
+LabelSpec = TypeVar("LabelSpec", bound=LabelMetricSpec)
 
 
 class LabelReward(SummedReward[LabelSpec]):
@@ -105,7 +105,7 @@ class LabelReward(SummedReward[LabelSpec]):
         return label
 
 
-class F1(LabelReward[F1Reward]):
+class F1(LabelReward[F1Spec]):
     """F1 of the labels read from the completions against the reference column, over the batch.
 
     2 * hits / (2 * hits + false alarms + misses), 0 where there is no hit. `binary` counts for the
@@ -114,7 +114,7 @@ class F1(LabelReward[F1Reward]):
     """
 
     def __init__(
-        self, spec: F1Reward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: F1Spec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         positive = spec.positive
@@ -126,7 +126,7 @@ class F1(LabelReward[F1Reward]):
         return macro_f1_of(counts) if self.spec.average == "macro" else f1_of(counts)
 
 
-class BalancedAccuracy(LabelReward[BalancedAccuracyReward]):
+class BalancedAccuracy(LabelReward[BalancedAccuracySpec]):
     """Mean recall over the classes that occur among the references of the batch.
 
     `LabelReward` says how labels are read.
@@ -139,7 +139,7 @@ class BalancedAccuracy(LabelReward[BalancedAccuracyReward]):
         return balanced_accuracy_of(counts)
 
 
-class CorpusBleu(SummedReward[CorpusBleuReward]):
+class CorpusBleu(SummedReward[CorpusBleuSpec]):
     """sacrebleu's corpus score over 100: n-gram matches and lengths are summed over the batch.
 
     This is not the mean of the answers' own BLEU: a long answer counts more, and brevity is
@@ -208,7 +208,7 @@ class _Answer(NamedTuple):
     correct: bool
 
 
-class PassAtK(InnerReward[PassAtKReward, _Answer]):
+class PassAtK(InnerReward[PassAtKSpec, _Answer]):
     """Chance that k answers to a prompt have a correct one among them; the mean over prompts.
 
     An answer is correct where `reward` gives at least `threshold`; one without a score is left out.
@@ -254,7 +254,7 @@ class PassAtK(InnerReward[PassAtKReward, _Answer]):
         return {group: pass_at_k(n, correct[group], self.spec.k) for group, n in answers.items()}
 
 
-class Percentile(InnerReward[PercentileReward, float]):
+class Percentile(InnerReward[PercentileSpec, float]):
     """The q-th percentile of the values that `reward` gives the answers of the batch.
 
     Not smooth: only answers at the percentile move it, so fitness is exact but noisy, and intervals

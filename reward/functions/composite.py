@@ -13,13 +13,13 @@ from reward.formula import Formula, FormulaError
 from reward.metrics import mean_of, means_without_each, shares_of
 from reward.resources import RewardResources
 from reward.sample import Need, Sample
-from reward.spec import CompositeReward
+from reward.spec import CompositeSpec
 
 _Combination = Callable[[Sequence[float]], float]
 """From one finite value per component, in the order of the specification, to one finite value."""
 
 
-class Composite(Reward[CompositeReward]):
+class Composite(Reward[CompositeSpec]):
     """Sum, product, minimum or formula of its components.
 
     Every result keeps the unweighted value of each component under its name; parts of a nested
@@ -34,7 +34,7 @@ class Composite(Reward[CompositeReward]):
 
     def __init__(
         self,
-        spec: CompositeReward,
+        spec: CompositeSpec,
         path: str = "reward",
         resources: RewardResources | None = None,
     ) -> None:
@@ -139,7 +139,7 @@ class Composite(Reward[CompositeReward]):
         return shares_of(whole, [whole if isinstance(one, str) else one for one in without])
 
 
-def _combination_of(spec: CompositeReward, path: str) -> _Combination:
+def _combination_of(spec: CompositeSpec, path: str) -> _Combination:
     """Build the combination that `combine` names.
 
     Args:
@@ -151,7 +151,7 @@ def _combination_of(spec: CompositeReward, path: str) -> _Combination:
     return _COMBINATIONS[spec.combine](spec, path)
 
 
-def _sum(spec: CompositeReward, path: str) -> _Combination:
+def _sum(spec: CompositeSpec, path: str) -> _Combination:
     weights = [part.weight for part in spec.components]
 
     def combine(values: Sequence[float]) -> float:
@@ -166,7 +166,7 @@ def _sum(spec: CompositeReward, path: str) -> _Combination:
     return combine
 
 
-def _product(spec: CompositeReward, path: str) -> _Combination:
+def _product(spec: CompositeSpec, path: str) -> _Combination:
     parts = [(part.name, part.weight) for part in spec.components]
 
     def power(name: str, weight: float, value: float) -> float:
@@ -193,12 +193,12 @@ def _product(spec: CompositeReward, path: str) -> _Combination:
     return combine
 
 
-def _min(spec: CompositeReward, path: str) -> _Combination:
+def _min(spec: CompositeSpec, path: str) -> _Combination:
     taken = [index for index, part in enumerate(spec.components) if part.weight]
     return lambda values: min(values[index] for index in taken)
 
 
-def _formula(spec: CompositeReward, path: str) -> _Combination:
+def _formula(spec: CompositeSpec, path: str) -> _Combination:
     assert spec.formula is not None
     names = [part.name for part in spec.components]
     formula = Formula(spec.formula, names)
@@ -220,7 +220,7 @@ def _finite(value: float) -> float:
     return value
 
 
-_COMBINATIONS: dict[str, Callable[[CompositeReward, str], _Combination]] = {
+_COMBINATIONS: dict[str, Callable[[CompositeSpec, str], _Combination]] = {
     "sum": _sum,
     "product": _product,
     "min": _min,

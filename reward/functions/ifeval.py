@@ -10,10 +10,10 @@ from reward.column import as_list, read_column, unusable
 from reward.ifeval.registry import INSTRUCTIONS, argument_problem, check_library
 from reward.ifeval.verdict import verdicts
 from reward.sample import Sample
-from reward.spec import IfevalReward
+from reward.spec import IfevalSpec
 
 
-class Ifeval(ItemReward[IfevalReward]):
+class Ifeval(ItemReward[IfevalSpec]):
     """Share of the row's instructions that the completion follows, or 1 only where all are.
 
     A blank completion follows none. What each instruction asks for stands in the checks of

@@ -18,14 +18,14 @@ from reward.http.exchange import Endpoint, Message
 from reward.http.secret import read_secret
 from reward.resources import RewardResources
 from reward.sample import Sample
-from reward.spec.external import JudgeReward
+from reward.spec.external import JudgeSpec
 from reward.spec.template import template_parts
 
 OF_THE_SAMPLE = ("prompt", "completion")
 """Names of a template that are not columns of the row."""
 
 
-class Judge(Reward[JudgeReward]):
+class Judge(Reward[JudgeSpec]):
     """Score or label given by a model behind an OpenAI-compatible `/chat/completions`.
 
     In the template, `{prompt}` is what the model was asked: the text of its prompt, or of its
@@ -39,7 +39,7 @@ class Judge(Reward[JudgeReward]):
     """
 
     def __init__(
-        self, spec: JudgeReward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: JudgeSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         policy = self.resources.policy

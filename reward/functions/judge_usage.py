@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard, cast
 
 from reward.http.client import CallCounts
-from reward.spec.external import JudgePrices
+from reward.spec.external import JudgePricesSpec
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class JudgeUsage:
 class UsageMeter:
     """Adds up what answers report. Safe to use from several threads."""
 
-    def __init__(self, prices: JudgePrices | None) -> None:
+    def __init__(self, prices: JudgePricesSpec | None) -> None:
         self._prices = prices
         self._lock = threading.Lock()
         self._prompt = self._completion = self._unmetered = 0

@@ -12,7 +12,14 @@ import regex
 
 from reward.answer.numeral import last_number
 from reward.errors import RewardParseError
-from reward.spec.external import JsonParse, JudgeParse, LabelParse, NumberParse, Ranged, RegexParse
+from reward.spec.external import (
+    JsonParseSpec,
+    JudgeParse,
+    LabelParseSpec,
+    NumberParseSpec,
+    RangedSpec,
+    RegexParseSpec,
+)
 
 MATCH_TIMEOUT_S = 1.0
 """A pattern that takes longer is given up."""
@@ -25,18 +32,18 @@ def read_verdict(reply: str, parse: JudgeParse) -> float:
     Raises:
         RewardParseError: it is not there, or out of range; the message does not hold the reply.
     """
-    if isinstance(parse, LabelParse):
+    if isinstance(parse, LabelParseSpec):
         return _label(reply, parse)
-    if isinstance(parse, NumberParse):
+    if isinstance(parse, NumberParseSpec):
         value = _number(reply, parse)
-    elif isinstance(parse, RegexParse):
+    elif isinstance(parse, RegexParseSpec):
         value = _group(reply, parse)
     else:
         value = _field(reply, parse)
     return _in_range(value, parse)
 
 
-def _in_range(value: float, parse: Ranged) -> float:
+def _in_range(value: float, parse: RangedSpec) -> float:
     low, high = parse.min, parse.max
     if not math.isfinite(value):
         raise RewardParseError(f"the number is {value}, not a finite one")
@@ -47,7 +54,7 @@ def _in_range(value: float, parse: Ranged) -> float:
     return value
 
 
-def _number(reply: str, parse: NumberParse) -> float:
+def _number(reply: str, parse: NumberParseSpec) -> float:
     if parse.max is not None:
         reply = _best_mark(parse.max).sub(r"\1", reply)
     return float(last_number(reply))
@@ -60,7 +67,7 @@ def _best_mark(best: float) -> re.Pattern[str]:
     return re.compile(rf"([0-9])\s*(?:/|\bout\s+of\b)\s*{mark}")
 
 
-def _group(reply: str, parse: RegexParse) -> float:
+def _group(reply: str, parse: RegexParseSpec) -> float:
     try:
         match = regex.compile(parse.pattern).search(reply, timeout=MATCH_TIMEOUT_S)
     except TimeoutError as error:
@@ -72,7 +79,7 @@ def _group(reply: str, parse: RegexParse) -> float:
     return float(last_number(match[1]))
 
 
-def _label(reply: str, parse: LabelParse) -> float:
+def _label(reply: str, parse: LabelParseSpec) -> float:
     scores = {_normal(label): score for label, score in parse.labels.items()}
     found = _labels(tuple(scores)).findall(reply.casefold())
     if not found:
@@ -92,7 +99,7 @@ def _labels(labels: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)")
 
 
-def _field(reply: str, parse: JsonParse) -> float:
+def _field(reply: str, parse: JsonParseSpec) -> float:
     value: Any = _json(reply)
     for step in parse.path.split("."):
         try:

@@ -7,10 +7,10 @@ import math
 from reward.base import ItemReward
 from reward.errors import RewardError
 from reward.sample import Need, Sample
-from reward.spec import KlReward, ReferenceLogprobReward
+from reward.spec import KlSpec, ReferenceLogprobSpec
 
 
-class ReferenceLogprob(ItemReward[ReferenceLogprobReward]):
+class ReferenceLogprob(ItemReward[ReferenceLogprobSpec]):
     """Mean of log p_0(token) over the answer's tokens, in nats per token, at most 0.
 
     p_0 is the base model without any adapter, given the prompt and the tokens before. With
@@ -29,7 +29,7 @@ class ReferenceLogprob(ItemReward[ReferenceLogprobReward]):
         return math.fsum(max(logprob, floor) for logprob in logprobs) / len(logprobs)
 
 
-class Kl(ItemReward[KlReward]):
+class Kl(ItemReward[KlSpec]):
     """Minus an estimate of KL(candidate || base) from the answer's own tokens, in nats per token.
 
     With r = log p_0(token) - log p(token), p the candidate and p_0 the base without adapter, a

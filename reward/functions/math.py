@@ -15,10 +15,10 @@ from reward.column import as_text, read_column, unusable
 from reward.extra import require_library
 from reward.resources import RewardResources
 from reward.sample import Sample
-from reward.spec.math import MathReward
+from reward.spec.math import MathSpec
 
 
-class Math(ChildReward[MathReward]):
+class Math(ChildReward[MathSpec]):
     r"""1 where the answer is mathematically equal to the reference column, else 0.
 
     The answer is what the completion has in its last `\boxed{}`, together with those that a comma,
@@ -37,7 +37,7 @@ class Math(ChildReward[MathReward]):
     max_retries = 1
 
     def __init__(
-        self, spec: MathReward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: MathSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         require_library("math_verify", "math-verify", path, spec.type)

@@ -16,14 +16,14 @@ from reward.column import read_column
 from reward.errors import RewardConfigError
 from reward.resources import RewardResources
 from reward.sample import Sample
-from reward.spec.code import MAX_SOURCE_CHARS, PythonReward
+from reward.spec.code import MAX_SOURCE_CHARS, PythonSpec
 from reward.user_code.calling import batch_item, grader_item, required_columns, verl_item
 from reward.user_code.signature import find_function
 
 logger = logging.getLogger(__name__)
 
 
-class Python(ChildReward[PythonReward]):
+class Python(ChildReward[PythonSpec]):
     """What a Python function of the user returns.
 
     Building the reward reads the file and finds the function, but runs nothing. A score is missing
@@ -42,7 +42,7 @@ class Python(ChildReward[PythonReward]):
     """
 
     def __init__(
-        self, spec: PythonReward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: PythonSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         if not self.resources.policy.allow_python:

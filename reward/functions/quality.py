@@ -13,7 +13,7 @@ from reward.errors import RewardConfigError
 from reward.extra import require_library
 from reward.functions.rules import nearness
 from reward.sample import Sample
-from reward.spec import ReadabilityReward, ToxicityReward
+from reward.spec import ReadabilitySpec, ToxicitySpec
 
 # Syllables of English words, by rule. Dictionaries of pronunciation are not shipped with the
 # libraries at hand and must not be fetched while a job runs. Hyphenation patterns are no way out:
@@ -38,7 +38,7 @@ _APART = re.compile(
 )
 
 
-class Readability(ItemReward[ReadabilityReward]):
+class Readability(ItemReward[ReadabilitySpec]):
     """A readability metric of the completion, or how near it is to a band.
 
     With W words, S sentences, Y syllables and C words of three syllables or more:
@@ -141,7 +141,7 @@ def _textstat() -> ModuleType:
     return backend
 
 
-class Toxicity(Reward[ToxicityReward]):
+class Toxicity(Reward[ToxicitySpec]):
     """1 - the probability that alt-profanity-check gives to the text being offensive, in [0, 1].
 
     Its classifier is a calibrated linear support vector machine over the TF-IDF of single English

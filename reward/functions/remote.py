@@ -39,7 +39,7 @@ from reward.http.exchange import Endpoint, Message
 from reward.http.secret import read_secret
 from reward.resources import RewardResources
 from reward.sample import Sample
-from reward.spec.external import RemoteReward
+from reward.spec.external import RemoteSpec
 
 VERSION = 1
 
@@ -57,7 +57,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     return hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-class Remote(Reward[RemoteReward]):
+class Remote(Reward[RemoteSpec]):
     """The scores that a server returns for batches of completions.
 
     What is not a finite number in its answer is a missing score. An answer without one score for
@@ -65,7 +65,7 @@ class Remote(Reward[RemoteReward]):
     """
 
     def __init__(
-        self, spec: RemoteReward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: RemoteSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         policy = self.resources.policy

@@ -19,17 +19,17 @@ from reward.errors import RewardError, RewardParseError, RewardTimeoutError
 from reward.resources import RewardResources
 from reward.sample import Sample
 from reward.spec import (
-    ExactMatchReward,
-    KeywordsReward,
-    LengthReward,
-    NumericMatchReward,
-    RegexReward,
-    RepetitionReward,
-    SentimentReward,
+    ExactMatchSpec,
+    KeywordsSpec,
+    LengthSpec,
+    NumericMatchSpec,
+    RegexSpec,
+    RepetitionSpec,
+    SentimentSpec,
 )
 
 
-class Sentiment(ItemReward[SentimentReward]):
+class Sentiment(ItemReward[SentimentSpec]):
     """VADER compound score, in [-1, 1]. Text without any word of its lexicon scores 0.
 
     Source:
@@ -47,7 +47,7 @@ def _analyzer() -> SentimentIntensityAnalyzer:
     return SentimentIntensityAnalyzer()
 
 
-class ExactMatch(ItemReward[ExactMatchReward]):
+class ExactMatch(ItemReward[ExactMatchSpec]):
     """1 where the completion equals the reference column, else 0.
 
     A reference may be a string or a number; a number is compared as Python prints it.
@@ -73,7 +73,7 @@ class ExactMatch(ItemReward[ExactMatchReward]):
         return text.casefold() if self.spec.ignore_case else text
 
 
-class NumericMatch(ItemReward[NumericMatchReward]):
+class NumericMatch(ItemReward[NumericMatchSpec]):
     """1 where the last number of the completion equals that of the reference column, else 0.
 
     A completion without a number scores 0: the model gave no answer. A reference without one is
@@ -83,7 +83,7 @@ class NumericMatch(ItemReward[NumericMatchReward]):
 
     def __init__(
         self,
-        spec: NumericMatchReward,
+        spec: NumericMatchSpec,
         path: str = "reward",
         resources: RewardResources | None = None,
     ) -> None:
@@ -115,7 +115,7 @@ class NumericMatch(ItemReward[NumericMatchReward]):
             raise unusable(row, self._column, self._setting, problem) from error
 
 
-class Regex(ItemReward[RegexReward]):
+class Regex(ItemReward[RegexSpec]):
     """1 where the pattern is found, else 0. The syntax is that of the `regex` package.
 
     `timeout_s` bounds each match, because a pattern that backtracks exponentially would otherwise
@@ -123,7 +123,7 @@ class Regex(ItemReward[RegexReward]):
     """
 
     def __init__(
-        self, spec: RegexReward, path: str = "reward", resources: RewardResources | None = None
+        self, spec: RegexSpec, path: str = "reward", resources: RewardResources | None = None
     ) -> None:
         super().__init__(spec, path, resources)
         pattern = regex.compile(spec.pattern, regex.IGNORECASE if spec.ignore_case else 0)
@@ -141,7 +141,7 @@ class Regex(ItemReward[RegexReward]):
             ) from error
 
 
-class Length(ItemReward[LengthReward]):
+class Length(ItemReward[LengthSpec]):
     """1 inside the band; outside it 1 - distance / slack, and 0 from `slack` units on.
 
     Words are what white space separates; characters are Unicode code points. White space at both
@@ -189,7 +189,7 @@ def nearness(value: float, low: float | None, high: float | None, slack: float) 
     return 0.0 if distance >= slack else 1.0 - distance / slack
 
 
-class Repetition(ItemReward[RepetitionReward]):
+class Repetition(ItemReward[RepetitionSpec]):
     """Distinct n-grams / all n-grams of the completion: 1 where none comes twice.
 
     A text of m units has m - n + 1 n-grams; one with fewer than n units has none and scores 1, an
@@ -212,7 +212,7 @@ class Repetition(ItemReward[RepetitionReward]):
         return len(distinct) / total
 
 
-class Keywords(ItemReward[KeywordsReward]):
+class Keywords(ItemReward[KeywordsSpec]):
     """How many of the keywords the completion contains, as whole words.
 
     A keyword may be a phrase; any white space between its words matches. Fixed keywords and those

@@ -15,7 +15,7 @@ from reward.column import read_column, unusable
 from reward.errors import RewardConfigError, RewardTimeoutError
 from reward.sample import Sample
 from reward.schema_check import SchemaError, build_validator, is_satisfied
-from reward.spec import FormatReward, JsonSchemaReward
+from reward.spec import FormatSpec, JsonSchemaSpec
 
 MAX_DEPTH = 64
 """Objects and lists inside one another in an answer; deeper ones score 0."""
@@ -24,7 +24,7 @@ MAX_STARTS = 200
 FENCE = "```"
 
 
-class Format(ItemReward[FormatReward]):
+class Format(ItemReward[FormatSpec]):
     """Whether tags and sections are there, as 0 or 1 or as the share of points kept.
 
     Points: every tag occurs once, closed and not empty; several tags follow one another in the
@@ -93,7 +93,7 @@ def _has_heading(text: str, section: str) -> bool:
     return re.search(pattern, text, re.IGNORECASE | re.MULTILINE) is not None
 
 
-class JsonSchema(ItemReward[JsonSchemaReward]):
+class JsonSchema(ItemReward[JsonSchemaSpec]):
     """1 where the completion, or the part asked for, is JSON and satisfies the schema, else 0.
 
     JSON is that of RFC 8259: no NaN, no comments, no text around it but white space. Numbers that

@@ -15,7 +15,7 @@ from reward.http.loop import LoopThread
 from reward.http.retry import pause_s
 from reward.http.transport import PinnedTransport
 from reward.resources import RewardPolicy
-from reward.spec.external import HttpReward
+from reward.spec.external import HttpSpec
 
 
 class CallCounts(NamedTuple):
@@ -49,7 +49,7 @@ class GuardedClient:
     def __init__(
         self,
         endpoint: Endpoint,
-        spec: HttpReward,
+        spec: HttpSpec,
         path: str,
         policy: RewardPolicy,
         resolver: Resolver = resolve,

@@ -11,90 +11,90 @@ from typing import Annotated
 from pydantic import Field
 
 from reward.spec.batch import (
-    BalancedAccuracyReward,
-    CorpusBleuReward,
-    F1Reward,
-    PassAtKReward,
-    PercentileReward,
+    BalancedAccuracySpec,
+    CorpusBleuSpec,
+    F1Spec,
+    PassAtKSpec,
+    PercentileSpec,
 )
-from reward.spec.code import PythonReward
-from reward.spec.composite import MAX_NESTING, CompositeComponent, CompositeReward
-from reward.spec.external import JudgeReward, RemoteReward
-from reward.spec.ifeval import IfevalReward
-from reward.spec.likelihood import KlReward, ReferenceLogprobReward
-from reward.spec.math import MathReward
-from reward.spec.quality import ReadabilityReward, ToxicityReward
+from reward.spec.code import PythonSpec
+from reward.spec.composite import MAX_NESTING, CompositeComponentSpec, CompositeSpec
+from reward.spec.external import JudgeSpec, RemoteSpec
+from reward.spec.ifeval import IfevalSpec
+from reward.spec.likelihood import KlSpec, ReferenceLogprobSpec
+from reward.spec.math import MathSpec
+from reward.spec.quality import ReadabilitySpec, ToxicitySpec
 from reward.spec.reward_model import RewardModelSpec
 from reward.spec.rules import (
-    ExactMatchReward,
-    KeywordsReward,
-    LengthReward,
-    NumericMatchReward,
-    RegexReward,
-    RepetitionReward,
-    SentimentReward,
+    ExactMatchSpec,
+    KeywordsSpec,
+    LengthSpec,
+    NumericMatchSpec,
+    RegexSpec,
+    RepetitionSpec,
+    SentimentSpec,
 )
-from reward.spec.structure import FormatReward, JsonSchemaReward
+from reward.spec.structure import FormatSpec, JsonSchemaSpec
 
 RewardSpec = Annotated[
-    SentimentReward
-    | ExactMatchReward
-    | NumericMatchReward
-    | RegexReward
-    | LengthReward
-    | KeywordsReward
-    | RepetitionReward
-    | FormatReward
-    | JsonSchemaReward
-    | ReadabilityReward
-    | ToxicityReward
-    | ReferenceLogprobReward
-    | KlReward
+    SentimentSpec
+    | ExactMatchSpec
+    | NumericMatchSpec
+    | RegexSpec
+    | LengthSpec
+    | KeywordsSpec
+    | RepetitionSpec
+    | FormatSpec
+    | JsonSchemaSpec
+    | ReadabilitySpec
+    | ToxicitySpec
+    | ReferenceLogprobSpec
+    | KlSpec
     | RewardModelSpec
-    | JudgeReward
-    | RemoteReward
-    | MathReward
-    | IfevalReward
-    | PythonReward
-    | F1Reward
-    | BalancedAccuracyReward
-    | CorpusBleuReward
-    | PassAtKReward
-    | PercentileReward
-    | CompositeReward,
+    | JudgeSpec
+    | RemoteSpec
+    | MathSpec
+    | IfevalSpec
+    | PythonSpec
+    | F1Spec
+    | BalancedAccuracySpec
+    | CorpusBleuSpec
+    | PassAtKSpec
+    | PercentileSpec
+    | CompositeSpec,
     Field(discriminator="type"),
 ]
 
-for _recursive in (CompositeComponent, CompositeReward, PassAtKReward, PercentileReward):
+for _recursive in (CompositeComponentSpec, CompositeSpec, PassAtKSpec, PercentileSpec):
     _recursive.model_rebuild()
 
 __all__ = [
     "MAX_NESTING",
-    "BalancedAccuracyReward",
-    "CompositeComponent",
-    "CompositeReward",
-    "CorpusBleuReward",
-    "ExactMatchReward",
-    "F1Reward",
-    "FormatReward",
-    "IfevalReward",
-    "JsonSchemaReward",
-    "JudgeReward",
-    "KeywordsReward",
-    "KlReward",
-    "LengthReward",
-    "MathReward",
-    "NumericMatchReward",
-    "PassAtKReward",
-    "PercentileReward",
-    "PythonReward",
-    "ReadabilityReward",
-    "ReferenceLogprobReward",
-    "RegexReward",
-    "RemoteReward",
-    "RepetitionReward",
+    "BalancedAccuracySpec",
+    "CompositeComponentSpec",
+    "CompositeSpec",
+    "CorpusBleuSpec",
+    "ExactMatchSpec",
+    "F1Spec",
+    "FormatSpec",
+    "IfevalSpec",
+    "JsonSchemaSpec",
+    "JudgeSpec",
+    "KeywordsSpec",
+    "KlSpec",
+    "LengthSpec",
+    "MathSpec",
+    "NumericMatchSpec",
+    "PassAtKSpec",
+    "PercentileSpec",
+    "PythonSpec",
+    "ReadabilitySpec",
+    "ReferenceLogprobSpec",
+    "RegexSpec",
+    "RemoteSpec",
+    "RepetitionSpec",
     "RewardModelSpec",
     "RewardSpec",
-    "SentimentReward",
-    "ToxicityReward",
+    "SentimentSpec",
+    "ToxicitySpec",
 ]

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 from reward.spec.nesting import depth_of
 
 if TYPE_CHECKING:
     from reward.spec import RewardSpec
 
 
-class BatchMetric(RewardModel):
+class BatchMetricSpec(RewardSpecModel):
     """A metric of the whole batch. Its mean is the metric, its single values are shares of it."""
 
 
-class LabelMetric(BatchMetric):
+class LabelMetricSpec(BatchMetricSpec):
     """How a label is read from the completion, and where the right one stands."""
 
     labels: tuple[str, ...] = Field(min_length=2, max_length=100)
@@ -36,7 +36,7 @@ class LabelMetric(BatchMetric):
     ignore_case: bool = True
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> LabelMetric:
+    def _labels_differ(self) -> LabelMetricSpec:
         if not all(label.strip() for label in self.labels):
             raise ValueError(f"a label is blank: {list(self.labels)}; remove it")
         counts = Counter(self.normal(label) for label in self.labels)
@@ -51,7 +51,7 @@ class LabelMetric(BatchMetric):
         return text.casefold() if self.ignore_case else text
 
 
-class F1Reward(LabelMetric):
+class F1Spec(LabelMetricSpec):
     """F1 of the labels read from the completions, over the batch."""
 
     type: Literal["f1"] = "f1"
@@ -62,7 +62,7 @@ class F1Reward(LabelMetric):
     """The label that `binary` is about."""
 
     @model_validator(mode="after")
-    def _positive_fits(self) -> F1Reward:
+    def _positive_fits(self) -> F1Spec:
         if self.average != "binary":
             if self.positive is not None:
                 raise ValueError(
@@ -77,7 +77,7 @@ class F1Reward(LabelMetric):
         return self
 
 
-class BalancedAccuracyReward(LabelMetric):
+class BalancedAccuracySpec(LabelMetricSpec):
     """Mean over the classes of the share of their rows that the completions label rightly.
 
     Unlike accuracy it cannot be won by naming the most frequent label. Counted are the classes that
@@ -87,7 +87,7 @@ class BalancedAccuracyReward(LabelMetric):
     type: Literal["balanced_accuracy"] = "balanced_accuracy"
 
 
-class CorpusBleuReward(BatchMetric):
+class CorpusBleuSpec(BatchMetricSpec):
     """BLEU of all completions of the batch together, in [0, 1]: sacrebleu's score over 100."""
 
     type: Literal["corpus_bleu"] = "corpus_bleu"
@@ -103,14 +103,14 @@ class CorpusBleuReward(BatchMetric):
     answers."""
 
 
-class InnerMetric(BatchMetric):
+class InnerMetricSpec(BatchMetricSpec):
     """A metric of the values that another reward gives the single answers."""
 
     reward: RewardSpec
 
     @model_validator(mode="after")
-    def _inner_has_values(self) -> InnerMetric:
-        if depth_of(self, BatchMetric) > 1:
+    def _inner_has_values(self) -> InnerMetricSpec:
+        if depth_of(self, BatchMetricSpec) > 1:
             raise ValueError(
                 f"{self.reward.type} cannot stand inside: it is a metric of the batch or has one "
                 "inside, and no value per answer; give a reward that scores each answer"
@@ -118,7 +118,7 @@ class InnerMetric(BatchMetric):
         return self
 
 
-class PassAtKReward(InnerMetric):
+class PassAtKSpec(InnerMetricSpec):
     """Chance that of k answers to one prompt at least one is correct, as the mean over prompts.
 
     Needs k answers to every prompt: `rollout.samples_per_prompt`, and `rollout.temperature` above
@@ -132,7 +132,7 @@ class PassAtKReward(InnerMetric):
     """An answer is correct where `reward` gives it at least this."""
 
 
-class PercentileReward(InnerMetric):
+class PercentileSpec(InnerMetricSpec):
     """The q-th percentile of another reward over the batch, such as its worst decile."""
 
     type: Literal["percentile"] = "percentile"

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 MAX_SOURCE_CHARS = 262_144
 
 
-class PythonReward(RewardModel):
+class PythonSpec(RewardSpecModel):
     """What a Python function of the user returns.
 
     Takes files written for TRL, verl and OpenAI's graders as they are. The function runs in child
@@ -48,7 +48,7 @@ class PythonReward(RewardModel):
     """How often an item is tried again whose process died. Not after an exception or a limit."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> PythonReward:
+    def _one_source(self) -> PythonSpec:
         if (self.source is None) == (self.path is None):
             given = "neither" if self.source is None else "both"
             raise ValueError(f"give `source` or `path`, one of them; given: {given}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from reward.formula import MAX_LENGTH, Formula, FormulaError
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 from reward.spec.nesting import depth_of, models_in
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MAX_NESTING = 8
 """Composites inside composites; far above any sensible job, far below the recursion limit."""
 
 
-class CompositeComponent(RewardModel):
+class CompositeComponentSpec(RewardSpecModel):
     """One named part of a composite reward."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
@@ -30,7 +30,7 @@ class CompositeComponent(RewardModel):
     reward: RewardSpec
 
 
-class CompositeReward(RewardModel):
+class CompositeSpec(RewardSpecModel):
     """Named components, combined into one value. Missing where any component is missing.
 
     A `sum` is taken answer by answer. So are the others, unless a component is a metric of the
@@ -40,7 +40,7 @@ class CompositeReward(RewardModel):
     """
 
     type: Literal["composite"] = "composite"
-    components: tuple[CompositeComponent, ...] = Field(min_length=1)
+    components: tuple[CompositeComponentSpec, ...] = Field(min_length=1)
     combine: Literal["sum", "product", "min", "formula"] = "sum"
     """`sum`: weight times value, added up; `product`: value to the power of weight, multiplied;
     `min`: the smallest value, so that no component can be traded for another; `formula`: as given
@@ -57,7 +57,7 @@ class CompositeReward(RewardModel):
     reported only. Where a step has no finite value, as in a division by 0, the score is missing."""
 
     @model_validator(mode="after")
-    def _unique_names(self) -> CompositeReward:
+    def _unique_names(self) -> CompositeSpec:
         names = [component.name for component in self.components]
         doubles = sorted({name for name in names if names.count(name) > 1})
         if doubles:
@@ -65,8 +65,8 @@ class CompositeReward(RewardModel):
         return self
 
     @model_validator(mode="after")
-    def _shallow(self) -> CompositeReward:
-        depth = depth_of(self, CompositeReward)
+    def _shallow(self) -> CompositeSpec:
+        depth = depth_of(self, CompositeSpec)
         if depth > MAX_NESTING:
             raise ValueError(
                 f"composites are nested {depth} deep; {MAX_NESTING} is the most, so name the "
@@ -75,13 +75,13 @@ class CompositeReward(RewardModel):
         return self
 
     @model_validator(mode="after")
-    def _normalized_sum(self) -> CompositeReward:
+    def _normalized_sum(self) -> CompositeSpec:
         if self.normalize != "none" and self.combine != "sum":
             raise ValueError(
                 f"`normalize: {self.normalize}` needs `combine: sum`, and it is {self.combine}; "
                 "change one of them"
             )
-        inner = [part for part in models_in(self, CompositeReward) if part is not self]
+        inner = [part for part in models_in(self, CompositeSpec) if part is not self]
         if any(part.normalize != "none" for part in inner):
             raise ValueError(
                 "a composite inside another has `normalize`, which only the outermost can have; "
@@ -90,7 +90,7 @@ class CompositeReward(RewardModel):
         return self
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> CompositeReward:
+    def _weights_fit(self) -> CompositeSpec:
         allowed = {"min": (0.0, 1.0), "formula": (1.0,)}.get(self.combine)
         for component in self.components:
             if allowed is not None and component.weight not in allowed:
@@ -106,7 +106,7 @@ class CompositeReward(RewardModel):
         return self
 
     @model_validator(mode="after")
-    def _formula_fits(self) -> CompositeReward:
+    def _formula_fits(self) -> CompositeSpec:
         if self.formula is None:
             if self.combine == "formula":
                 raise ValueError("`combine: formula` needs a `formula`")

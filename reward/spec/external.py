@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import regex
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 from reward.spec.template import template_parts
 
 
@@ -48,7 +48,7 @@ SecretName = Annotated[
 ]
 
 
-class HttpReward(RewardModel):
+class HttpSpec(RewardSpecModel):
     """How a server is called."""
 
     timeout_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
@@ -60,7 +60,7 @@ class HttpReward(RewardModel):
     """Most requests under way at a time."""
 
 
-class Ranged(RewardModel):
+class RangedSpec(RewardSpecModel):
     """A number read from a reply."""
 
     min: float | None = Field(default=None, allow_inf_nan=False)
@@ -71,7 +71,7 @@ class Ranged(RewardModel):
     """Map `min` to 0 and `max` to 1."""
 
     @model_validator(mode="after")
-    def _range(self) -> Ranged:
+    def _range(self) -> RangedSpec:
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise ValueError(
                 f"min is {self.min}, not below max, which is {self.max}; lower min or raise max"
@@ -81,13 +81,13 @@ class Ranged(RewardModel):
         return self
 
 
-class NumberParse(Ranged):
+class NumberParseSpec(RangedSpec):
     """The last number of the reply. With `max`, `8/10` and `8 out of 10` are read as 8."""
 
     type: Literal["number"] = "number"
 
 
-class RegexParse(Ranged):
+class RegexParseSpec(RangedSpec):
     """The number in the first group of the pattern, where it is first found."""
 
     type: Literal["regex"] = "regex"
@@ -106,7 +106,7 @@ class RegexParse(Ranged):
         return pattern
 
 
-class LabelParse(RewardModel):
+class LabelParseSpec(RewardSpecModel):
     """The score of the last label in the reply, found as a whole word; case does not matter."""
 
     type: Literal["label"] = "label"
@@ -127,7 +127,7 @@ class LabelParse(RewardModel):
         return labels
 
 
-class JsonParse(Ranged):
+class JsonParseSpec(RangedSpec):
     """A number in the JSON of the reply; text around it and code fences are passed over."""
 
     type: Literal["json"] = "json"
@@ -136,11 +136,11 @@ class JsonParse(Ranged):
 
 
 JudgeParse = Annotated[
-    NumberParse | RegexParse | LabelParse | JsonParse, Field(discriminator="type")
+    NumberParseSpec | RegexParseSpec | LabelParseSpec | JsonParseSpec, Field(discriminator="type")
 ]
 
 
-class JudgePrices(RewardModel):
+class JudgePricesSpec(RewardSpecModel):
     """What the endpoint costs, in any currency."""
 
     prompt: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -165,7 +165,7 @@ OURS = ("messages", "model", "n", "stream")
 """Fields of a request that `extra` must leave alone."""
 
 
-class JudgeReward(HttpReward):
+class JudgeSpec(HttpSpec):
     """The score that a model behind an OpenAI-compatible endpoint gives the completion.
 
     Missing where the reply cannot be read. The operator must allow the host.
@@ -187,13 +187,13 @@ class JudgeReward(HttpReward):
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request. Null takes a field out: an endpoint that wants another name
     gets `{"max_tokens": null, "max_completion_tokens": 256}`."""
-    parse: JudgeParse = NumberParse(min=0, max=10, scale=True)
+    parse: JudgeParse = NumberParseSpec(min=0, max=10, scale=True)
     """How the reply becomes a number."""
     samples: int = Field(default=1, ge=1, le=64)
     """Replies to ask for; the score is the mean of those that can be read."""
     api_key: SecretName | None = None
     """Name of a secret of the operator, sent as a bearer token. Never the key itself."""
-    prices: JudgePrices | None = None
+    prices: JudgePricesSpec | None = None
     """For the cost in the usage; no cost where it is not given."""
 
     @field_validator("prompt")
@@ -218,7 +218,7 @@ class JudgeReward(HttpReward):
         return extra
 
     @model_validator(mode="after")
-    def _varied_samples(self) -> JudgeReward:
+    def _varied_samples(self) -> JudgeSpec:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(
                 f"samples is {self.samples} but temperature is 0, so all replies would be equal; "
@@ -227,7 +227,7 @@ class JudgeReward(HttpReward):
         return self
 
 
-class RemoteReward(HttpReward):
+class RemoteSpec(HttpSpec):
     """The score that a server of your own computes, sent batches of completions as JSON.
 
     The operator must allow the host. The protocol stands in `reward/functions/remote.py`.

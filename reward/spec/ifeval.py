@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class IfevalReward(RewardModel):
+class IfevalSpec(RewardSpecModel):
     """Instructions of the row that the completion follows, out of the 25 kinds of IFEval.
 
     `detectable_format:title`, `length_constraints:number_words` and so on, with the arguments and

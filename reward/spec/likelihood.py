@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class ReferenceLogprobReward(RewardModel):
+class ReferenceLogprobSpec(RewardSpecModel):
     """Mean log-probability of the answer's tokens under the base model, in nats per token.
 
     At most 0. Costs one pass of the base, without adapter, over every answer.
@@ -20,7 +20,7 @@ class ReferenceLogprobReward(RewardModel):
     """Least value that a single token can add, such as -10; no limit where it is not given."""
 
 
-class KlReward(RewardModel):
+class KlSpec(RewardSpecModel):
     """Minus the divergence of the candidate from the base model, in nats per token.
 
     Estimated from the answer's own tokens; biased with greedy rollouts. Costs one pass of the

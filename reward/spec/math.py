@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class MathReward(RewardModel):
+class MathSpec(RewardSpecModel):
     r"""1 where the answer is mathematically equal to the reference column, else 0.
 
     Reads numbers, expressions, equations, sets, intervals and matrices, in LaTeX or plain, with the

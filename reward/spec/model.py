@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 
-class RewardModel(BaseModel):
+class RewardSpecModel(BaseModel):
     """Frozen, closed to unknown fields; field docstrings become JSON Schema descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

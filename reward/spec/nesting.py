@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar, cast
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
-Model = TypeVar("Model", bound=RewardModel)
+Model = TypeVar("Model", bound=RewardSpecModel)
 
 
-def parts_of(model: RewardModel) -> Iterator[RewardModel]:
+def parts_of(model: RewardSpecModel) -> Iterator[RewardSpecModel]:
     """What a specification holds directly: rewards, and named components around them."""
     for name in type(model).model_fields:
         value: Any = getattr(model, name)
         parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
         for part in parts:
-            if isinstance(part, RewardModel):
+            if isinstance(part, RewardSpecModel):
                 yield part
 
 
-def models_in(model: RewardModel, kind: type[Model]) -> Iterator[Model]:
+def models_in(model: RewardSpecModel, kind: type[Model]) -> Iterator[Model]:
     """All models of this kind inside, the model itself included."""
     if isinstance(model, kind):
         yield model
@@ -28,7 +28,7 @@ def models_in(model: RewardModel, kind: type[Model]) -> Iterator[Model]:
         yield from models_in(part, kind)
 
 
-def depth_of(model: RewardModel, kind: type[RewardModel]) -> int:
+def depth_of(model: RewardSpecModel, kind: type[RewardSpecModel]) -> int:
     """How many models of this kind stand inside one another, the model itself included."""
     below = max((depth_of(part, kind) for part in parts_of(model)), default=0)
     return below + isinstance(model, kind)

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 from reward.spec.rules import check_band
 
 
-class ReadabilityReward(RewardModel):
+class ReadabilitySpec(RewardSpecModel):
     """How easy English text is to read: nearness to a band, or the metric itself.
 
     With `min`, `max` or `target`: 1 in the band, falling linearly to 0 over `slack` outside it.
@@ -44,7 +44,7 @@ class ReadabilityReward(RewardModel):
         return not (self.min is None and self.max is None and self.target is None)
 
     @model_validator(mode="after")
-    def _band(self) -> ReadabilityReward:
+    def _band(self) -> ReadabilitySpec:
         if self.slack and not self.has_band:
             raise ValueError(
                 f"slack is {self.slack}, but there is no `min`, `max` or `target`; give one of "
@@ -54,7 +54,7 @@ class ReadabilityReward(RewardModel):
         return self
 
 
-class ToxicityReward(RewardModel):
+class ToxicitySpec(RewardSpecModel):
     """1 minus the probability that English text is offensive: higher is cleaner.
 
     By the linear classifier of alt-profanity-check, which weighs single words.

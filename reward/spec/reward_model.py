@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class RewardModelSpec(RewardModel):
+class RewardModelSpec(RewardSpecModel):
     """What a sequence-classification model of Hugging Face says about the answer.
 
     The score is `transform(scale * output + offset)`.

@@ -7,16 +7,16 @@ from typing import Literal
 import regex
 from pydantic import Field, field_validator, model_validator
 
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class SentimentReward(RewardModel):
+class SentimentSpec(RewardSpecModel):
     """VADER compound sentiment of the completion, in [-1, 1]."""
 
     type: Literal["sentiment"] = "sentiment"
 
 
-class ExactMatchReward(RewardModel):
+class ExactMatchSpec(RewardSpecModel):
     """1 where the completion equals the reference column, else 0."""
 
     type: Literal["exact_match"] = "exact_match"
@@ -27,7 +27,7 @@ class ExactMatchReward(RewardModel):
     """Ignore white space at both ends."""
 
 
-class NumericMatchReward(RewardModel):
+class NumericMatchSpec(RewardSpecModel):
     """1 where the last number of the completion equals that of the reference column, else 0.
 
     Reads `1,234.50`, `$18`, `-3`, `3/4`, `1 3/4` and their LaTeX forms; units are passed over, a
@@ -42,7 +42,7 @@ class NumericMatchReward(RewardModel):
     """Absolute difference that still counts as equal."""
 
 
-class RegexReward(RewardModel):
+class RegexSpec(RewardSpecModel):
     """1 where the pattern is found in the completion, else 0."""
 
     type: Literal["regex"] = "regex"
@@ -67,7 +67,7 @@ class RegexReward(RewardModel):
         return pattern
 
 
-class LengthReward(RewardModel):
+class LengthSpec(RewardSpecModel):
     """1 inside the band, falling linearly to 0 over `slack` units outside it.
 
     The band is given by `min`, `max` or both, or by `target` alone. White space at both ends is
@@ -87,14 +87,14 @@ class LengthReward(RewardModel):
     """Distance from the band, in units, at which the reward has fallen to 0."""
 
     @model_validator(mode="after")
-    def _band(self) -> LengthReward:
+    def _band(self) -> LengthSpec:
         if self.min is None and self.max is None and self.target is None:
             raise ValueError("give `min`, `max` or both, or `target`")
         check_band(self.target, self.min, self.max, self.slack)
         return self
 
 
-class RepetitionReward(RewardModel):
+class RepetitionSpec(RewardSpecModel):
     """Share of the n-grams of the completion that are distinct: 1 where nothing is repeated.
 
     A completion too short for one n-gram scores 1, so that another reward should ask for length.
@@ -108,7 +108,7 @@ class RepetitionReward(RewardModel):
     ignore_case: bool = True
 
 
-class KeywordsReward(RewardModel):
+class KeywordsSpec(RewardSpecModel):
     """Share of the keywords found in the completion, as whole words or phrases."""
 
     type: Literal["keywords"] = "keywords"
@@ -127,7 +127,7 @@ class KeywordsReward(RewardModel):
         return keywords
 
     @model_validator(mode="after")
-    def _some(self) -> KeywordsReward:
+    def _some(self) -> KeywordsSpec:
         if not self.keywords and self.column is None:
             raise ValueError("give `keywords`, `column` or both")
         return self

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from reward.schema_check import SchemaError, build_validator
-from reward.spec.model import RewardModel
+from reward.spec.model import RewardSpecModel
 
 
-class FormatReward(RewardModel):
+class FormatSpec(RewardSpecModel):
     """Whether the completion has the tags and sections asked for.
 
     For answers such as `<think>...</think><answer>...</answer>`: `tags: [think, answer]` and
@@ -53,7 +53,7 @@ class FormatReward(RewardModel):
         return bare
 
     @model_validator(mode="after")
-    def _something(self) -> FormatReward:
+    def _something(self) -> FormatSpec:
         if not self.tags and not self.sections:
             raise ValueError("give `tags`, `sections` or both")
         if self.only and not self.tags:
@@ -64,7 +64,7 @@ class FormatReward(RewardModel):
         return self
 
 
-class JsonSchemaReward(RewardModel):
+class JsonSchemaSpec(RewardSpecModel):
     """1 where the completion is JSON that satisfies a JSON Schema, else 0.
 
     Drafts 3 to 2020-12, the last where the schema has no `$schema`. `format` is not checked, and
@@ -94,7 +94,7 @@ class JsonSchemaReward(RewardModel):
         return schema
 
     @model_validator(mode="after")
-    def _one_schema(self) -> JsonSchemaReward:
+    def _one_schema(self) -> JsonSchemaSpec:
         if (self.json_schema is None) == (self.column is None):
             raise ValueError("give `json_schema` or `column`, and not both")
         return self

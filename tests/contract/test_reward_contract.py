@@ -19,7 +19,7 @@ from reward.registry import REWARDS, build_reward
 from reward.resources import RewardPolicy, RewardResources
 from reward.sample import Sample
 from reward.sample import samples_of as bare_samples_of
-from reward.spec import RewardSpec, SentimentReward
+from reward.spec import RewardSpec, SentimentSpec
 from tests.contract.counting_scorer import CountOfGood
 from tests.contract.scoring_server import count_of_good, running_server
 
@@ -338,7 +338,7 @@ def test_a_row_without_the_column_scores_missing_and_not_zero(kind: str) -> None
 
 
 def test_a_type_that_is_not_registered_is_named() -> None:
-    spec = SentimentReward.model_construct(type="vibes")
+    spec = SentimentSpec.model_construct(type="vibes")
     with pytest.raises(RewardConfigError, match=r"reward\.type is 'vibes'.*sentiment"):
         build_reward(spec)
 

@@ -24,7 +24,7 @@ from essa.errors import JobCancelledError, SpecError, TrainerError
 from essa.events import Event, StageEvent, WarmStartEvent
 from essa.parametrize.adapter import read_adapter
 from essa.ports import RunControl, RunSite
-from essa.spec import AlignmentJobSpec, LoraSpec, SftSettings
+from essa.spec import AlignmentJobSpec, LoraSpec, SftSpec
 from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers import runner
@@ -148,7 +148,7 @@ def gpu_training(model: Path, out: Path, pairs: list[SftPair], **changes: Any) -
         told.append(" of ".join([text, *map(str, counted[:2])]))
 
     given: dict[str, Any] = {"progress": say, "should_stop": lambda: False} | changes
-    sft = SftSettings(batch_size=2, max_length=90, epochs=2)
+    sft = SftSpec(batch_size=2, max_length=90, epochs=2)
     train_on_gpu(model, pairs, LoraSpec(rank=2), sft, 0, out, training="float32", **given)
     return told
 

@@ -7,7 +7,7 @@ from essa.coordinator.loop import Outcome
 from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.best_of_n import BestOfNSpec
 from workers.cluster.pool import EnginePool
 from workers.job.context import JobContext
 from workers.warm_start.stage import WarmStartResult
@@ -23,7 +23,7 @@ def judge_best_of_n(
         EvaluationError: not one answer could be scored.
     """
     job, spec = context.job, context.job.spec
-    assert isinstance(spec.method, BestOfNMethod)
+    assert isinstance(spec.method, BestOfNSpec)
     job.stage("search", f"sampling {spec.method.samples} answers to every prompt")
     with RunRecorder(job.run_dir, spec.evaluation) as recorder:
         run = Run(
@@ -42,5 +42,5 @@ def best_of_n_evaluator(
 ) -> BestOfN:
     """Scores vectors on these engines, the last by its best answers."""
     spec, evaluator = context.job.spec, context.evaluator(pool, codec)
-    assert isinstance(spec.method, BestOfNMethod)
+    assert isinstance(spec.method, BestOfNSpec)
     return BestOfN(evaluator, evaluator, spec.method, spec.seed)

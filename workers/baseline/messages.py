@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from essa.parametrize.weights import Factors
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TrainerBuild:
     model_folder: Path
     adapter_folder: Path
     checkpoints: Path
-    method: GrpoMethod
+    method: GrpoSpec
     batch_size: int
     steps: int
     save_every: int

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from essa.errors import SpecError
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from workers.machine.native_format import native_training
 from workers.warm_start.lora_model import SHORT_TOKENS
 
 
 def load_trainable(
-    model_folder: Path, adapter_folder: Path, method: GrpoMethod, longest_tokens: int
+    model_folder: Path, adapter_folder: Path, method: GrpoSpec, longest_tokens: int
 ) -> Any:
     """Load both; the adapter in float32, the base as `method.precision` says.
 

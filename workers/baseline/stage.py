@@ -15,7 +15,7 @@ from essa.parametrize.adapter import read_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.records.recorder import RunRecorder
 from essa.spec.engine import EngineSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from workers.baseline.messages import TrainerBuild
 from workers.baseline.remote_trainer import RemoteTrainer
 from workers.baseline.weight_evaluator import WeightEvaluator
@@ -40,7 +40,7 @@ def train_by_gradients(
         JobCancelledError: the user cancelled.
     """
     job, spec = context.job, context.job.spec
-    assert isinstance(spec.method, GrpoMethod)
+    assert isinstance(spec.method, GrpoSpec)
     gpus = trainer_gpus(spec.engine, nodes)
     codec = WeightCodec(read_adapter(warm.folder))
     longest = max(len(context.encoder.token_ids(row.prompt)) for row in context.data.train)

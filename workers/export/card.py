@@ -16,9 +16,9 @@ from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
 from essa.records.folder import ADAPTER_FOLDER
 from essa.spec import AlignmentJobSpec, Precision
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.best_of_n import BestOfNSpec
 from essa.spec.export import ExportFormat, ExportSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from workers.export.card_tables import (
     cell,
     constraint_table,
@@ -112,13 +112,13 @@ def _summary(provenance: Provenance, spec: ExportSpec) -> str:
 
 
 def _made_how(job: AlignmentJobSpec) -> str:
-    if isinstance(job.method, GrpoMethod):
+    if isinstance(job.method, GrpoSpec):
         return (
             "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
             f"({job.method.optimizer}, {job.method.group_size} completions a prompt), trained "
             f"{_TRAINED[job.method.parameters]}."
         )
-    if isinstance(job.method, BestOfNMethod):
+    if isinstance(job.method, BestOfNSpec):
         return (
             "by a short warm start alone. `aligned` below is the best of "
             f"{job.method.samples} answers sampled at temperature {job.method.temperature:g}, by "
@@ -191,7 +191,7 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     result = source.result
     if result is None:
         return f"## Selection\n\nThe mean vector of generation {spec.checkpoint}."
-    is_searched = not isinstance(source.provenance.job.method, BestOfNMethod)
+    is_searched = not isinstance(source.provenance.job.method, BestOfNSpec)
     chosen = "Nothing was searched or trained, and nothing selected."
     if is_searched:
         chosen = (
@@ -221,9 +221,9 @@ def _base(provenance: Provenance) -> str:
 
 def _ran_on(provenance: Provenance) -> str:
     method, precision = provenance.job.method, provenance.searched.precision
-    if isinstance(method, GrpoMethod):
+    if isinstance(method, GrpoSpec):
         return f"Rollouts ran on {precision}, gradients went through {method.precision}"
-    if isinstance(method, BestOfNMethod):
+    if isinstance(method, BestOfNSpec):
         return f"Answers were sampled on {precision}"
     return f"The search ran on {precision}"
 

@@ -14,7 +14,7 @@ from essa.events import FormatEvent, StageEvent, WarningEvent
 from essa.number_format import Activations, ChosenFormats
 from essa.ports import EventSink, RunSite, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
@@ -77,7 +77,7 @@ class JobRun:
         self.formats = formats
         engine = self.spec.engine.model_copy(update={"precision": formats.precision})
         method = self.spec.method
-        if isinstance(method, GrpoMethod) and method.precision == "auto":
+        if isinstance(method, GrpoSpec) and method.precision == "auto":
             trained = "bf16" if formats.training == "bfloat16" else "fp32"
             method = method.model_copy(update={"precision": trained})
         self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
@@ -223,7 +223,7 @@ def open_context(job: JobRun, reward_policy: RewardPolicy) -> JobContext:
             model,
             cache_dir,
             lambda text: job.stage("reward_model", text),
-            kept_gpus=1 if isinstance(spec.method, GrpoMethod) else 0,
+            kept_gpus=1 if isinstance(spec.method, GrpoSpec) else 0,
             formats=job.formats,
         ),
     )

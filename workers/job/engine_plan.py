@@ -12,7 +12,7 @@ from essa.parametrize.adapter import read_adapter
 from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, Precision, QuantizationSpec
-from essa.spec.model import AdapterWarmStart
+from essa.spec.model import AdapterWarmStartSpec
 from essa.spec.search import SearchSpec
 from workers.cluster.placement import Node, Placement, plan_placement
 from workers.cluster.pool import EnginePool
@@ -154,7 +154,7 @@ def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
     if lora is not None:
         return lora.rank, lora.target_modules
     warm_start = job.warm_start
-    assert isinstance(warm_start, AdapterWarmStart)  # the only one without a shape of its own
+    assert isinstance(warm_start, AdapterWarmStartSpec)  # the only one without a shape of its own
     adapter = read_adapter(Path(warm_start.path).expanduser())
     rank = max(module.rank for module in adapter.modules)
     return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))

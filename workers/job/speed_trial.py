@@ -17,7 +17,7 @@ from essa.errors import SpecError
 from essa.plan.job_speeds import JobSpeeds
 from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
-from essa.spec.model import RejectionSamplingWarmStart
+from essa.spec.model import RejectionSamplingWarmStartSpec
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
@@ -51,7 +51,7 @@ def try_speeds(
         EssaError: the job cannot be done here.
     """
     warm_start = spec.warm_start
-    if not isinstance(warm_start, RejectionSamplingWarmStart):
+    if not isinstance(warm_start, RejectionSamplingWarmStartSpec):
         raise SpecError(
             f"warm_start.type is {warm_start.type}; speeds are tried with rejection_sampling, "
             "which uses engines and trainer",
@@ -98,7 +98,7 @@ def _lap(began_s: float) -> tuple[float, float]:
 
 
 def _sampling(
-    context: JobContext, pool: EnginePool, warm_start: RejectionSamplingWarmStart
+    context: JobContext, pool: EnginePool, warm_start: RejectionSamplingWarmStartSpec
 ) -> tuple[list[SftPair], float]:
     """Pairs of the base's best answers, and the seconds of one answer."""
     evaluator = context.evaluator(pool, None)
@@ -122,7 +122,7 @@ def _sampling(
 def _training(
     context: JobContext,
     pairs: Sequence[SftPair],
-    warm_start: RejectionSamplingWarmStart,
+    warm_start: RejectionSamplingWarmStartSpec,
     folder: Path,
 ) -> tuple[float, float]:
     """Seconds until the first step, and of one."""

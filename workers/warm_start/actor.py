@@ -12,7 +12,7 @@ from typing import Any
 
 from essa.errors import TrainerError
 from essa.number_format import Activations
-from essa.spec.model import LoraSpec, SftSettings
+from essa.spec.model import LoraSpec, SftSpec
 from workers.machine.gpu_memory import await_free_memory
 from workers.warm_start.pairs import SftPair
 
@@ -39,7 +39,7 @@ class LoraTrainerActor:
         model_folder: str,
         pairs: Sequence[SftPair],
         lora: LoraSpec,
-        sft: SftSettings,
+        sft: SftSpec,
         seed: int,
         training: Activations,
     ) -> Trained:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from essa.number_format import Activations
 from essa.ports import Say
-from essa.spec.model import LoraSpec, SftSettings
+from essa.spec.model import LoraSpec, SftSpec
 from workers.machine.out_of_memory import named_memory
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
@@ -17,7 +17,7 @@ def train_named(
     model_folder: str | Path,
     pairs: Sequence[SftPair],
     lora: LoraSpec,
-    sft: SftSettings,
+    sft: SftSpec,
     seed: int,
     out_dir: Path,
     progress: Say,
@@ -43,7 +43,7 @@ def train_named(
         )
 
 
-def memory_fix(sft: SftSettings) -> str:
+def memory_fix(sft: SftSpec) -> str:
     """What to do where the memory runs out."""
     return (
         f"lower warm_start.sft.batch_size, now {sft.batch_size}, or warm_start.sft.max_length, now "

@@ -15,7 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from essa.errors import EssaError, JobCancelledError, TrainerError
 from essa.number_format import Activations
 from essa.ports import Say
-from essa.spec.model import LoraSpec, SftSettings
+from essa.spec.model import LoraSpec, SftSpec
 from workers.cluster.pool import START_TIMEOUT_S
 from workers.warm_start.actor import LoraTrainerActor, Trained
 from workers.warm_start.here import memory_fix
@@ -28,7 +28,7 @@ def train_on_gpu(
     model_folder: str | Path,
     pairs: Sequence[SftPair],
     lora: LoraSpec,
-    sft: SftSettings,
+    sft: SftSpec,
     seed: int,
     out_dir: Path,
     progress: Say,

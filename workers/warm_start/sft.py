@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from essa.errors import AdapterError, JobCancelledError
 from essa.number_format import Activations
 from essa.ports import Say
-from essa.spec.model import LoraSpec, SftSettings
+from essa.spec.model import LoraSpec, SftSpec
 from reward.machine import usable_cores
 from workers.warm_start.batches import IGNORED, check_pairs, collate, plan_batches
 from workers.warm_start.lora_model import load_lora_model
@@ -33,7 +33,7 @@ def train_lora(
     model_folder: str | Path,
     pairs: Sequence[SftPair],
     lora: LoraSpec,
-    sft: SftSettings,
+    sft: SftSpec,
     seed: int,
     out_dir: str | Path,
     progress: Say,
@@ -86,7 +86,7 @@ def train_lora(
 def _train(
     model: Any,
     pairs: Sequence[SftPair],
-    sft: SftSettings,
+    sft: SftSpec,
     seed: int,
     progress: Say,
     should_stop: Callable[[], bool],

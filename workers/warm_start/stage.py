@@ -11,7 +11,12 @@ from essa.coordinator.state import Preparation
 from essa.errors import DataError
 from essa.number_format import Activations
 from essa.ports import Say
-from essa.spec.model import AdapterWarmStart, LoraSpec, RejectionSamplingWarmStart, WarmStartSpec
+from essa.spec.model import (
+    AdapterWarmStartSpec,
+    LoraSpec,
+    RejectionSamplingWarmStartSpec,
+    WarmStartSpec,
+)
 from essa.types import Row
 from workers.evaluation.evaluator import PoolEvaluator
 from workers.prompting import PromptEncoder
@@ -61,11 +66,11 @@ def make_warm_start(
         TrainerError: memory ran out, or the training's process died.
         JobCancelledError: the user cancelled.
     """
-    if isinstance(spec, AdapterWarmStart) or out_dir.is_dir():
+    if isinstance(spec, AdapterWarmStartSpec) or out_dir.is_dir():
         return finished_warm_start(spec, out_dir)
     began_s = time.monotonic()
     tokens = samples = 0
-    if isinstance(spec, RejectionSamplingWarmStart):
+    if isinstance(spec, RejectionSamplingWarmStartSpec):
         samples = spec.samples_per_prompt * len(train[: spec.max_prompts])
         pairs, tokens = sample_pairs(spec, train, evaluator(), encoder, say)
     else:
@@ -88,18 +93,18 @@ def make_warm_start(
 
 def finished_warm_start(spec: WarmStartSpec, out_dir: Path) -> WarmStartResult:
     """The adapter that an earlier start of the job has made or was given."""
-    if isinstance(spec, AdapterWarmStart):
+    if isinstance(spec, AdapterWarmStartSpec):
         return WarmStartResult(Path(spec.path).expanduser())
     return WarmStartResult(out_dir)
 
 
 def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
     """Shape of the adapter where the job trains it; None where it is given."""
-    return None if isinstance(spec, AdapterWarmStart) else spec.lora
+    return None if isinstance(spec, AdapterWarmStartSpec) else spec.lora
 
 
 def sample_pairs(
-    spec: RejectionSamplingWarmStart,
+    spec: RejectionSamplingWarmStartSpec,
     train: Sequence[Row],
     evaluator: PoolEvaluator,
     encoder: PromptEncoder,

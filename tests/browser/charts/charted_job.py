@@ -30,7 +30,7 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.ports import EventSink, RunSite
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 from reward.resources import RewardPolicy
 
@@ -57,7 +57,7 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
     run_dir, sink = site.run_dir, site.sink
     if spec.name == "silent":
         return _when_told(run_dir, spec)
-    if isinstance(spec.method, GrpoMethod):
+    if isinstance(spec.method, GrpoSpec):
         return _train(spec, run_dir, sink)
     rng = np.random.default_rng(spec.seed)
     codec = SingularValueCodec(AdapterBasis.decompose(_adapter(rng), "factors", 1.0))
@@ -79,7 +79,7 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
 
 def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEvent:
     """A job by gradients: no bases, no ladder, no vectors; its points are prompts."""
-    assert isinstance(spec.method, GrpoMethod)
+    assert isinstance(spec.method, GrpoSpec)
     rng = np.random.default_rng(spec.seed)
     with RunRecorder(run_dir, spec.evaluation) as recorder:
         for step in range(GENERATIONS + 1):
@@ -101,7 +101,7 @@ def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEven
 def _training_event(step: int, scores: PopulationScores, spec: AlignmentJobSpec) -> GenerationEvent:
     """What the loop of a training would say of these scores, one row for each answer of a group."""
     groups = scores.rewards_N_P.mean(axis=0)
-    assert isinstance(spec.method, GrpoMethod)
+    assert isinstance(spec.method, GrpoSpec)
     kl = {"kl": 0.002 * step} if spec.method.kl_coefficient else {}
     return generation_event(step, scores, spec).model_copy(
         update={

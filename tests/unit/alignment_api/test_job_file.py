@@ -10,9 +10,9 @@ import pytest
 
 from alignment_api.cli.main import main
 from essa.errors import SpecError
-from essa.spec import AdapterWarmStart
+from essa.spec import AdapterWarmStartSpec
 from essa.spec.reading.file import load_job_file
-from reward.spec import LengthReward
+from reward.spec import LengthSpec
 from tests.narrowing import of_kind, present
 
 JOB = """
@@ -53,7 +53,7 @@ def test_a_hub_name_stays_and_a_model_folder_becomes_absolute(job_file: Path) ->
 
 def test_relative_warm_start_paths_count_from_the_job_file(job_file: Path) -> None:
     job_file.write_text(JOB + "warm_start: {type: adapter, path: start}\n")
-    assert of_kind(AdapterWarmStart, load_job_file(job_file).warm_start).path == str(
+    assert of_kind(AdapterWarmStartSpec, load_job_file(job_file).warm_start).path == str(
         job_file.parent / "start"
     )
 
@@ -86,7 +86,7 @@ def test_an_override_may_choose_another_variant(job_file: Path) -> None:
 
 def test_a_section_given_in_one_piece_replaces_the_jobs_own(job_file: Path) -> None:
     spec = load_job_file(job_file, ["reward={type: length, min: 3}", "search={type: snes}"])
-    assert of_kind(LengthReward, spec.reward).min == 3
+    assert of_kind(LengthSpec, spec.reward).min == 3
     assert spec.search.type == "snes"
 
 

@@ -12,9 +12,9 @@ from alignment_api.graders.translation import GraderEndpoint
 from alignment_api.jobs.requests import CreateRequest
 from alignment_api.jobs.translation import JobRequest, read_request
 from essa.errors import SpecError
-from essa.spec import TextPrompt
-from essa.spec.constrained import ConstrainedMethod
-from essa.spec.grpo import GrpoMethod
+from essa.spec import TextPromptSpec
+from essa.spec.constrained import ConstrainedSpec
+from essa.spec.grpo import GrpoSpec
 from essa.spec.reading.problem import Problem
 from tests.narrowing import of_kind
 
@@ -87,7 +87,7 @@ def test_evolution_holds_every_setting_but_model_files_and_seed() -> None:
     assert (spec.search.type, spec.search.population) == ("snes", 8)
     files = [getattr(spec.data, name).file_id for name in ("train", "validation", "test")]
     assert files == [FILE, "file-1", "file-2"]
-    prompt = of_kind(TextPrompt, spec.data.prompt)
+    prompt = of_kind(TextPromptSpec, spec.data.prompt)
     assert (prompt.template, spec.data.test_fraction) == ("{question}", 0.3)
     assert found.priority == 3
     assert found.kept == {
@@ -108,7 +108,7 @@ def test_constrained_evolution_holds_the_methods_own_settings_too() -> None:
         "constraints": [{"component": "short", "threshold": 0.5, "direction": ">="}],
     }
     given = read(request("constrained_evolution", content)).spec.method
-    method = of_kind(ConstrainedMethod, given)
+    method = of_kind(ConstrainedSpec, given)
     assert method.objective == "tone"
     assert method.constraints[0].component == "short"
 
@@ -124,7 +124,7 @@ def test_grpo_holds_the_methods_own_settings_too() -> None:
         "batch_size": 16,
     }
     found = read(request("grpo", content))
-    method = of_kind(GrpoMethod, found.spec.method)
+    method = of_kind(GrpoSpec, found.spec.method)
     assert (method.group_size, method.optimizer) == (4, "lion")
     assert (method.learning_rate, method.mini_batch) == (1e-5, 64)
     assert (found.spec.batch_size, found.spec.rollout.max_tokens) == (16, 9)

@@ -19,7 +19,7 @@ from essa.constrained.proxy_points import propose_thresholds
 from essa.errors import SpecError
 from essa.events import ConstraintStatus, ResultEvent, ScoreSummary, ValidationEvent
 from essa.spec import AlignmentJobSpec
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedSpec
 from essa.spec.reading.file import validate_job
 from tests.narrowing import of_kind
 
@@ -109,7 +109,7 @@ def test_judged_vectors_of_all_runs_become_points_and_a_job() -> None:
     made = validate_job(constrained_job(job(), found))
     assert made.method.type == "constrained_evolution"
     assert made.method.objective == "distance"
-    assert [one.component for one in of_kind(ConstrainedMethod, made.method).constraints] == [
+    assert [one.component for one in of_kind(ConstrainedSpec, made.method).constraints] == [
         "tone",
         "topic",
     ]
@@ -136,7 +136,7 @@ def test_a_grid_is_read_and_every_point_of_it_becomes_a_job() -> None:
     changes = grid_changes(spec, grid)
     assert list(changes) == ["tone_0.4-topic_0.8", "tone_0.6-topic_0.8"]
     made = validate_job(spec.model_dump(mode="json") | changes["tone_0.6-topic_0.8"])
-    assert [one.threshold for one in of_kind(ConstrainedMethod, made.method).constraints] == [
+    assert [one.threshold for one in of_kind(ConstrainedSpec, made.method).constraints] == [
         0.6,
         0.8,
     ]

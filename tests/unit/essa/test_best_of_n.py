@@ -11,7 +11,7 @@ from essa.errors import SpecError
 from essa.events import GenerationEvent, ResultEvent, ValidationEvent
 from essa.ports import GroupRollouts
 from essa.spec import AlignmentJobSpec
-from essa.spec.best_of_n import BestOfNMethod
+from essa.spec.best_of_n import BestOfNSpec
 from essa.spec.reading.file import validate_job
 from essa.testing import FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, PopulationScores
@@ -58,7 +58,7 @@ def test_a_job_is_validated_once_tested_once_and_moves_nothing() -> None:
     sampler = QuadraticSampler(plain, lambda rewards: None)
     spec = AlignmentJobSpec.model_validate(JOB)
     run = Run(spec, DATA, Outlets(sink, clock=clock), Space(DIMENSION, DIGEST), Start())
-    best = BestOfN(plain, sampler, of_kind(BestOfNMethod, spec.method), spec.seed)
+    best = BestOfN(plain, sampler, of_kind(BestOfNSpec, spec.method), spec.seed)
     outcome = BestOfNCoordinator(run, best).run()
     np.testing.assert_array_equal(outcome.vector, np.zeros(DIMENSION))
     assert sink.of(GenerationEvent) == []

@@ -20,7 +20,7 @@ from essa.comparison.report.tables import all_tables, target_table
 from essa.comparison.report.wording import over_seeds, score, seconds
 from essa.comparison.spec import ComparisonSpec, planned_runs, rotated, validate_comparison
 from essa.comparison.summary import Summary, summarize
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from tests.comparison_runs import given_run, making_run, validation
 from tests.narrowing import of_kind
 
@@ -189,7 +189,7 @@ def test_the_arms_rotate_over_the_seeds_and_the_first_makes_the_warm_start():
     ]  # fmt: skip
     assert rotated(["a", "b", "c"], 4) == ["b", "c", "a"]
     run = planned_runs(spec)[1]
-    assert (run.spec.seed, of_kind(GrpoMethod, run.spec.method).group_size) == (5, 4)
+    assert (run.spec.seed, of_kind(GrpoSpec, run.spec.method).group_size) == (5, 4)
     # Who makes the warm start has as much of a budget left for itself as the others.
     assert all(run.spec.budget.after_warm_start for run in planned_runs(spec))
 
@@ -198,6 +198,6 @@ def test_a_preset_of_an_arm_is_not_hidden_by_the_defaults_of_the_job():
     arms = {"tuned": {}, "paper": {"method": {"preset": "paper"}}}
     job = {**specification().job, "method": {"type": "grpo"}, "batch_size": 64}
     spec = specification(job=job, arms=arms, reference="tuned", seeds=[0])
-    methods = {run.arm: of_kind(GrpoMethod, run.spec.method) for run in planned_runs(spec)}
+    methods = {run.arm: of_kind(GrpoSpec, run.spec.method) for run in planned_runs(spec)}
     found = {arm: method.learning_rate for arm, method in methods.items()}
     assert found == {"tuned": 3e-3, "paper": 1e-5}

@@ -16,8 +16,8 @@ from essa.constrained.problem import ConstrainedProblem
 from essa.constrained.step_size import with_sigma_floor
 from essa.objective.constrained import ConstrainedObjective
 from essa.search.registry import make_search
-from essa.spec.constrained import ConstrainedMethod
-from essa.spec.search import SepCmaEsSearch
+from essa.spec.constrained import ConstrainedSpec
+from essa.spec.search import SepCmaEsSpec
 from essa.types import FloatArray
 
 D, N, SIGMA, GENERATIONS, LUCK = 20, 20, 0.3, 150, 0.04
@@ -48,10 +48,10 @@ def settle(
         {"component": name, "direction": direction, "threshold": threshold}
         for name, threshold in zip("ab", thresholds, strict=True)
     ]
-    method = ConstrainedMethod.model_validate(
+    method = ConstrainedSpec.model_validate(
         {"objective": "cost", "constraints": rules, "controller": controller}
     )
-    spec = with_sigma_floor(SepCmaEsSearch(population=N), SIGMA, method.sigma_floor)
+    spec = with_sigma_floor(SepCmaEsSpec(population=N), SIGMA, method.sigma_floor)
     search = make_search(spec, D, SIGMA, 0)
     objective = ConstrainedObjective(method, D, GENERATIONS, 0.25)
     turned = ConstrainedProblem(method).turned

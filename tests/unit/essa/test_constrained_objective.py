@@ -17,7 +17,7 @@ from essa.events import GenerationEvent, ValidationEvent
 from essa.objective.constrained import ConstrainedObjective
 from essa.objective.fitness import mean_of_known
 from essa.ports import Evaluator
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedSpec
 from essa.spec.reading.file import validate_job
 from essa.storage.checkpoint import previous_path
 from essa.testing import FakeClock, RecordingSink
@@ -231,7 +231,7 @@ def test_the_mean_is_rolled_out_only_where_it_is_measured(bench):
 
 
 def test_gaps_are_those_of_the_mean_and_not_of_the_worse_candidates_around_it():
-    method = ConstrainedMethod.model_validate(
+    method = ConstrainedSpec.model_validate(
         {
             "objective": "tone",
             "constraints": [AT_LEAST],
@@ -296,7 +296,7 @@ def test_a_run_cannot_go_on_under_another_controller(bench):
 
 
 def test_a_candidate_with_a_missing_component_has_no_fitness():
-    method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
+    method = ConstrainedSpec.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
     objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, NAN], [0.2, 0.5], [0.5, 0.85]])
     objective.observe(means, None)
@@ -309,7 +309,7 @@ def test_a_candidate_with_a_missing_component_has_no_fitness():
 
 
 def test_a_generation_without_any_value_changes_nothing():
-    method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
+    method = ConstrainedSpec.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
     objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     means = np.array([[0.1, 0.9], [0.3, 0.7]])
     objective.observe(means, None)
@@ -322,7 +322,7 @@ def test_a_generation_without_any_value_changes_nothing():
 
 
 def test_a_first_generation_without_any_value_does_not_end_the_measuring():
-    method = ConstrainedMethod.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
+    method = ConstrainedSpec.model_validate({"objective": "tone", "constraints": [AT_LEAST]})
     objective = ConstrainedObjective(method, DIMENSION, 10, 0.25)
     for means in (np.full((2, 2), NAN), np.array([[0.1, 0.9], [0.3, 0.7]])):
         objective.observe(means, None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from essa.constrained.problem import ConstrainedProblem
-from essa.spec.constrained import ConstrainedMethod
+from essa.spec.constrained import ConstrainedSpec
 
 NAN = float("nan")
 
@@ -17,7 +17,7 @@ def problem(*constraints: tuple[Any, ...], objective: str = "tone") -> Constrain
     keys = ("component", "direction", "threshold", "range", "tolerance")
     rules = [dict(zip(keys, one, strict=False)) for one in constraints]
     return ConstrainedProblem(
-        ConstrainedMethod.model_validate({"objective": objective, "constraints": rules})
+        ConstrainedSpec.model_validate({"objective": objective, "constraints": rules})
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from essa.coordinator.state import RunState, load_run, save_run
 from essa.errors import CheckpointCorruptError, CheckpointIncompatibleError
 from essa.search.registry import make_search
-from essa.spec import SepCmaEsSearch
+from essa.spec import SepCmaEsSpec
 from essa.storage.checkpoint import previous_path
 from tests.narrowing import present
 
@@ -58,7 +58,7 @@ def test_what_is_saved_comes_back(path):
 
 
 def test_the_search_comes_back_and_goes_on_alike(path):
-    spec = SepCmaEsSearch(population=6)
+    spec = SepCmaEsSpec(population=6)
     search = make_search(spec, 5, 0.5, seed=3)
     search.tell(search.ask().sum(axis=1))
     save_run(path, some_state(search=search.state()))

@@ -8,7 +8,7 @@ import pytest
 
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from essa.spec.reading.file import validate_job
 
 
@@ -32,15 +32,15 @@ def inside(reward: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_preset_fills_what_is_not_written() -> None:
-    paper = GrpoMethod(preset="paper")
+    paper = GrpoSpec(preset="paper")
     assert (paper.learning_rate, paper.mini_batch) == (1e-5, 64)
-    tuned = GrpoMethod()
+    tuned = GrpoSpec()
     assert (tuned.preset, tuned.mini_batch) == ("tuned", None)
     assert tuned.learning_rate > paper.learning_rate
 
 
 def test_what_is_written_wins_over_the_preset_null_too() -> None:
-    method = GrpoMethod(preset="paper", learning_rate=3e-4, mini_batch=None)
+    method = GrpoSpec(preset="paper", learning_rate=3e-4, mini_batch=None)
     assert (method.learning_rate, method.mini_batch) == (3e-4, None)
 
 

@@ -192,8 +192,8 @@ def test_a_run_prints_nothing_writes_nothing_and_importing_is_light(tmp_path: Pa
 import sys
 import essa.search.registry
 assert "cma" not in sys.modules
-from essa.spec.search import CmaEsSearch
-search = essa.search.registry.make_search(CmaEsSearch(population=5), 4, 0.5, 1)
+from essa.spec.search import CmaEsSpec
+search = essa.search.registry.make_search(CmaEsSpec(population=5), 4, 0.5, 1)
 for _ in range(20):
     search.tell(-(search.ask() ** 2).sum(axis=1))
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from essa.spec import AlignmentJobSpec, SftWarmStart
+from essa.spec import AlignmentJobSpec, SftWarmStartSpec
 from tests.narrowing import of_kind, present
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "arithmetic"
@@ -85,7 +85,7 @@ def test_job_file_is_valid_and_points_at_the_data() -> None:
         yaml.safe_load((FOLDER / "job.yaml").read_text(encoding="utf-8"))
     )
     assert (FOLDER / spec.model.path / "config.json").is_file()
-    warm_start = of_kind(SftWarmStart, spec.warm_start)
+    warm_start = of_kind(SftWarmStartSpec, spec.warm_start)
     datasets = (spec.data.train, present(spec.data.validation), present(spec.data.test), warm_start)
     assert [(FOLDER / present(dataset.path)).is_file() for dataset in datasets] == [True] * 4
     longest = max(len(row["answer"]) for row in read_rows("train"))

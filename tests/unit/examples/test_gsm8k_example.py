@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from essa.spec import AlignmentJobSpec, ChatPrompt, SftWarmStart
+from essa.spec import AlignmentJobSpec, ChatPromptSpec, SftWarmStartSpec
 from tests.narrowing import of_kind, present
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,12 +46,12 @@ def test_job_file_has_the_papers_settings() -> None:
         yaml.safe_load((FOLDER / "job.yaml").read_text(encoding="utf-8"))
     )
     assert spec.model.path == "Qwen/Qwen2.5-Math-7B"
-    warm_start = of_kind(SftWarmStart, spec.warm_start)
+    warm_start = of_kind(SftWarmStartSpec, spec.warm_start)
     assert (warm_start.lora.rank, spec.search.alpha) == (32, 0.1)
     assert (spec.search.population, spec.batch_size) == (96, 100)
     sft = warm_start.sft
     assert (sft.learning_rate, sft.batch_size, sft.epochs) == (1e-4, 16, 1)
-    assert "\\boxed{}" in present(of_kind(ChatPrompt, spec.data.prompt).system)
+    assert "\\boxed{}" in present(of_kind(ChatPromptSpec, spec.data.prompt).system)
 
 
 def test_official_problems_are_cut_into_the_papers_sizes(prepared) -> None:

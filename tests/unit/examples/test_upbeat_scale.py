@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from essa.plan.job_speeds import JobSpeeds
-from essa.spec import AlignmentJobSpec, RejectionSamplingWarmStart
+from essa.spec import AlignmentJobSpec, RejectionSamplingWarmStartSpec
 from essa.spec.reading.file import load_job_file
 from tests.narrowing import of_kind, present
 
@@ -117,7 +117,7 @@ def test_the_job_has_the_size_that_was_chosen(scale, job) -> None:
     chosen = scale.choose_scale(job, SLOW, SPENT_S)
     changed = scaled(scale, chosen)
     assert (
-        of_kind(RejectionSamplingWarmStart, changed.warm_start).max_prompts
+        of_kind(RejectionSamplingWarmStartSpec, changed.warm_start).max_prompts
         == chosen.size.warm_start
     )
     assert present(changed.data.validation).limit == chosen.size.validation

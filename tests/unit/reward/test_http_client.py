@@ -24,7 +24,7 @@ from reward.http.hosts import HostGuard, resolve
 from reward.http.retry import LONGEST_PAUSE_S, is_worth_a_retry, pause_s, retry_after_s
 from reward.http.transport import PinnedTransport
 from reward.resources import RewardPolicy
-from reward.spec.external import HttpReward
+from reward.spec.external import HttpSpec
 from tests.contract.scoring_server import Answer, Received, ScoringServer, running_server
 
 Serve = Callable[..., ScoringServer]
@@ -56,7 +56,7 @@ def client() -> Iterator[Callable[..., GuardedClient]]:
                 max_reply_bytes=max_reply_bytes,
             )
             policy = RewardPolicy(allowed_hosts=tuple(hosts), allow_private_hosts=True)
-            spec = HttpReward(**{"max_retries": 0, "timeout_s": 10.0, **limits})
+            spec = HttpSpec(**{"max_retries": 0, "timeout_s": 10.0, **limits})
             built = GuardedClient(endpoint, spec, "reward", policy, resolver)
             stack.callback(built.close)
             return built

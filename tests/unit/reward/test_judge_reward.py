@@ -14,7 +14,7 @@ from reward.errors import RewardConfigError
 from reward.functions.judge import Judge
 from reward.resources import RewardPolicy, RewardResources
 from reward.sample import Sample
-from reward.spec.external import JudgeReward
+from reward.spec.external import JudgeSpec
 from tests.contract.scoring_server import (
     Answer,
     Received,
@@ -47,7 +47,7 @@ def opened() -> Iterator[Callable[..., Opened]]:
             server = stack.enter_context(running_server(answer))
             given = {"model": "judge-1", "parse": NUMBER, "max_retries": 0, "timeout_s": 20, **spec}
             judge = Judge(
-                JudgeReward(base_url=f"{server.url}/v1", **given),
+                JudgeSpec(base_url=f"{server.url}/v1", **given),
                 resources=RewardResources(POLICY),
             )
             stack.callback(judge.close)
@@ -95,7 +95,7 @@ def test_a_conversation_is_shown_as_text(opened: Any) -> None:
 
 
 def test_the_default_asks_for_ten_points_and_scales_them(opened: Any) -> None:
-    default = JudgeReward(base_url="http://judge.test", model="m").parse
+    default = JudgeSpec(base_url="http://judge.test", model="m").parse
     one = opened(lambda _: chat_reply("7/10"), parse=default)
     assert one.judge.score([Sample("x", prompt="Why?")])[0].value == 0.7
     asked = one.server.received[0].json["messages"][-1]["content"]
@@ -202,7 +202,7 @@ def test_a_key_is_in_no_message_and_no_repr(opened: Any) -> None:
 
 @pytest.mark.parametrize("secrets", [{}, {"judge_key": ""}, {"judge_key": KEY + "\n"}])
 def test_a_key_that_is_not_there_or_unfit_is_named_and_not_shown(secrets: dict[str, str]) -> None:
-    spec = JudgeReward(base_url="http://127.0.0.1:1", model="m", api_key="judge_key")
+    spec = JudgeSpec(base_url="http://127.0.0.1:1", model="m", api_key="judge_key")
     policy = RewardPolicy(allowed_hosts=("127.0.0.1",), allow_private_hosts=True, secrets=secrets)
     with pytest.raises(RewardConfigError, match=r"reward\.api_key.*'judge_key'") as caught:
         Judge(spec, resources=RewardResources(policy))
@@ -212,7 +212,7 @@ def test_a_key_that_is_not_there_or_unfit_is_named_and_not_shown(secrets: dict[s
 
 def test_a_judge_is_refused_where_the_operator_allows_no_host() -> None:
     with pytest.raises(RewardConfigError, match=r"api\.example\.org:443.*ESSA_REWARD_HOSTS"):
-        Judge(JudgeReward(base_url="https://api.example.org/v1", model="m"), "reward")
+        Judge(JudgeSpec(base_url="https://api.example.org/v1", model="m"), "reward")
 
 
 def test_text_that_is_no_unicode_is_judged_all_the_same(opened: Any) -> None:

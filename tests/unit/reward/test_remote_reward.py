@@ -16,7 +16,7 @@ from reward.errors import RewardConfigError
 from reward.functions.remote import Remote, sign
 from reward.resources import RewardPolicy, RewardResources
 from reward.sample import Sample
-from reward.spec.external import RemoteReward
+from reward.spec.external import RemoteSpec
 from tests.contract.scoring_server import (
     Answer,
     Received,
@@ -47,7 +47,7 @@ def opened() -> Iterator[Callable[..., Opened]]:
             server = stack.enter_context(running_server(answer))
             given = {"max_retries": 0, "timeout_s": 20, **spec}
             remote = Remote(
-                RemoteReward(url=f"{server.url}/score", **given), resources=RewardResources(POLICY)
+                RemoteSpec(url=f"{server.url}/score", **given), resources=RewardResources(POLICY)
             )
             stack.callback(remote.close)
             return Opened(remote, server)
@@ -227,4 +227,4 @@ def test_the_secret_is_in_no_message_and_no_repr(opened: Any) -> None:
 def test_a_remote_is_refused_where_the_operator_allows_no_private_address() -> None:
     policy = RewardPolicy(allowed_hosts=("127.0.0.1:9000",))
     with pytest.raises(RewardConfigError, match="ESSA_REWARD_PRIVATE_HOSTS"):
-        Remote(RemoteReward(url="http://127.0.0.1:9000/score"), resources=RewardResources(policy))
+        Remote(RemoteSpec(url="http://127.0.0.1:9000/score"), resources=RewardResources(policy))

@@ -11,7 +11,7 @@ from reward.errors import RewardConfigError
 from reward.functions.composite import Composite
 from reward.registry import build_reward
 from reward.sample import samples_of
-from reward.spec import MAX_NESTING, CompositeReward, RewardSpec
+from reward.spec import MAX_NESTING, CompositeSpec, RewardSpec
 
 SPEC = TypeAdapter(RewardSpec)
 
@@ -106,4 +106,4 @@ def test_nesting_is_bounded() -> None:
 
 def test_a_composite_made_without_the_registry_says_how_to_make_one() -> None:
     with pytest.raises(TypeError, match=r"reward\.components\[0\]\.reward .*build_reward"):
-        Composite(CompositeReward.model_validate(composite(part("a", HAS_A))))
+        Composite(CompositeSpec.model_validate(composite(part("a", HAS_A))))

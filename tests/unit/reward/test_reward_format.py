@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from reward.functions.structure import Format
 from reward.sample import Sample
-from reward.spec import FormatReward
+from reward.spec import FormatSpec
 
 R1 = {"tags": ("think", "answer"), "only": True}
 
 
 def value(text: str, prompt: str = "", **settings: Any) -> float:
-    (result,) = Format(FormatReward(**settings)).score([Sample(text, prompt=prompt)])
+    (result,) = Format(FormatSpec(**settings)).score([Sample(text, prompt=prompt)])
     assert result.error is None
     return result.value
 

@@ -15,7 +15,7 @@ from reward.errors import RewardConfigError
 from reward.functions.structure import JsonSchema
 from reward.sample import Sample
 from reward.schema_check import SchemaError, build_validator, is_satisfied
-from reward.spec import JsonSchemaReward
+from reward.spec import JsonSchemaSpec
 
 CITY = {
     "type": "object",
@@ -30,7 +30,7 @@ SLOW = "^(a|aa)+$"
 def result(text: Any, row: dict[str, Any] | None = None, **settings: Any) -> RewardResult:
     if "column" not in settings:
         settings.setdefault("json_schema", CITY)
-    return JsonSchema(JsonSchemaReward(**settings)).score([Sample(text, row or {})])[0]
+    return JsonSchema(JsonSchemaSpec(**settings)).score([Sample(text, row or {})])[0]
 
 
 def value(text: str, row: dict[str, Any] | None = None, **settings: Any) -> float:
@@ -132,7 +132,7 @@ def test_degenerate_text_is_searched_quickly() -> None:
 @pytest.mark.parametrize("schema", [CITY, json.dumps(CITY)])
 def test_every_row_may_bring_its_schema(schema: Any) -> None:
     other = {"type": "array"}
-    reward = JsonSchema(JsonSchemaReward(column="schema"))
+    reward = JsonSchema(JsonSchemaSpec(column="schema"))
     samples = [Sample(PARIS, {"schema": schema}), Sample(PARIS, {"schema": other})]
     assert [found.value for found in reward.score(samples)] == [1, 0]
     reward.check_row(samples[0].columns)
@@ -151,7 +151,7 @@ def test_every_row_may_bring_its_schema(schema: Any) -> None:
     ],
 )
 def test_a_row_without_a_usable_schema_is_refused_and_missing(schema: Any, problem: str) -> None:
-    reward = JsonSchema(JsonSchemaReward(column="schema"))
+    reward = JsonSchema(JsonSchemaSpec(column="schema"))
     with pytest.raises(RewardConfigError, match=r"column 'schema' is not a JSON Schema") as caught:
         reward.check_row({"schema": schema})
     assert problem in str(caught.value)
@@ -187,7 +187,7 @@ def test_a_row_without_a_usable_schema_is_refused_and_missing(schema: Any, probl
 )
 def test_a_schema_that_cannot_work_is_refused(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        JsonSchemaReward(json_schema=schema)
+        JsonSchemaSpec(json_schema=schema)
 
 
 def test_a_schema_nested_without_measure_is_refused() -> None:
@@ -195,7 +195,7 @@ def test_a_schema_nested_without_measure_is_refused() -> None:
     for _ in range(500):
         schema = {"items": schema}
     with pytest.raises(ValidationError, match=r"make it flatter|recursion"):
-        JsonSchemaReward(json_schema=schema)
+        JsonSchemaSpec(json_schema=schema)
 
 
 def test_references_inside_the_schema_are_followed() -> None:
@@ -214,7 +214,7 @@ def test_a_schema_of_an_older_draft_is_read_as_that() -> None:
     assert value("3", json_schema=draft4) == 1
     assert value("3", json_schema=older) == 0
     with pytest.raises(ValidationError, match="exclusiveMaximum"):
-        JsonSchemaReward(json_schema={"maximum": 3, "exclusiveMaximum": True})
+        JsonSchemaSpec(json_schema={"maximum": 3, "exclusiveMaximum": True})
 
 
 def test_a_schema_that_goes_round_in_circles_is_missing() -> None:
@@ -272,7 +272,7 @@ def test_a_check_without_end_is_missing_after_its_timeout(schema: Any, text: str
 
 
 def test_the_next_item_has_its_own_time() -> None:
-    reward = JsonSchema(JsonSchemaReward(json_schema={"pattern": SLOW}, timeout_s=0.1))
+    reward = JsonSchema(JsonSchemaSpec(json_schema={"pattern": SLOW}, timeout_s=0.1))
     slow, quick = reward.score([Sample(json.dumps("a" * 80 + "b")), Sample('"aaa"')])
     assert slow.missing
     assert quick.value == 1

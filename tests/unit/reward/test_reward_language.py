@@ -15,7 +15,7 @@ from reward.base import Reward
 from reward.errors import RewardConfigError
 from reward.functions.quality import Readability, Toxicity, count_syllables
 from reward.sample import Sample
-from reward.spec import ReadabilityReward, ToxicityReward
+from reward.spec import ReadabilitySpec, ToxicitySpec
 
 EASY = "The cat sat on the mat. It was a big cat. The dog ran to the cat and they sat."
 HARD = (
@@ -32,7 +32,7 @@ GRADES = (
 
 
 def readability(text: str, **settings: Any) -> float:
-    (result,) = Readability(ReadabilityReward(**settings)).score([Sample(text)])
+    (result,) = Readability(ReadabilitySpec(**settings)).score([Sample(text)])
     assert result.error is None
     return result.value
 
@@ -117,7 +117,7 @@ def test_any_text_has_a_value_and_a_band_keeps_it_between_0_and_1(text: str, met
 
 
 def toxicity(*texts: Any) -> list[float]:
-    results = Toxicity(ToxicityReward()).score([Sample(text) for text in texts])
+    results = Toxicity(ToxicitySpec()).score([Sample(text) for text in texts])
     return [result.value for result in results]
 
 
@@ -139,7 +139,7 @@ def test_a_batch_scores_as_its_texts_one_by_one() -> None:
 def test_what_is_not_text_is_missing_and_its_neighbours_keep_their_places() -> None:
     texts: list[Any] = [EASY, None, "You are a stupid idiot.", 7]
     samples = [Sample(text) for text in texts]
-    one, none, other, number = Toxicity(ToxicityReward(), "reward.components[1].reward").score(
+    one, none, other, number = Toxicity(ToxicitySpec(), "reward.components[1].reward").score(
         samples
     )
     assert [one.value, other.value] == toxicity(EASY, "You are a stupid idiot.")
@@ -154,8 +154,8 @@ def test_what_is_not_text_is_missing_and_its_neighbours_keep_their_places() -> N
 @pytest.mark.parametrize(
     ("reward", "module"),
     [
-        (Toxicity(ToxicityReward()), "profanity_check"),
-        (Readability(ReadabilityReward()), "textstat"),
+        (Toxicity(ToxicitySpec()), "profanity_check"),
+        (Readability(ReadabilitySpec()), "textstat"),
     ],
 )
 def test_without_its_library_it_names_the_extra_before_and_while_scoring(
@@ -188,9 +188,9 @@ def test_scoring_prints_nothing_and_calls_nobody() -> None:
         "from typing import get_args\n"
         "from reward.registry import build_reward\n"
         "from reward.sample import Sample\n"
-        "from reward.spec import ReadabilityReward, ToxicityReward\n"
-        "names = get_args(ReadabilityReward.model_fields['metric'].annotation)\n"
-        "specs = [ReadabilityReward(metric=name) for name in names] + [ToxicityReward()]\n"
+        "from reward.spec import ReadabilitySpec, ToxicitySpec\n"
+        "names = get_args(ReadabilitySpec.model_fields['metric'].annotation)\n"
+        "specs = [ReadabilitySpec(metric=name) for name in names] + [ToxicitySpec()]\n"
         "for spec in specs:\n"
         "    (result,) = build_reward(spec).score([Sample('An extraordinary animal sat.')])\n"
         "    assert result.error is None, result.error\n"
@@ -202,8 +202,8 @@ def test_building_the_rewards_loads_no_library_of_theirs() -> None:
     done = run(
         "import sys\n"
         "from reward.registry import build_reward\n"
-        "from reward.spec import ReadabilityReward, ToxicityReward\n"
-        "for spec in (ReadabilityReward(), ToxicityReward()):\n"
+        "from reward.spec import ReadabilitySpec, ToxicitySpec\n"
+        "for spec in (ReadabilitySpec(), ToxicitySpec()):\n"
         "    build_reward(spec).check_row({})\n"
         "print([m for m in ('sklearn', 'scipy', 'nltk', 'textstat') if m in sys.modules])\n"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reward.base import RewardResult
 from reward.functions.likelihood import Kl, ReferenceLogprob
 from reward.sample import Need, Sample
-from reward.spec import KlReward, ReferenceLogprobReward
+from reward.spec import KlSpec, ReferenceLogprobSpec
 
 logprobs = st.lists(st.floats(-30, 0), min_size=1, max_size=40).map(tuple)
 distributions = st.lists(st.floats(0.01, 1), min_size=2, max_size=8)
@@ -18,17 +18,17 @@ distributions = st.lists(st.floats(0.01, 1), min_size=2, max_size=8)
 
 def kl(own: Any, base: Any, **settings: Any) -> RewardResult:
     sample = Sample("text", logprobs=own, reference_logprobs=base)
-    return Kl(KlReward(**settings)).score([sample])[0]
+    return Kl(KlSpec(**settings)).score([sample])[0]
 
 
 def reference(base: Any, **settings: Any) -> RewardResult:
-    reward = ReferenceLogprob(ReferenceLogprobReward(**settings))
+    reward = ReferenceLogprob(ReferenceLogprobSpec(**settings))
     return reward.score([Sample("text", reference_logprobs=base)])[0]
 
 
 def test_each_asks_for_what_it_reads() -> None:
-    assert ReferenceLogprob(ReferenceLogprobReward()).needs == {Need.REFERENCE_LOGPROBS}
-    assert Kl(KlReward()).needs == {Need.LOGPROBS, Need.REFERENCE_LOGPROBS}
+    assert ReferenceLogprob(ReferenceLogprobSpec()).needs == {Need.REFERENCE_LOGPROBS}
+    assert Kl(KlSpec()).needs == {Need.LOGPROBS, Need.REFERENCE_LOGPROBS}
 
 
 def test_reference_logprob_is_the_mean_over_tokens() -> None:

@@ -16,7 +16,7 @@ from reward.base import RewardResult
 from reward.errors import RewardConfigError
 from reward.functions.math import Math
 from reward.sample import Sample, samples_of
-from reward.spec.math import MathReward
+from reward.spec.math import MathSpec
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("ESSA_DATA_DIR") or ROOT.parent / "shared" / "data")
@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("ESSA_DATA_DIR") or ROOT.parent / "shared" / "data")
 @pytest.fixture(scope="module")
 def reward() -> Iterator[Math]:
     """One for all tests: a child takes a second to load the library."""
-    reward = Math(MathReward(timeout_s=30))
+    reward = Math(MathSpec(timeout_s=30))
     yield reward
     reward.close()
 
@@ -131,7 +131,7 @@ def test_boxes_beside_one_another_are_one_answer(reward: Math) -> None:
 
 
 def test_only_boxed_answers_count_where_that_is_asked_for() -> None:
-    reward = Math(MathReward(boxed_only=True, timeout_s=30))
+    reward = Math(MathSpec(boxed_only=True, timeout_s=30))
     rows = [{"answer": "7"}] * 3
     results = reward.score(samples_of([r"\boxed{7}", "#### 7", "final answer is 7"], rows))
     assert [result.value for result in results] == [1, 0, 0]
@@ -198,7 +198,7 @@ HOSTILE = {
 
 
 def test_hostile_answers_end_in_time_without_a_point_and_spare_the_others() -> None:
-    reward = Math(MathReward(timeout_s=1.5))
+    reward = Math(MathSpec(timeout_s=1.5))
     texts = ["18", *HOSTILE.values(), "18"]
     began = time.monotonic()
     first, *results, last = reward.score(samples_of(texts, [{"answer": "18"}] * len(texts)))
@@ -213,7 +213,7 @@ def test_hostile_answers_end_in_time_without_a_point_and_spare_the_others() -> N
 
 
 def test_a_hostile_reference_is_missing() -> None:
-    reward = Math(MathReward(timeout_s=0.5))
+    reward = Math(MathSpec(timeout_s=0.5))
     assert "reward.timeout_s" in (score(reward, "18", "9^{9^{9^9}}").error or "")
     reward.close()
 
@@ -223,8 +223,8 @@ def test_the_service_itself_loads_no_sympy() -> None:
         "import sys\n"
         "from reward.functions.math import Math\n"
         "from reward.sample import Sample\n"
-        "from reward.spec import MathReward\n"
-        "reward = Math(MathReward(timeout_s=30))\n"
+        "from reward.spec import MathSpec\n"
+        "reward = Math(MathSpec(timeout_s=30))\n"
         "print(reward.score([Sample('1/2', {'answer': 0.5})])[0].value)\n"
         "print([name for name in ('sympy', 'math_verify') if name in sys.modules])\n"
         "reward.close()\n"
@@ -243,7 +243,7 @@ def test_the_service_itself_loads_no_sympy() -> None:
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reward.extra.find_spec", lambda name: None)
     with pytest.raises(RewardConfigError, match=r"pip install 'essa-service\[rewards\]'"):
-        Math(MathReward())
+        Math(MathSpec())
 
 
 @pytest.mark.parametrize(

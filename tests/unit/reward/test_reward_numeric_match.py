@@ -11,13 +11,13 @@ from reward.base import RewardResult
 from reward.errors import RewardConfigError
 from reward.functions.rules import NumericMatch
 from reward.sample import Sample, samples_of
-from reward.spec import NumericMatchReward
+from reward.spec import NumericMatchSpec
 
 DATA = Path(os.environ.get("ESSA_DATA_DIR") or Path(__file__).parents[3].parent / "shared" / "data")
 
 
 def score(completion: str, answer: Any, **settings: Any) -> RewardResult:
-    reward = NumericMatch(NumericMatchReward(**settings))
+    reward = NumericMatch(NumericMatchSpec(**settings))
     return reward.score([Sample(completion, {"answer": answer})])[0]
 
 
@@ -29,7 +29,7 @@ def test_the_reference_may_be_a_number_or_text_that_ends_in_one(answer: Any) -> 
 
 def test_only_what_follows_the_mark_counts_in_a_reference() -> None:
     with pytest.raises(RewardConfigError, match="without a number after ####"):
-        NumericMatch(NumericMatchReward()).check_row({"answer": "2 * 9 = 18\n#### eighteen"})
+        NumericMatch(NumericMatchSpec()).check_row({"answer": "2 * 9 = 18\n#### eighteen"})
 
 
 def test_the_last_number_of_the_completion_counts() -> None:
@@ -64,7 +64,7 @@ def test_zero_tolerance_accepts_equal_numbers_in_another_form() -> None:
 
 
 def test_another_reference_column() -> None:
-    reward = NumericMatch(NumericMatchReward(reference="gold"), "reward.components[2].reward")
+    reward = NumericMatch(NumericMatchSpec(reference="gold"), "reward.components[2].reward")
     assert reward.score([Sample("5", {"gold": 5})])[0].value == 1
     with pytest.raises(RewardConfigError, match=r"reward\.components\[2\]\.reward\.reference"):
         reward.check_row({"answer": "5"})
@@ -81,7 +81,7 @@ def gsm8k_rows() -> list[dict[str, Any]]:
 def test_every_gsm8k_answer_matches_itself_and_not_its_successor() -> None:
     rows = gsm8k_rows()
     assert len(rows) == 1319
-    reward = NumericMatch(NumericMatchReward())
+    reward = NumericMatch(NumericMatchSpec())
     finals = [row["answer"].rpartition("####")[2].strip() for row in rows]
     values = [int(final.replace(",", "")) for final in finals]
     right = {

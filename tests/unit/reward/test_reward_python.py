@@ -17,7 +17,7 @@ from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
 from reward.sample import Sample
 from reward.spec import RewardSpec
-from reward.spec.code import PythonReward
+from reward.spec.code import PythonSpec
 
 ALLOWED = RewardResources(RewardPolicy(allow_python=True))
 
@@ -79,7 +79,7 @@ def build() -> Iterator[Build]:
     opened: list[Python] = []
 
     def build_python(source: str | None = None, **settings: Any) -> Python:
-        spec = PythonReward(source=source, **settings)
+        spec = PythonSpec(source=source, **settings)
         opened.append(Python(spec, "reward", ALLOWED))
         return opened[-1]
 
@@ -277,14 +277,14 @@ def test_a_trl_parameter_without_default_is_a_column_every_row_must_have(build: 
 
 
 def test_the_operator_has_to_allow_it() -> None:
-    spec = PythonReward(source="def grade(sample, item):\n    return 1\n")
+    spec = PythonSpec(source="def grade(sample, item):\n    return 1\n")
     with pytest.raises(RewardConfigError, match="ESSA_REWARD_PYTHON") as caught:
         build_reward(spec, "reward.components[1].reward")
     assert caught.value.detail["field"] == "reward.components[1].reward.type"
 
 
 def test_the_file_is_not_touched_where_it_is_not_allowed(tmp_path: Path) -> None:
-    spec = PythonReward(path=str(tmp_path / "absent.py"))
+    spec = PythonSpec(path=str(tmp_path / "absent.py"))
     with pytest.raises(RewardConfigError, match="ESSA_REWARD_PYTHON"):
         build_reward(spec)
 
@@ -322,13 +322,13 @@ def test_code_that_cannot_work_is_refused_before_anything_runs(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RewardConfigError, match=message):
-        Python(PythonReward(**settings), "reward", ALLOWED)
+        Python(PythonSpec(**settings), "reward", ALLOWED)
 
 
 def test_building_runs_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ran"
     source = f"open({str(file)!r}, 'w')\ndef grade(sample, item):\n    return 1\n"
-    Python(PythonReward(source=source), "reward", ALLOWED)
+    Python(PythonSpec(source=source), "reward", ALLOWED)
     assert not file.exists()
 
 

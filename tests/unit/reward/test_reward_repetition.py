@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from reward.functions.rules import Repetition
 from reward.sample import Sample
-from reward.spec import RepetitionReward
+from reward.spec import RepetitionSpec
 
 
 def value(text: str, **settings: Any) -> float:
-    (result,) = Repetition(RepetitionReward(**settings)).score([Sample(text)])
+    (result,) = Repetition(RepetitionSpec(**settings)).score([Sample(text)])
     assert result.error is None
     return result.value
 

@@ -61,6 +61,6 @@ def test_a_spec_survives_json() -> None:
 
 def test_every_setting_is_described_in_the_schema() -> None:
     schema = SPEC.json_schema()
-    described = schema["$defs"]["NumericMatchReward"]["properties"]
+    described = schema["$defs"]["NumericMatchSpec"]["properties"]
     assert "GSM8K" in described["reference"]["description"]
     assert all(model.get("description") for model in schema["$defs"].values())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from essa.parametrize.adapter import LoraAdapter, write_adapter
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from workers.baseline.messages import Experience, Report, TrainerBuild
 
 PROMPTS, GROUP, TOKENS = 2, 4, 5
@@ -29,7 +29,7 @@ def make_build(
         model_folder=model,
         adapter_folder=start,
         checkpoints=folder / "trainer",
-        method=GrpoMethod(**(plain | method)),
+        method=GrpoSpec(**(plain | method)),
         batch_size=PROMPTS,
         steps=steps,
         save_every=2,

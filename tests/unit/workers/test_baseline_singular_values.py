@@ -12,7 +12,7 @@ pytest.importorskip("peft")
 import torch
 
 from essa.parametrize.adapter import write_adapter
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from workers.baseline.model import load_trainable
 from workers.baseline.singular_values import (
     adapter_layers,
@@ -24,7 +24,7 @@ from workers.baseline.singular_values import (
 @pytest.fixture
 def model(tiny_model, tiny_adapter, tmp_path):
     write_adapter(tiny_adapter(strength=0.5), tmp_path)
-    return load_trainable(tiny_model("llama"), tmp_path, GrpoMethod(precision="fp32"), 32)
+    return load_trainable(tiny_model("llama"), tmp_path, GrpoSpec(precision="fp32"), 32)
 
 
 def trained(model) -> list[torch.nn.Parameter]:

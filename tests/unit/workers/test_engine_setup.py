@@ -29,7 +29,7 @@ from essa.spec import (
     DatasetSpec,
     ModelSpec,
     QuantizationSpec,
-    TextPrompt,
+    TextPromptSpec,
     TransformersEngineSpec,
     VllmEngineSpec,
 )
@@ -196,7 +196,7 @@ class Job:
             ),
             self._store,
             self._base,
-            PromptEncoder(self._base.folder, TextPrompt()),
+            PromptEncoder(self._base.folder, TextPromptSpec()),
             JobData(train=rows, validation=rows, test=rows),
             build_reward(spec.reward),
             resolve,

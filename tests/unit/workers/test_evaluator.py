@@ -17,7 +17,7 @@ from reward.base import ItemReward, Reward, RewardResult
 from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.sample import Need, Sample
-from reward.spec import CompositeReward
+from reward.spec import CompositeSpec
 from workers.baseline.weight_evaluator import Ones
 from workers.cluster.pool import ItemResult, WorkItem
 from workers.engines.base import BASE
@@ -210,7 +210,7 @@ def test_a_missing_sample_leaves_the_mean_of_the_others(codec, vectors):
 
 def test_components_have_an_array_each(codec, vectors):
     reward = build_reward(
-        CompositeReward.model_validate(
+        CompositeSpec.model_validate(
             {
                 "type": "composite",
                 "components": [
@@ -424,7 +424,7 @@ def test_the_vector_that_is_asked_for_is_the_one_that_answers(codec, vectors):
 
 def test_every_sample_keeps_its_components_and_a_failed_prompt_has_no_answers(codec):
     reward = build_reward(
-        CompositeReward.model_validate(
+        CompositeSpec.model_validate(
             {
                 "type": "composite",
                 "components": [

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from essa.errors import SpecError
-from essa.spec import ChatPrompt, LoraSpec, ModelSpec, Precision, SftSettings
+from essa.spec import ChatPromptSpec, LoraSpec, ModelSpec, Precision, SftSpec
 from workers.models.package_model import convert_gguf, find_gguf
 from workers.models.store import ModelStore, PreparedModel
 from workers.prompting import PromptEncoder
@@ -78,7 +78,7 @@ def test_file_that_is_no_gguf_is_refused(tmp_path):
 @needs_package
 @pytest.mark.engine
 def test_prepared_smollm2_answers_in_its_chat_format(smollm):
-    encoder = PromptEncoder(smollm.folder, ChatPrompt(system="Be brief."))
+    encoder = PromptEncoder(smollm.folder, ChatPromptSpec(system="Be brief."))
     text = encoder.prompt(QUESTION, 0).text
     assert text == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
@@ -104,7 +104,7 @@ def test_prepared_smollm2_answers_in_its_chat_format(smollm):
 def test_stock_vllm_runs_the_quantised_smollm2(store, smollm, precision):
     pytest.importorskip("vllm")
     folder = store.quantized(smollm, precision)
-    encoder = PromptEncoder(folder, ChatPrompt())
+    encoder = PromptEncoder(folder, ChatPromptSpec())
     ids = json.dumps(encoder.token_ids(encoder.prompt(QUESTION, 0).text))
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     script = folder.parent / "run_vllm.py"
@@ -124,7 +124,7 @@ def test_stock_vllm_runs_the_quantised_smollm2(store, smollm, precision):
 @needs_package
 @pytest.mark.engine
 def test_warm_start_of_smollm2_lowers_the_loss(smollm, tmp_path):
-    encoder = PromptEncoder(smollm.folder, ChatPrompt())
+    encoder = PromptEncoder(smollm.folder, ChatPromptSpec())
     answer = "What a lovely chance to slow down and enjoy the day!"
     topics = ["rain", "a late bus", "cold tea", "a long queue"]
     rows = [{"prompt": f"Say something about {topic}.", "completion": answer} for topic in topics]
@@ -135,7 +135,7 @@ def test_warm_start_of_smollm2_lowers_the_loss(smollm, tmp_path):
         if "loss" in text:
             losses.append(float(text.rpartition(" ")[2]))
 
-    sft = SftSettings(batch_size=4, learning_rate=2e-3)
+    sft = SftSpec(batch_size=4, learning_rate=2e-3)
     adapter = train_lora(smollm.folder, pairs, LoraSpec(), sft, 0, tmp_path / "a", note, threads=1)
     assert losses[-1] < losses[0] - 0.5
     config = json.loads((Path(adapter) / "adapter_config.json").read_text())

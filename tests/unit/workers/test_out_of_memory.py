@@ -36,12 +36,12 @@ from pathlib import Path
 
 import torch
 from essa.errors import TrainerError
-from essa.spec import LoraSpec, SftSettings
+from essa.spec import LoraSpec, SftSpec
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.here import train_named
 
 def train(pairs, batch_size):
-    sft = SftSettings(batch_size=batch_size, max_length=96)
+    sft = SftSpec(batch_size=batch_size, max_length=96)
     out, ignored = Path(sys.argv[2]), lambda *told: None
     train_named(sys.argv[1], pairs, LoraSpec(rank=2), sft, 0, out, ignored, "float32")
 

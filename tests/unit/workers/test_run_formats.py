@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from essa.number_format import FormatStatus
-from essa.spec.grpo import GrpoMethod
+from essa.spec.grpo import GrpoSpec
 from tests.narrowing import of_kind
 
 pytest.importorskip("ray")
@@ -132,5 +132,5 @@ def test_what_was_chosen_takes_the_place_of_every_auto(bench, tmp_path):
     )
     run.take(bench.start(spec))
     assert run.spec.engine.precision is Precision.INT8
-    assert of_kind(GrpoMethod, run.spec.method).precision == "fp32"
+    assert of_kind(GrpoSpec, run.spec.method).precision == "fp32"
     assert spec.engine.precision == "auto"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from essa.errors import DataError
-from essa.spec import ChatPrompt, TextPrompt
+from essa.spec import ChatPromptSpec, TextPromptSpec
 from workers.prompting import PromptEncoder
 from workers.warm_start.pairs import encode_pair, read_pairs
 
@@ -20,12 +20,12 @@ ANSWER = {"role": "assistant", "content": "hello"}
 def chat(tiny_model, tmp_path) -> PromptEncoder:
     folder = Path(shutil.copytree(tiny_model("llama"), tmp_path / "chat"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    return PromptEncoder(folder, ChatPrompt())
+    return PromptEncoder(folder, ChatPromptSpec())
 
 
 @pytest.fixture
 def text(tiny_model) -> PromptEncoder:
-    return PromptEncoder(tiny_model("llama"), TextPrompt())
+    return PromptEncoder(tiny_model("llama"), TextPromptSpec())
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from essa.errors import AdapterError, DataError, JobCancelledError
-from essa.spec import LoraSpec, SftSettings
+from essa.spec import LoraSpec, SftSpec
 from workers.warm_start.batches import IGNORED, check_pairs, collate, plan_batches
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import answer_loss, schedule, train_lora
 
 LORA = LoraSpec(rank=4, lora_alpha=8)
-SFT = SftSettings(learning_rate=1e-2, epochs=6, batch_size=4, max_length=32)
+SFT = SftSpec(learning_rate=1e-2, epochs=6, batch_size=4, max_length=32)
 ANSWER = (20, 21, 22, 1)
 
 

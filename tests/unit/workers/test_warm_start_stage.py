@@ -18,12 +18,12 @@ from essa.errors import DataError, JobCancelledError
 from essa.parametrize.adapter import read_adapter
 from essa.ports import GroupRollouts
 from essa.spec import (
-    AdapterWarmStart,
+    AdapterWarmStartSpec,
     LoraSpec,
-    RejectionSamplingWarmStart,
-    SftSettings,
-    SftWarmStart,
-    TextPrompt,
+    RejectionSamplingWarmStartSpec,
+    SftSpec,
+    SftWarmStartSpec,
+    TextPromptSpec,
 )
 from essa.types import Completion, PopulationScores, Row
 from workers.prompting import PromptEncoder
@@ -98,7 +98,7 @@ class Bench:
 @pytest.fixture
 def bench(tiny_model, tmp_path) -> Bench:
     model = tiny_model("llama")
-    return Bench(model, PromptEncoder(model, TextPrompt()), tmp_path / "run" / "warm_start")
+    return Bench(model, PromptEncoder(model, TextPromptSpec()), tmp_path / "run" / "warm_start")
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def trained_on(monkeypatch) -> list[SftPair]:
     return pairs
 
 
-def sampling(**settings: Any) -> RejectionSamplingWarmStart:
-    return RejectionSamplingWarmStart(lora=LORA, samples_per_prompt=2, **settings)
+def sampling(**settings: Any) -> RejectionSamplingWarmStartSpec:
+    return RejectionSamplingWarmStartSpec(lora=LORA, samples_per_prompt=2, **settings)
 
 
 def pair(bench: Bench, prompt: int, text: str, *, is_finished: bool) -> SftPair:
@@ -189,7 +189,7 @@ def test_a_finished_warm_start_is_reused(bench, trained_on):
 def test_an_adapter_is_taken_where_it_is(bench, trained_on, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     bench.out_dir.mkdir(parents=True)
-    result = bench.make(AdapterWarmStart(path="~/adapter"))
+    result = bench.make(AdapterWarmStartSpec(path="~/adapter"))
     assert result == WarmStartResult(Path("/home/someone/adapter"), 0)
     assert trained_on == []
 
@@ -197,7 +197,7 @@ def test_an_adapter_is_taken_where_it_is(bench, trained_on, monkeypatch):
 def test_pairs_from_a_file_cost_no_samples(bench, trained_on, tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"prompt": "ask 1: ", "completion": "yes"}) + "\n")
-    result = bench.make(SftWarmStart(path=str(path), lora=LORA))
+    result = bench.make(SftWarmStartSpec(path=str(path), lora=LORA))
     assert trained_on == [pair(bench, 1, "yes", is_finished=True)]
     assert result.tokens == 0
     assert bench.evaluator.asked == {}
@@ -205,7 +205,7 @@ def test_pairs_from_a_file_cost_no_samples(bench, trained_on, tmp_path):
 
 
 def test_the_whole_stage_leaves_an_adapter_of_the_asked_shape(bench):
-    spec = sampling(sft=SftSettings(epochs=2, batch_size=2))
+    spec = sampling(sft=SftSpec(epochs=2, batch_size=2))
     result = bench.make(spec, [[(0.1, "no", "stop"), (0.9, "yes", "stop")]] * 4)
     adapter = read_adapter(result.folder)
     assert {module.rank for module in adapter.modules} == {2}
@@ -222,5 +222,5 @@ def test_a_cancelled_training_leaves_nothing_to_reuse(bench):
 
 def test_the_shape_is_known_where_the_job_trains_the_adapter():
     assert warm_start_lora(sampling()) == LORA
-    assert warm_start_lora(SftWarmStart(path="x", lora=LORA)) == LORA
-    assert warm_start_lora(AdapterWarmStart(path="x")) is None
+    assert warm_start_lora(SftWarmStartSpec(path="x", lora=LORA)) == LORA
+    assert warm_start_lora(AdapterWarmStartSpec(path="x")) is None
