@@ -26,7 +26,7 @@ from essa.spec import ModelSpec, Precision, VllmEngineSpec
 from essa.spec.export import ExportSpec
 from tests.contract.remote_engine import RemoteEngine, local_ray
 from tests.smollm2_adapter import MODULES, smollm2_adapter
-from tests.unit.workers.export_run import SELECTED, vector, write_run
+from tests.unit.workers.export.export_run import SELECTED, vector, write_run
 from workers.engines.base import BASE, SamplingParameters
 from workers.engines.build import EngineBuild
 from workers.engines.registry import process_environment

@@ -144,7 +144,13 @@ def test_smollm2_generates_for_a_population(tmp_path, figures: Figures):
 
 def test_a_step_of_grpo_moves_the_weights(tiny_model, tiny_adapter, tmp_path, figures: Figures):
     pytest.importorskip("trl")
-    from tests.unit.workers.baseline_bench import experience, flat, make_build, share_of, train
+    from tests.unit.workers.baseline.baseline_bench import (
+        experience,
+        flat,
+        make_build,
+        share_of,
+        train,
+    )
 
     build = make_build(tmp_path, tiny_model("llama"), tiny_adapter(strength=0.3), steps=1)
     first, last = train(build, [experience(0, share_of([7, 8, 9]), often=7)])
@@ -155,7 +161,7 @@ def test_a_step_of_grpo_moves_the_weights(tiny_model, tiny_adapter, tmp_path, fi
 
 
 def test_a_warm_start_without_memory_names_its_batch(tiny_model, tmp_path, figures: Figures):
-    from tests.unit.workers.test_out_of_memory import told_by_a_training_without_memory
+    from tests.unit.workers.machine.test_out_of_memory import told_by_a_training_without_memory
 
     told = told_by_a_training_without_memory(tiny_model("llama"), tmp_path / "out")
     figures["told"] = told

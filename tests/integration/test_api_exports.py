@@ -32,7 +32,7 @@ from alignment_api.settings import Settings
 from essa.records.folder import PROVENANCE_FILE as PROVENANCE
 from essa.spec.export import ExportSpec
 from tests.integration.api_harness import Service, running_service, wait_until
-from tests.unit.workers.export_run import SELECTED, write_run
+from tests.unit.workers.export.export_run import SELECTED, write_run
 
 MERGED = {"format": "merged"}
 EXACT = {"format": "merged", "precision": "fp32"}

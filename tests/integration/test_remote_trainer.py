@@ -19,7 +19,7 @@ from essa.errors import JobCancelledError, SpecError, TrainerError
 from essa.parametrize.weights import WeightCodec
 from essa.ports import GroupRollouts
 from essa.types import Completion, PopulationScores, Row
-from tests.unit.workers.baseline_bench import GROUP, PROMPTS, make_build
+from tests.unit.workers.baseline.baseline_bench import GROUP, PROMPTS, make_build
 from workers.baseline.remote_trainer import RemoteTrainer
 from workers.cluster.ray_cluster import ray_cluster
 

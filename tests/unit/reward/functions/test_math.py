@@ -18,7 +18,7 @@ from reward.functions.math import Math
 from reward.sample import Sample, samples_of
 from reward.spec.math import MathSpec
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 DATA = Path(os.environ.get("ESSA_DATA_DIR") or ROOT.parent / "shared" / "data")
 
 

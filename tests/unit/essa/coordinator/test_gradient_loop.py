@@ -16,8 +16,8 @@ from essa.records.recorder import RunRecorder
 from essa.records.rollouts import rollout_files
 from essa.records.timeline import read_timeline
 from essa.records.vectors import kept_generations
-from tests.unit.essa.coordinator_bench import DATA, OPTIMUM, only
-from tests.unit.essa.gradient_bench import (
+from tests.unit.essa.coordinator.coordinator_bench import DATA, OPTIMUM, only
+from tests.unit.essa.coordinator.gradient_bench import (
     TRAIN_S,
     GradientBench,
     cancel_after,

@@ -13,7 +13,7 @@ from essa.plan.engine_speed import EngineSpeed
 from essa.plan.measured import MeasuredEngines
 from essa.spec.engine import Precision
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[4] / "benchmarks"
 
 
 @pytest.fixture

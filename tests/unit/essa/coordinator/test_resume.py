@@ -11,7 +11,7 @@ from essa.coordinator.state import Preparation
 from essa.errors import CheckpointIncompatibleError, JobCancelledError, StateMismatchError
 from essa.events import GenerationEvent, LadderEvent, StageEvent, ValidationEvent
 from essa.storage.checkpoint import previous_path
-from tests.unit.essa.coordinator_bench import Bench, cancel_at, job
+from tests.unit.essa.coordinator.coordinator_bench import Bench, cancel_at, job
 
 
 @pytest.fixture

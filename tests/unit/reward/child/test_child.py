@@ -26,7 +26,7 @@ from reward.child.process import Program
 from reward.errors import RewardError, RewardTimeoutError
 from tests.narrowing import of_kind
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 EVALUATE = "import os, sys, time\ndef f(code):\n    return eval(code)\n"
 COUNT = "seen = []\ndef f(code):\n    seen.append(code)\n    return len(seen)\n"
 

@@ -13,7 +13,7 @@ from reward.functions.rules import NumericMatch
 from reward.sample import Sample, samples_of
 from reward.spec import NumericMatchSpec
 
-DATA = Path(os.environ.get("ESSA_DATA_DIR") or Path(__file__).parents[3].parent / "shared" / "data")
+DATA = Path(os.environ.get("ESSA_DATA_DIR") or Path(__file__).parents[4].parent / "shared" / "data")
 
 
 def score(completion: str, answer: Any, **settings: Any) -> RewardResult:

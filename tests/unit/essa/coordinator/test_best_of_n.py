@@ -16,8 +16,8 @@ from essa.spec.reading.file import validate_job
 from essa.testing import FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, PopulationScores
 from tests.narrowing import of_kind, present
-from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION
-from tests.unit.essa.gradient_bench import QuadraticSampler
+from tests.unit.essa.coordinator.coordinator_bench import DATA, DIGEST, DIMENSION
+from tests.unit.essa.coordinator.gradient_bench import QuadraticSampler
 
 JOB = {
     "model": {"path": "somewhere"},

@@ -18,7 +18,14 @@ from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, Recorder, T
 from essa.spec import AlignmentJobSpec
 from essa.testing import ANSWER_TOKENS, FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, FloatArray, PopulationScores, Row, WorkSpan
-from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION, OPTIMUM, Bench, Spoil
+from tests.unit.essa.coordinator.coordinator_bench import (
+    DATA,
+    DIGEST,
+    DIMENSION,
+    OPTIMUM,
+    Bench,
+    Spoil,
+)
 
 SPREAD = 0.1
 """Of the vectors that answers are sampled from, around the trained one."""

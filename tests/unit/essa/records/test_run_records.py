@@ -18,7 +18,15 @@ from essa.records.vectors import kept_generations, read_vector
 from essa.spec import AlignmentJobSpec
 from essa.spec.job import EvaluationSpec
 from essa.types import PopulationScores, Row
-from tests.unit.essa.coordinator_bench import DATA, DIGEST, DIMENSION, Bench, cancel_at, job, only
+from tests.unit.essa.coordinator.coordinator_bench import (
+    DATA,
+    DIGEST,
+    DIMENSION,
+    Bench,
+    cancel_at,
+    job,
+    only,
+)
 
 
 class RecordedBench(Bench):

@@ -17,7 +17,7 @@ from tests.narrowing import present
 from workers.cluster.engine_actor import EngineActor
 from workers.engines.build import EngineBuild
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CLAIM = """
 import sys
 from workers.cluster.core_claim import claim_cores
@@ -35,7 +35,7 @@ def claim(tmp_path, monkeypatch) -> Iterator[Claim]:
 
     def start(*positions: int) -> str:
         command = [sys.executable, "-c", CLAIM, *map(str, positions)]
-        root = Path(__file__).resolve().parents[3]
+        root = Path(__file__).resolve().parents[4]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
         )
@@ -74,7 +74,7 @@ def test_cores_of_an_engine_that_ended_are_free_again(tmp_path, monkeypatch):
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(__file__).resolve().parents[3],
+            cwd=Path(__file__).resolve().parents[4],
         )
         assert ended.stdout.strip() == "[4]"
 

@@ -12,7 +12,7 @@ pytest.importorskip("trl")
 import torch
 
 from essa.parametrize.adapter import read_adapter
-from tests.unit.workers.baseline_bench import (
+from tests.unit.workers.baseline.baseline_bench import (
     LETTERS,
     PROMPTS,
     experience,

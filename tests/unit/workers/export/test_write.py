@@ -17,7 +17,7 @@ from essa.errors import JobConflictError, SpecError
 from essa.parametrize.adapter import read_adapter
 from essa.spec import Precision, QuantizationSpec
 from essa.spec.export import ExportSpec
-from tests.unit.workers.export_run import LAST, SELECTED, vector, write_run
+from tests.unit.workers.export.export_run import LAST, SELECTED, vector, write_run
 from workers.export.card import model_card
 from workers.export.licence import base_licence
 from workers.export.provenance import CheckpointRecord, Provenance, read_provenance

@@ -121,7 +121,7 @@ def test_importing_the_store_loads_no_engine_library():
         "heavy = {'torch', 'transformers', 'vllm', 'peft', 'huggingface_hub'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)\n"
     )
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -139,7 +139,7 @@ def test_a_hub_name_that_is_not_in_the_cache_is_refused_when_offline(tmp_path):
         "sys.exit('no error')\n"
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": ""}
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True
     )

@@ -12,7 +12,7 @@ from essa.coordinator.loop import RELIABILITY_FLOOR
 from essa.coordinator.state import Preparation
 from essa.errors import JobCancelledError, NonFiniteFitnessError
 from essa.events import GenerationEvent, LadderEvent, ValidationEvent, WarningEvent
-from tests.unit.essa.coordinator_bench import DATA, DIMENSION, OPTIMUM, Bench, job, only
+from tests.unit.essa.coordinator.coordinator_bench import DATA, DIMENSION, OPTIMUM, Bench, job, only
 
 
 @pytest.fixture
