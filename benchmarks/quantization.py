@@ -4,20 +4,18 @@ Every scheme is written by both methods, and int4 once more with its most sensit
 int8. Perplexities are those of plain transformers in float32 on the checkpoint as an engine would
 load it, int8 activations included, on texts that were not calibrated on. All are ratios: to the
 bf16 base, and to rounding to nearest, the latter with a 95 % bootstrap interval over the texts.
-Output errors are those of single layers on the calibration texts. `--library` adds llmcompressor's
-GPTQ on the same token ids.
+Output errors are those of single layers on the calibration texts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +30,9 @@ from essa.errors import DataError, EssaError, SpecError
 from essa.spec import ModelSpec, Precision, QuantizationMethod, QuantizationSpec
 from workers.models.store import ModelStore
 from workers.quantization.calibration import chosen_texts, read_texts, token_sequences
-from workers.quantization.gptq import DAMPING
 from workers.quantization.quantize import QuantizationReport, linear_shapes, quantize_folder
 from workers.quantization.schemes import GROUP_SIZES, SCHEMES, named_scheme
 from workers.weights.checkpoint import weight_bytes
-
-PRESETS = {Precision.INT8: "W8A8", Precision.INT4: "W4A16"}
-LIBRARY = "llmcompressor"
 
 
 class Loss(NamedTuple):
@@ -86,7 +80,7 @@ def main() -> None:
         base = Result(0.0, megabytes, _losses(bench, bench.base))
         rows = []
         for scheme, keep in cases:
-            rows += _measured(bench, scheme, keep, base, arguments.library)
+            rows += _measured(bench, scheme, keep, base)
     except EssaError as error:
         raise SystemExit(f"quantization.py: {error}") from error
     names = list(bench.evals)
@@ -148,10 +142,8 @@ def _cases(arguments: argparse.Namespace, base: Path) -> list[tuple[str, int]]:
     return cases
 
 
-def _measured(
-    bench: Bench, scheme: str, keep: int, base: Result, library: str | None
-) -> list[dict[str, Any]]:
-    """Rows of one scheme: rounded to nearest, by GPTQ, and by the library's GPTQ."""
+def _measured(bench: Bench, scheme: str, keep: int, base: Result) -> list[dict[str, Any]]:
+    """Rows of one scheme: rounded to nearest, and by GPTQ."""
     nearest = _ours(bench, scheme, keep, QuantizationMethod.RTN)
     rows = []
 
@@ -178,8 +170,6 @@ def _measured(
 
     add(QuantizationMethod.RTN, nearest)
     add(QuantizationMethod.GPTQ, _ours(bench, scheme, keep, QuantizationMethod.GPTQ))
-    if library and not keep:
-        add(LIBRARY, _library(bench, scheme, library))
     return rows
 
 
@@ -201,38 +191,6 @@ def _ours(bench: Bench, scheme: str, keep: int, method: QuantizationMethod) -> R
     result = _result(bench, write)
     result.errors.extend(error.gptq / error.nearest for error in report.errors if error.nearest)
     return result
-
-
-def _library(bench: Bench, scheme: str, python: str) -> Result:
-    precision, group_size = named_scheme(scheme)
-    script = Path(__file__).with_name("llmcompressor_gptq.py")
-
-    def write(folder: Path) -> float:
-        order = {
-            "model": str(bench.base),
-            "out": str(folder),
-            "preset": PRESETS[precision],
-            "group_size": group_size,
-            "damping": DAMPING,
-            "threads": bench.threads,
-            "sequences": token_sequences(bench.calibration, bench.base, bench.settings),
-        }
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(order, file)
-            file.flush()
-            try:
-                done = subprocess.run(
-                    [python, str(script), file.name], capture_output=True, text=True
-                )
-            except OSError as error:
-                raise SpecError(f"--library {python} cannot be started: {error}") from error
-        if done.returncode:
-            raise SpecError(f"--library {python} failed on {scheme}: {done.stderr[-2000:]}")
-        return json.loads(done.stdout.splitlines()[-1])["seconds"]
-
-    _say(f"{scheme} by {LIBRARY}")
-    # It was given a float32 model and keeps what it does not round in that: no size to compare.
-    return replace(_result(bench, write), megabytes=None)
 
 
 def _result(bench: Bench, write: Callable[[Path], float]) -> Result:
@@ -341,9 +299,6 @@ def _arguments() -> argparse.Namespace:
         type=_positive,
         default=torch.get_num_threads(),
         help="threads of torch (default: one a core)",
-    )
-    parser.add_argument(
-        "--library", metavar="PYTHON", help="python of an environment that has llmcompressor"
     )
     return parser.parse_args()
 

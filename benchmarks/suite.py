@@ -66,7 +66,6 @@ PARTS = (
         "Generations of the demo job", "generation_rate.py", ("--precisions", "bf16,int8,int4"),
         ("--turns", "1", "--precisions", "int8"),
     ),
-    Part("Batch invariance", "batch_invariance.py", quick=("--precisions", "int8")),
     Part("The plan", "plan_scaling.py", quick=("--generations", "1")),
     Part("The gate", "gate_table.py", quick=("--ranks", "8")),
 )  # fmt: skip

@@ -1,13 +1,13 @@
 """Write the dashboard's templates from the example jobs: `python examples/make_templates.py`.
 
 A template has everything of its job but paths, which mean nothing on another machine. Where the
-example's data is small and committed, it comes along as samples that the dashboard can upload.
+example's data is small and committed, its folder holds links to the samples that the dashboard can
+upload: the package has the files, which a link out of it would not reach.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -101,7 +101,7 @@ def texts() -> dict[str, str]:
 
 
 def samples() -> dict[str, Path]:
-    """Where each sample is copied from."""
+    """The link to each sample in its example."""
     return {
         _sample(example, name): EXAMPLES / example.samples_of / f"{name}.jsonl"
         for example in GALLERY
@@ -122,5 +122,3 @@ if __name__ == "__main__":
     TARGET.mkdir(exist_ok=True)
     for name, text in texts().items():
         (TARGET / name).write_text(text, encoding="utf-8")
-    for name, source in samples().items():
-        shutil.copyfile(source, TARGET / name)

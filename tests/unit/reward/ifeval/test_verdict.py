@@ -1,10 +1,9 @@
 """The checks of `reward.ifeval`, held against verdicts of the official program.
 
-`data/ifeval_verdicts.jsonl` was written by `benchmarks/ifeval_agreement.py --freeze` with the
-official checkers as lm-eval 0.4.13 bundles them, NLTK 3.10 and the English Punkt data. Each line
-is an answer to one of the 541 prompts, its instructions and the official verdicts. Left out are
-answers over 400 characters, letters in whose place the official program draws one, and answers
-with a verdict that needs the trained Punkt data.
+`data/ifeval_verdicts.jsonl` holds what the official checkers said, as lm-eval 0.4.13 bundles them,
+with NLTK 3.10 and the English Punkt data. Each line is an answer to one of the 541 prompts, its
+instructions and the official verdicts. Left out are answers over 400 characters, letters in whose
+place the official program draws one, and answers with a verdict that needs the trained Punkt data.
 """
 
 from __future__ import annotations
