@@ -30,7 +30,9 @@ class LadderSpec(SpecModel):
         return sigmas
 
 
-class _SearchSpec(SpecModel):
+class SearchSpecModel(SpecModel):
+    """What every search has."""
+
     population: int = Field(default=16, ge=2)
     """Candidates per generation (lambda)."""
     target: Literal["factors", "product", "weights"] = "factors"
@@ -45,7 +47,7 @@ class _SearchSpec(SpecModel):
     ladder: LadderSpec = LadderSpec()
 
 
-class _CmaSpec(_SearchSpec):
+class _CmaSpec(SearchSpecModel):
     population: int = Field(default=16, ge=3)
     """Candidates per generation (lambda)."""
     learning_rate_mean: float = Field(default=1.0, gt=0, le=1)
@@ -67,7 +69,7 @@ class CmaEsSpec(_CmaSpec):
     type: Literal["cma_es"] = "cma_es"
 
 
-class OpenAiEsSpec(_SearchSpec):
+class OpenAiEsSpec(SearchSpecModel):
     """Antithetic evolution strategy with centred ranks (Salimans et al. 2017)."""
 
     type: Literal["openai_es"] = "openai_es"
@@ -79,14 +81,25 @@ class OpenAiEsSpec(_SearchSpec):
 
     @model_validator(mode="after")
     def _even(self) -> OpenAiEsSpec:
-        if self.population % 2:
-            raise ValueError(
-                f"population is {self.population}; antithetic pairs need an even number"
-            )
+        _check_even(self.population)
         return self
 
 
-class SnesSpec(_SearchSpec):
+class AnnealedEsSpec(SearchSpecModel):
+    """Antithetic pairs with raw differences; the step falls linearly to zero over the budget."""
+
+    type: Literal["annealed_es"] = "annealed_es"
+    radius: float = Field(default=1.2, gt=0, allow_inf_nan=False)
+    """Distance that noise alone moves a coordinate over the whole budget, as a multiple of sigma.
+    More learns faster and ends in more noise."""
+
+    @model_validator(mode="after")
+    def _even(self) -> AnnealedEsSpec:
+        _check_even(self.population)
+        return self
+
+
+class SnesSpec(SearchSpecModel):
     """Separable natural evolution strategy (Wierstra et al. 2014)."""
 
     type: Literal["snes"] = "snes"
@@ -97,13 +110,18 @@ class SnesSpec(_SearchSpec):
     """Floor of the step size of every coordinate."""
 
 
-class RandomSearchSpec(_SearchSpec):
+class RandomSearchSpec(SearchSpecModel):
     """Gaussian samples around the warm start; the mean moves to the best seen. A baseline."""
 
     type: Literal["random"] = "random"
 
 
 SearchSpec = Annotated[
-    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | SnesSpec | RandomSearchSpec,
+    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec,
     Field(discriminator="type"),
 ]
+
+
+def _check_even(population: int) -> None:
+    if population % 2:
+        raise ValueError(f"population is {population}; antithetic pairs need an even number")
