@@ -11,7 +11,7 @@ from essa.errors import NonFiniteFitnessError
 from essa.objective.fitness import split_half_reliability
 from essa.objective.objective import Objective
 from essa.ports import Evaluator
-from essa.search.base import SearchStrategy, StepReport
+from essa.search.base import BudgetShare, SearchStrategy, StepReport
 from essa.types import FloatArray, PopulationScores, Row, describe_failures
 
 
@@ -67,14 +67,14 @@ def roll_out(
     )
 
 
-def tell(search: SearchStrategy, found: Generation) -> StepReport:
+def tell(search: SearchStrategy, found: Generation, budget: BudgetShare) -> StepReport:
     """Let the search move.
 
     Raises:
         NonFiniteFitnessError: too few candidates have a fitness; it names the failures.
     """
     try:
-        return search.tell(found.fitness)
+        return search.tell(found.fitness, budget)
     except NonFiniteFitnessError as error:
         failures = describe_failures(found.scores.failures)
         raise NonFiniteFitnessError(

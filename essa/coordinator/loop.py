@@ -9,12 +9,12 @@ from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.run import Run
-from essa.coordinator.stopping import eta_s
+from essa.coordinator.stopping import budget_frac, eta_s
 from essa.data import draw_batch
 from essa.events import ResultEvent, StageEvent
 from essa.objective.build import searched_with
 from essa.ports import Evaluator
-from essa.search.base import SearchStrategy
+from essa.search.base import BudgetShare, SearchStrategy
 from essa.search.registry import make_search
 from essa.types import FloatArray
 
@@ -80,6 +80,7 @@ class Coordinator:
         run.recorder.vector(state.generation, search.mean)
         if state.search is None:
             self._examiner.decide(self._examiner.validate(search.mean))
+            state.at_start = state.used(state.elapsed_s)
             run.save(search)
         return search
 
@@ -121,11 +122,14 @@ class Coordinator:
             self._run.objective,
         )
         began_s = run.clock.now_s()
+        used_before = budget_frac(spec.budget, state, run.elapsed_s)
         number = state.generation + 1
         batch = draw_batch(run.data.train, spec.batch_size, seed=spec.seed, generation=number)
         found = roll_out(self._examiner.watched("train", number), objective, search, batch, number)
         run.recorder.rollouts("train", number, batch, found.scores)
-        step = tell(search, found)
+        state.generation = number
+        used_after = budget_frac(spec.budget, state, run.elapsed_s)
+        step = tell(search, found, BudgetShare(used_before, used_after))
         objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             run.warn("no_update", f"generation {number} changed nothing: {step.reason}")
@@ -133,7 +137,6 @@ class Coordinator:
         run.tell_failures(found.scores)
         run.tell_once("constraint_out_of_reach", objective.warning())
         run.tell_once("records_not_written", run.recorder.failure())
-        state.generation = number
         run.recorder.vector(number, search.mean)
         evaluated_s = run.clock.now_s()
         is_due = self._examiner.is_due(number) or objective.wants_verdict

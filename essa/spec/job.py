@@ -31,6 +31,9 @@ class BudgetSpec(SpecModel):
     """Seconds from the start of the job, warm start included."""
     tokens: int | None = Field(default=None, ge=1)
     """Prompt and generated tokens, warm start and probes included."""
+    completions: int | None = Field(default=None, ge=1)
+    """Completions of training prompts, the ladder's included; those of validation and test are not
+    counted. The search ends with the generation that comes nearest."""
     after_warm_start: bool = False
     """Whether making the warm start uses up neither `wall_s` nor `tokens`. Comparisons set this:
     one job makes the warm start that all of a seed share."""
