@@ -9,6 +9,10 @@ from pathlib import Path
 from essa.errors import SpecError
 from essa.number_format import Activations
 from essa.parametrize.adapter import read_adapter
+from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.dimension import check_target
+from essa.parametrize.port import Layout
+from essa.parametrize.weights import WeightCodec
 from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, Precision, QuantizationSpec
@@ -71,6 +75,18 @@ def plan_engines(
     return EnginePlan(spec, folder, digest, activations)
 
 
+def search_layout(job: AlignmentJobSpec) -> Layout:
+    """The layout that the codec of the search will have, before its adapter is trained.
+
+    Raises:
+        AdapterError: the adapter that the job is given cannot be read.
+    """
+    rank, modules = _adapter_shape(job)
+    if job.moves_weights:
+        return WeightCodec.layout_of(rank, modules)
+    return SingularValueCodec.layout_of(rank, modules, check_target(job.search.target))
+
+
 def engine_placements(
     job: AlignmentJobSpec, plan: EnginePlan, nodes: Sequence[Node]
 ) -> list[Placement]:
@@ -88,25 +104,27 @@ def start_pool(
     job: AlignmentJobSpec,
     plan: EnginePlan,
     nodes: Sequence[Node],
+    layout: Layout,
     *,
     say: Say,
     warn: Callable[[str], None],
 ) -> EnginePool:
     """Start the engines; blocks until every model is loaded.
 
+    Args:
+        layout: of the codec whose loads the engines will be given.
     Raises:
         SpecError: the cluster is too small, or cannot do what the job asks for.
         EngineStartError: an engine did not start.
     """
     placements = engine_placements(job, plan, nodes)
-    rank, modules = _adapter_shape(job)
     build = EngineBuild(
         spec=plan.spec,
         model_path=str(plan.model_folder),
-        max_population=GATE_CANDIDATES if job.moves_weights else _most_candidates(job.search),
-        rank=rank,
-        target_modules=modules,
-        has_core=not job.moves_weights and job.search.target == "factors",
+        max_population=max(layout.slots(_most_candidates(job.search)), GATE_CANDIDATES),
+        rank=layout.rank,
+        target_modules=layout.modules,
+        has_core=layout.has_core,
         seed=job.seed,
         activations=plan.activations,
     )
@@ -122,7 +140,7 @@ def start_pool(
 
 def _most_candidates(search: SearchSpec) -> int:
     ladder = search.ladder.candidates + 1 if search.sigma_init == "auto" else 0
-    return max(search.population, ladder, GATE_CANDIDATES)
+    return max(search.population, ladder)
 
 
 def _check_invariance(

@@ -23,6 +23,11 @@ from safetensors.torch import load_file
 from essa.data import JobData
 from essa.errors import AdapterError, SpecError
 from essa.events import StageEvent
+from essa.parametrize.adapter import write_adapter
+from essa.parametrize.basis import AdapterBasis
+from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec
+from essa.parametrize.weights import WeightCodec
 from essa.ports import RunControl, RunSite
 from essa.spec import (
     AlignmentJobSpec,
@@ -38,7 +43,12 @@ from essa.types import Row
 from reward.registry import build_reward
 from workers.cluster.placement import Node
 from workers.job.context import JobContext, JobRun
-from workers.job.engine_plan import EnginePlan, plan_engines, start_pool
+from workers.job.engine_plan import (
+    EnginePlan,
+    engine_placements,
+    plan_engines,
+    search_layout,
+)
 from workers.models.store import ModelStore, PreparedModel
 from workers.prompting import PromptEncoder
 from workers.serving import serving_engine
@@ -243,14 +253,13 @@ def test_the_base_that_is_served_after_gptq_needs_no_texts(job, base):
 # -- where a pool may start -----------------------------------------------------------------
 
 
-def start(
+def placed(
     nodes: Sequence[Node], *, is_invariant: bool, activations: Activations = "bfloat16"
-) -> None:
-    """Ends before the first engine: the warm start that says their shape is not there."""
+) -> int:
+    """Engines that would start there."""
     spec = AlignmentJobSpec.model_validate(
         {
             "model": {"path": "model"},
-            "warm_start": {"type": "adapter", "path": "no-such-adapter"},
             "data": {"train": {"path": "train.jsonl"}},
             "reward": {"type": "sentiment"},
             "engine": {"kind": "vllm", "workers": 2},
@@ -258,9 +267,7 @@ def start(
         }
     )
     plan = EnginePlan(spec.engine, Path("model"), "digest", activations)
-    start_pool(
-        spec, plan, nodes, say=lambda text, *counted, **named: None, warn=lambda message: None
-    )
+    return len(engine_placements(spec, plan, nodes))
 
 
 @pytest.mark.parametrize(
@@ -268,22 +275,63 @@ def start(
 )
 def test_batch_invariance_is_refused_where_an_engine_does_not_have_one_core(node, where):
     with pytest.raises(SpecError, match=f"an engine gets {where}; it needs one CPU") as caught:
-        start([node], is_invariant=True)
+        placed([node], is_invariant=True)
     assert caught.value.detail["field"] == "rollout.batch_invariant"
     assert "set engine.cores_per_worker to 1" in str(caught.value)
-    with pytest.raises(AdapterError, match="no-such-adapter"):
-        start([node], is_invariant=False)
+    assert placed([node], is_invariant=False) == 2
 
 
 def test_batch_invariance_starts_on_one_core_per_engine():
-    with pytest.raises(AdapterError, match="no-such-adapter"):
-        start([Node("a", cpus=2)], is_invariant=True)
+    assert placed([Node("a", cpus=2)], is_invariant=True) == 2
 
 
 def test_batch_invariance_is_refused_where_activations_are_float32():
     node = Node("a", cpus=2)
     with pytest.raises(SpecError, match="float32 activations") as caught:
-        start([node], is_invariant=True, activations="float32")
+        placed([node], is_invariant=True, activations="float32")
     assert caught.value.detail["field"] == "rollout.batch_invariant"
+    assert placed([node], is_invariant=False, activations="float32") == 2
+
+
+# -- what engines are sized for -------------------------------------------------------------
+
+
+def sized(warm_start: dict[str, Any], target: str, **changes: Any) -> Any:
+    return search_layout(
+        AlignmentJobSpec.model_validate(
+            {
+                "model": {"path": "model"},
+                "warm_start": warm_start,
+                "data": {"train": {"path": "train.jsonl"}},
+                "reward": {"type": "sentiment"},
+                "search": {"type": "openai_es", "target": target},
+                **changes,
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize("target", ["factors", "product", "weights"])
+def test_engines_are_sized_as_the_codec_of_the_search_will_ask(target, tiny_adapter, tmp_path):
+    adapter = tiny_adapter()
+    write_adapter(adapter, tmp_path / "adapter")
+    codec: Codec = WeightCodec(adapter)
+    if target != "weights":
+        codec = SingularValueCodec(AdapterBasis.decompose(adapter, target, 1.0))
+    assert sized({"type": "adapter", "path": str(tmp_path / "adapter")}, target) == codec.layout
+
+
+def test_engines_of_a_warm_start_that_is_still_to_be_trained_are_sized_by_its_setting():
+    lora = {"rank": 5, "target_modules": ["v_proj", "q_proj"]}
+    layout = sized({"type": "rejection_sampling", "lora": lora}, "factors")
+    assert (layout.rank, layout.modules, layout.has_core) == (5, ("v_proj", "q_proj"), True)
+    # Whatever `search` says, gradients move all weights.
+    trained = sized(
+        {"type": "rejection_sampling", "lora": lora}, "factors", method={"type": "grpo"}
+    )
+    assert (trained.has_core, trained.slots(16)) == (False, 1)
+
+
+def test_an_adapter_that_is_not_there_is_named():
     with pytest.raises(AdapterError, match="no-such-adapter"):
-        start([node], is_invariant=False, activations="float32")
+        sized({"type": "adapter", "path": "no-such-adapter"}, "factors")
