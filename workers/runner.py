@@ -15,7 +15,6 @@ from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.port import Codec
-from essa.parametrize.weights import WeightCodec
 from essa.ports import RunSite
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
@@ -36,8 +35,9 @@ from workers.export.provenance import write_provenance
 from workers.gate.check import PROMPTS
 from workers.gate.stage import pass_gate
 from workers.job.context import JobContext, JobRun, open_context
-from workers.job.engine_plan import EnginePlan, search_layout
+from workers.job.engine_plan import EnginePlan
 from workers.job.engine_turns import EngineTurns
+from workers.job.search_codec import search_codec, search_layout
 from workers.machine.row_threads import keep_to_quota
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
@@ -103,16 +103,15 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
     with closing(EngineTurns(context, plan, nodes, search_layout(spec))) as turns:
         basis, warm = _bases(context, turns)
         pool = turns.pool()
-        codec: Codec = SingularValueCodec(basis)
         if spec.engine.gate:
-            _check_engines(context, pool, codec, plan)
+            _check_engines(context, pool, SingularValueCodec(basis), plan)
         if isinstance(spec.method, GrpoSpec):
             weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
             return Found(weights, outcome)
         if isinstance(spec.method, BestOfNSpec):
-            return Found(codec, judge_best_of_n(context, pool, codec, warm))
-        if spec.moves_weights:
-            codec = WeightCodec(read_adapter(warm.folder))
+            start = SingularValueCodec(basis)
+            return Found(start, judge_best_of_n(context, pool, start, warm))
+        codec = search_codec(spec, basis, warm.folder)
         return Found(codec, _searched(context, pool, codec, warm))
 
 

@@ -8,21 +8,15 @@ from pathlib import Path
 
 from essa.errors import SpecError
 from essa.number_format import Activations
-from essa.parametrize.adapter import read_adapter
-from essa.parametrize.codec import SingularValueCodec
-from essa.parametrize.dimension import check_target
 from essa.parametrize.port import Layout
-from essa.parametrize.weights import WeightCodec
 from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, Precision, QuantizationSpec
-from essa.spec.model import AdapterWarmStartSpec
 from essa.spec.search import SearchSpec
 from workers.cluster.placement import Node, Placement, plan_placement
 from workers.cluster.pool import EnginePool
 from workers.engines.build import EngineBuild, settled_precision
 from workers.models.store import ModelStore, PreparedModel
-from workers.warm_start.stage import warm_start_lora
 
 GATE_CANDIDATES = 2
 """Least candidates that engines must hold: the gate shows them so many."""
@@ -73,18 +67,6 @@ def plan_engines(
             folder = store.rounded(base, say)
     digest = base.digest if folder == base.folder else store.digest(folder)
     return EnginePlan(spec, folder, digest, activations)
-
-
-def search_layout(job: AlignmentJobSpec) -> Layout:
-    """The layout that the codec of the search will have, before its adapter is trained.
-
-    Raises:
-        AdapterError: the adapter that the job is given cannot be read.
-    """
-    rank, modules = _adapter_shape(job)
-    if job.moves_weights:
-        return WeightCodec.layout_of(rank, modules)
-    return SingularValueCodec.layout_of(rank, modules, check_target(job.search.target))
 
 
 def engine_placements(
@@ -165,14 +147,3 @@ def _check_invariance(
                 "rollout.batch_invariant",
                 field="rollout.batch_invariant",
             )
-
-
-def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
-    lora = warm_start_lora(job.warm_start)
-    if lora is not None:
-        return lora.rank, lora.target_modules
-    warm_start = job.warm_start
-    assert isinstance(warm_start, AdapterWarmStartSpec)  # the only one without a shape of its own
-    adapter = read_adapter(Path(warm_start.path).expanduser())
-    rank = max(module.rank for module in adapter.modules)
-    return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))

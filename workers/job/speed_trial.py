@@ -25,7 +25,8 @@ from workers.cluster.ray_cluster import ray_cluster
 from workers.gate.check import ANSWER_TOKENS
 from workers.gate.reference import Answer, ReferenceModel, fits_memory
 from workers.job.context import JobContext, JobRun, open_context
-from workers.job.engine_plan import EnginePlan, search_layout
+from workers.job.engine_plan import EnginePlan
+from workers.job.search_codec import search_layout
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 from workers.warm_start.stage import sample_pairs

@@ -21,13 +21,8 @@ import torch
 from safetensors.torch import load_file
 
 from essa.data import JobData
-from essa.errors import AdapterError, SpecError
+from essa.errors import SpecError
 from essa.events import StageEvent
-from essa.parametrize.adapter import write_adapter
-from essa.parametrize.basis import AdapterBasis
-from essa.parametrize.codec import SingularValueCodec
-from essa.parametrize.port import Codec
-from essa.parametrize.weights import WeightCodec
 from essa.ports import RunControl, RunSite
 from essa.spec import (
     AlignmentJobSpec,
@@ -43,12 +38,7 @@ from essa.types import Row
 from reward.registry import build_reward
 from workers.cluster.placement import Node
 from workers.job.context import JobContext, JobRun
-from workers.job.engine_plan import (
-    EnginePlan,
-    engine_placements,
-    plan_engines,
-    search_layout,
-)
+from workers.job.engine_plan import EnginePlan, engine_placements, plan_engines
 from workers.models.store import ModelStore, PreparedModel
 from workers.prompting import PromptEncoder
 from workers.serving import serving_engine
@@ -291,47 +281,3 @@ def test_batch_invariance_is_refused_where_activations_are_float32():
         placed([node], is_invariant=True, activations="float32")
     assert caught.value.detail["field"] == "rollout.batch_invariant"
     assert placed([node], is_invariant=False, activations="float32") == 2
-
-
-# -- what engines are sized for -------------------------------------------------------------
-
-
-def sized(warm_start: dict[str, Any], target: str, **changes: Any) -> Any:
-    return search_layout(
-        AlignmentJobSpec.model_validate(
-            {
-                "model": {"path": "model"},
-                "warm_start": warm_start,
-                "data": {"train": {"path": "train.jsonl"}},
-                "reward": {"type": "sentiment"},
-                "search": {"type": "openai_es", "target": target},
-                **changes,
-            }
-        )
-    )
-
-
-@pytest.mark.parametrize("target", ["factors", "product", "weights"])
-def test_engines_are_sized_as_the_codec_of_the_search_will_ask(target, tiny_adapter, tmp_path):
-    adapter = tiny_adapter()
-    write_adapter(adapter, tmp_path / "adapter")
-    codec: Codec = WeightCodec(adapter)
-    if target != "weights":
-        codec = SingularValueCodec(AdapterBasis.decompose(adapter, target, 1.0))
-    assert sized({"type": "adapter", "path": str(tmp_path / "adapter")}, target) == codec.layout
-
-
-def test_engines_of_a_warm_start_that_is_still_to_be_trained_are_sized_by_its_setting():
-    lora = {"rank": 5, "target_modules": ["v_proj", "q_proj"]}
-    layout = sized({"type": "rejection_sampling", "lora": lora}, "factors")
-    assert (layout.rank, layout.modules, layout.has_core) == (5, ("v_proj", "q_proj"), True)
-    # Whatever `search` says, gradients move all weights.
-    trained = sized(
-        {"type": "rejection_sampling", "lora": lora}, "factors", method={"type": "grpo"}
-    )
-    assert (trained.has_core, trained.slots(16)) == (False, 1)
-
-
-def test_an_adapter_that_is_not_there_is_named():
-    with pytest.raises(AdapterError, match="no-such-adapter"):
-        sized({"type": "adapter", "path": "no-such-adapter"}, "factors")
