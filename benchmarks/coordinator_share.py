@@ -122,6 +122,7 @@ class _MadeUpEvaluator(Evaluator):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:

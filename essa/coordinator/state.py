@@ -69,6 +69,7 @@ class RunState:
     warm_start_tokens: int = 0
     """Of `tokens`."""
     unreliable_streak: int = 0
+    uninformative_streak: int = 0
     stop_reason: str = ""
     """Why the search ended; empty while it goes on."""
     search: SearchState | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,13 @@ from essa.spec.base import SettingError, SpecModel
 from essa.spec.best_of_n import BestOfNSpec
 from essa.spec.constrained import DISTANCE, ConstrainedSpec, EvolutionSpec, MethodSpec
 from essa.spec.data import DataSpec
+from essa.spec.derived import BATCH_SIZE, with_derived
 from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngineSpec
 from essa.spec.grpo import GrpoSpec
 from essa.spec.integrations import IntegrationSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
-from essa.spec.search import SearchSpec, SepCmaEsSpec
+from essa.spec.search import AnnealedEsSpec, SearchSpec, SepCmaEsSpec
+from essa.types import is_mapping
 from reward.spec import CompositeSpec, PassAtKSpec, RewardSpec
 from reward.spec.batch import BatchMetricSpec
 from reward.spec.nesting import models_in
@@ -76,8 +78,9 @@ class AlignmentJobSpec(SpecModel):
     search: SearchSpec = SepCmaEsSpec()
     engine: EngineSpec = VllmEngineSpec()
     rollout: RolloutSpec = RolloutSpec()
-    batch_size: int = Field(default=32, ge=2)
-    """Training prompts per generation, shared by all candidates and drawn afresh each time."""
+    batch_size: int = Field(default=BATCH_SIZE, ge=2)
+    """Training prompts per generation, drawn afresh each time; `search.design` says who answers
+    which. Where every antithetic pair has prompts of its own, the default is one a pair."""
     budget: BudgetSpec = BudgetSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     integrations: tuple[IntegrationSpec, ...] = Field(default=(), max_length=8)
@@ -93,9 +96,56 @@ class AlignmentJobSpec(SpecModel):
         return chosen
 
     @property
+    def groups(self) -> int:
+        """Groups of candidates that have a part of a generation's prompts each, `essa.groups`."""
+        design, population = self.search.design, self.search.population
+        if design == "auto":
+            needs_batch = next(models_in(self.reward, BatchMetricSpec), None) is not None
+            has_pairs = isinstance(self.search, AnnealedEsSpec) and not needs_batch
+            design = "pairs" if has_pairs else "shared"
+        return {"shared": 1, "blocks": population // 4, "pairs": population // 2}[design]
+
+    @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
         return isinstance(self.method, GrpoSpec) or self.search.target == "weights"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived(cls, content: Any) -> Any:
+        return with_derived(content) if is_mapping(content) else content
+
+    @model_validator(mode="after")
+    def _design_fits(self) -> AlignmentJobSpec:
+        if isinstance(self.method, GrpoSpec | BestOfNSpec):
+            return self
+        design, groups = self.search.design, self.groups
+        if design == "pairs" and not isinstance(self.search, AnnealedEsSpec):
+            raise SettingError(
+                "search.design",
+                design,
+                f"is for search.type annealed_es, which compares the members of a pair alone; "
+                f"{self.search.type} ranks all candidates: use shared or blocks",
+            )
+        if groups > 1 and next(models_in(self.reward, BatchMetricSpec), None) is not None:
+            raise SettingError(
+                "search.design",
+                design,
+                "needs a score for every completion, and the reward has a metric of the whole "
+                "batch; use shared",
+            )
+        for where, size in (
+            ("search.population", self.search.population),
+            ("batch_size", self.batch_size),
+        ):
+            if groups > 1 and size % groups:
+                raise SettingError(
+                    where,
+                    size,
+                    f"cannot be shared out evenly among the {groups} groups of search.design "
+                    f"{design}; use a multiple of {groups}",
+                )
+        return self
 
     @model_validator(mode="after")
     def _method_names_components(self) -> AlignmentJobSpec:

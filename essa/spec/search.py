@@ -19,7 +19,8 @@ class LadderSpec(SpecModel):
     candidates: int = Field(default=12, ge=4)
     """Candidates per rung."""
     prompts: int | None = Field(default=None, ge=4)
-    """Training prompts per rung; None takes `batch_size`."""
+    """Training prompts per rung, the same for all its candidates. None takes `batch_size`, or 32
+    where candidates have prompts of their own."""
 
     @field_validator("sigmas")
     @classmethod
@@ -45,6 +46,11 @@ class SearchSpecModel(SpecModel):
     """Initial step size, in units of each factor's mean singular value, or with target `weights`
     of its root mean square weight. `auto` probes a ladder."""
     ladder: LadderSpec = LadderSpec()
+    design: Literal["auto", "shared", "blocks", "pairs"] = "auto"
+    """Which prompts of a generation a candidate answers. `shared`: all of them, as all candidates.
+    `blocks`: a part of them, which it shares with three others; how hard that part is, is taken
+    out. `pairs`: a part that only its antithetic partner has too, for `annealed_es`. `auto` takes
+    `pairs` there and `shared` elsewhere, and `shared` where the reward has a metric of a batch."""
 
 
 class _CmaSpec(SearchSpecModel):
@@ -89,6 +95,9 @@ class AnnealedEsSpec(SearchSpecModel):
     """Antithetic pairs with raw differences; the step falls linearly to zero over the budget."""
 
     type: Literal["annealed_es"] = "annealed_es"
+    population: int = Field(default=128, ge=2)
+    """Candidates per generation, two of every pair. Follows from `budget.completions` where that
+    is given and this is not."""
     radius: float = Field(default=1.2, gt=0, allow_inf_nan=False)
     """Distance that noise alone moves a coordinate over the whole budget, as a multiple of sigma.
     More learns faster and ends in more noise."""
