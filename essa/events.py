@@ -135,6 +135,8 @@ class _Spent(_EventModel):
     """Prompt and generated tokens, warm start, probes and validation included."""
     samples: int | None = None
     """Completions, warm start, probes and validation included."""
+    completions: int | None = None
+    """Completions of training prompts since the warm start, as `budget.completions` counts them."""
 
 
 class GenerationEvent(_Spent):

@@ -61,6 +61,7 @@ def generation_event(
         device_s=device_s,
         tokens=state.tokens,
         samples=state.samples,
+        completions=state.completions,
         components=component_means(scores.components),
         constraints=list(objective.status()),
         feasible_frac=objective.feasible_frac(found.means_N_J),
@@ -103,6 +104,7 @@ def gradient_event(
         device_s=device_s,
         tokens=state.tokens,
         samples=state.samples,
+        completions=state.completions,
         components=component_means(scores.components),
         training=dict(news.metrics),
     )
@@ -130,6 +132,7 @@ def validation_event(
         device_s=device_s,
         tokens=state.tokens,
         samples=state.samples,
+        completions=state.completions,
     )
 
 
