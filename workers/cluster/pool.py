@@ -80,7 +80,7 @@ class _Worker:
     index: int
     placement: Placement
     actor: Any = None
-    """None before `start` and after `close`."""
+    """Actor of the engine; None before `start` and after `close`."""
     starting: Any = None
     """Call that restarts a lost engine; None once the engine has started."""
     start_deadline_s: float = 0.0

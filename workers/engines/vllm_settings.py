@@ -42,7 +42,7 @@ class VllmSettings:
     rank: int
     target_modules: tuple[str, ...]
     has_core: bool
-    """True for search.target `factors`."""
+    """Presence of a core between the bases: true for search.target `factors`."""
     max_num_seqs: int = 192
     max_model_len: int | None = None
     kv_cache_gib: float = 2.0

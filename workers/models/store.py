@@ -60,7 +60,7 @@ class ModelStore:
     def base(self, spec: ModelSpec, progress: Progress = _ignore) -> PreparedModel:
         """Find, fetch or convert the base model.
 
-        A local folder is used where it is; a hub name is downloaded into the hub's own cache, or
+        A local folder is used in place; a hub name is downloaded into the hub's own cache, or
         taken from there when offline; a package's model is converted once.
 
         Raises:

@@ -103,7 +103,7 @@ def _add_products(total: torch.Tensor, rows: torch.Tensor, threads: RowThreads |
 
 
 def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:
-    """Return tr(W H W^T), twice the squared norm of the outputs W X; without H, ||W||^2."""
+    """Return tr(W H W^T) of W (out, in) and H (in, in): 2 ||W X||^2, or ||W||^2 without H."""
     import torch
 
     product = weight if hessian is None else weight @ hessian
@@ -113,6 +113,6 @@ def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:
 def relative_error(
     weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor | None
 ) -> float:
-    """Return ||W X - W_q X||^2 / ||W X||^2; 0 if both are zero."""
+    """Return ||W X - W_q X||^2 / ||W X||^2 of weights (out, in); 0 if both are zero."""
     whole = output_energy(weight, hessian)
     return output_energy(weight - rounded, hessian) / whole if whole else 0.0

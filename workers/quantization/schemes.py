@@ -24,7 +24,7 @@ GROUP_SIZES = (128, 64, 32)
 """INT4 group sizes tried, in this order; vLLM's CPU kernel needs inputs in multiples of 32."""
 
 Shapes = dict[str, tuple[int, int]]
-"""Weight name -> (outputs, inputs)."""
+"""Shape (outputs, inputs) by weight name."""
 
 
 class NamedScheme(NamedTuple):
