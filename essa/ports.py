@@ -23,7 +23,7 @@ from essa.types import (
 
 
 class Evaluator(ABC):
-    """Scores populations of singular-value vectors."""
+    """Scores populations of vectors."""
 
     @abstractmethod
     def evaluate(

@@ -24,14 +24,11 @@ from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
 from essa.spec.constrained import EvolutionSpec
 from essa.spec.model import AdapterWarmStartSpec
-from essa.spec.search import SepCmaEsSpec
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
-from workers.baseline.weight_evaluator import Ones, WeightEvaluator
 from workers.cluster.pool import EnginePool
 from workers.cluster.ray_cluster import ray_cluster
 from workers.engines.base import BASE
-from workers.evaluation.evaluator import PoolEvaluator
 from workers.evaluation.work_items import reference_items
 from workers.export.source import RunSource
 from workers.job.context import JobContext, JobRun, open_context
@@ -84,28 +81,33 @@ def measure_drift(
     _check_bases(sources)
     adapters = {START: _warm_start(first)}
     adapters |= {name: read_adapter(source.adapter_folder) for name, source in sources.items()}
-    spec = _spec(task, first)
-    job = JobRun(spec, site, time.monotonic())
+    codec = WeightCodec(adapters[START])
+    job = JobRun(_spec(task, first), site, time.monotonic())
     context = open_context(job, reward_policy)
     with ray_cluster() as nodes, closing(context.reward):
         context.settle(nodes, None)
-        with context.engines(context.plan_search(), nodes) as pool:
-            return _Measurement(context, pool, adapters).run()
+        with context.engines(context.plan_search(), nodes, codec.layout) as pool:
+            return _Measurement(context, pool, codec, adapters).run()
 
 
 class _Measurement:
     def __init__(
-        self, context: JobContext, pool: EnginePool, adapters: Mapping[str, LoraAdapter]
+        self,
+        context: JobContext,
+        pool: EnginePool,
+        codec: WeightCodec,
+        adapters: Mapping[str, LoraAdapter],
     ) -> None:
         self._context = context
         self._pool = pool
+        self._codec = codec
         self._adapters = adapters
-        self._codec = WeightCodec(adapters[START])
+        self._evaluator = context.evaluator(pool, codec)
         self._rows = context.data.test
         self._seed = context.job.spec.seed
 
     def run(self) -> dict[str, Drift]:
-        from_base = self._plain().sample(
+        from_base = self._evaluator.sample(
             None,
             self._rows,
             samples=1,
@@ -121,14 +123,15 @@ class _Measurement:
     def _measure(self, name: str, adapter: LoraAdapter | None, from_base: GroupRollouts) -> Drift:
         self._context.job.sink.emit(StageEvent(stage="drift", message=name))
         if adapter is None:
-            evaluator, candidate, own = self._plain(), BASE, from_base
-            scores = evaluator.evaluate(np.zeros((0, 1)), self._rows, with_base=True, label=name)
-            kl, change = 0.0, None
+            nothing = np.zeros((0, self._codec.dimension))
+            scores = self._evaluator.evaluate(nothing, self._rows, with_base=True, label=name)
+            candidate, own, kl, change = BASE, from_base, 0.0, None
         else:
             vector = self._vector(name, adapter)
-            weights = WeightEvaluator(self._pool, self._codec, self._evaluator)
-            scores = weights.evaluate(vector[None], self._rows, label=name)
-            own = weights.sample(vector, self._rows, samples=1, temperature=1.0, seed=self._seed)
+            scores = self._evaluator.evaluate(vector[None], self._rows, label=name)
+            own = self._evaluator.sample(
+                vector, self._rows, samples=1, temperature=1.0, seed=self._seed
+            )
             candidate = 0
             kl = self._mean_logprob(from_base, BASE) - self._mean_logprob(from_base, candidate)
             change = _change(self._adapters[START], adapter)
@@ -168,12 +171,6 @@ class _Measurement:
                 known += scored.token_logprobs or ()
         return float(np.mean(known))
 
-    def _plain(self) -> PoolEvaluator:
-        return self._context.evaluator(self._pool, None)
-
-    def _evaluator(self, ones: Ones) -> PoolEvaluator:
-        return self._context.evaluator(self._pool, ones)
-
     def _vector(self, name: str, adapter: LoraAdapter) -> FloatArray:
         try:
             return self._codec.vector(
@@ -189,9 +186,8 @@ def _spec(task: AlignmentJobSpec, first: RunSource) -> AlignmentJobSpec:
         update={
             "model": run.model,
             "engine": run.engine.model_copy(update={"gate": False}),
-            "warm_start": AdapterWarmStartSpec(path=str(first.adapter_folder)),
+            # Nothing trains here, so no device is kept for a trainer.
             "method": EvolutionSpec(),
-            "search": SepCmaEsSpec(target="weights"),
             "seed": run.seed,
         }
     )

@@ -14,8 +14,8 @@ from essa.events import ResultEvent, WarmStartEvent, WarningEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
-from essa.parametrize.weights import WeightCodec
-from essa.ports import Evaluator, RunSite
+from essa.parametrize.port import Codec
+from essa.ports import RunSite
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
 from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
@@ -26,7 +26,7 @@ from reward.errors import RewardError
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
 from workers.baseline.best_of_n import judge_best_of_n
 from workers.baseline.remote_trainer import require_trl
-from workers.baseline.stage import train_by_gradients, trainer_gpus, weight_evaluator
+from workers.baseline.stage import train_by_gradients, trainer_gpus
 from workers.cluster.memory_watch import MemoryWatch
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
@@ -37,6 +37,7 @@ from workers.gate.stage import pass_gate
 from workers.job.context import JobContext, JobRun, open_context
 from workers.job.engine_plan import EnginePlan
 from workers.job.engine_turns import EngineTurns
+from workers.job.search_codec import search_codec, search_layout
 from workers.machine.row_threads import keep_to_quota
 from workers.serving import Found, serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
@@ -99,32 +100,23 @@ def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
     checkpoint = job.run_dir / CHECKPOINT_FILE
     if isinstance(spec.method, GrpoSpec):
         trainer_gpus(spec.engine, nodes)  # refuses before anything has started
-    with closing(EngineTurns(context, plan, nodes)) as turns:
+    with closing(EngineTurns(context, plan, nodes, search_layout(spec))) as turns:
         basis, warm = _bases(context, turns)
         pool = turns.pool()
-        codec = SingularValueCodec(basis)
-        pool.load_basis(codec.engine_basis())
         if spec.engine.gate:
-            _check_engines(context, pool, codec, plan)
+            _check_engines(context, pool, SingularValueCodec(basis), plan)
         if isinstance(spec.method, GrpoSpec):
             weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
             return Found(weights, outcome)
         if isinstance(spec.method, BestOfNSpec):
-            return Found(codec, judge_best_of_n(context, pool, codec, warm))
-        if spec.moves_weights:
-            weights = WeightCodec(read_adapter(warm.folder))
-            evaluator: Evaluator = weight_evaluator(context, pool, weights)
-            return Found(weights, _searched(context, pool, weights, evaluator, warm))
-        evaluator = context.evaluator(pool, codec)
-        return Found(codec, _searched(context, pool, codec, evaluator, warm))
+            start = SingularValueCodec(basis)
+            return Found(start, judge_best_of_n(context, pool, start, warm))
+        codec = search_codec(spec, basis, warm.folder)
+        return Found(codec, _searched(context, pool, codec, warm))
 
 
 def _searched(
-    context: JobContext,
-    pool: EnginePool,
-    codec: SingularValueCodec | WeightCodec,
-    evaluator: Evaluator,
-    warm: WarmStartResult,
+    context: JobContext, pool: EnginePool, codec: Codec, warm: WarmStartResult
 ) -> Outcome:
     job, spec = context.job, context.job.spec
     what = "weights" if spec.moves_weights else "singular values"
@@ -139,12 +131,10 @@ def _searched(
             Space(codec.dimension, codec.digest),
             Start(job.run_dir / CHECKPOINT_FILE, before=warm.as_preparation(job.elapsed_s)),
         )
-        return Coordinator(run, evaluator).run()
+        return Coordinator(run, context.evaluator(pool, codec)).run()
 
 
-def _check_engines(
-    context: JobContext, pool: EnginePool, codec: SingularValueCodec, plan: EnginePlan
-) -> None:
+def _check_engines(context: JobContext, pool: EnginePool, codec: Codec, plan: EnginePlan) -> None:
     job = context.job
     rows = context.data.train[:PROMPTS]
     pass_gate(

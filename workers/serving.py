@@ -11,14 +11,12 @@ from essa.coordinator.run_events import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
 from essa.objective.build import make_objective
-from essa.parametrize.codec import SingularValueCodec
-from essa.parametrize.weights import WeightCodec
+from essa.parametrize.port import Codec
 from essa.ports import Evaluator
 from essa.spec import AlignmentJobSpec, EngineSpec
 from essa.spec.best_of_n import BestOfNSpec
 from essa.types import PopulationScores, describe_failures
 from workers.baseline.best_of_n import best_of_n_evaluator
-from workers.baseline.stage import weight_evaluator
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
 from workers.job.context import JobContext
@@ -38,7 +36,7 @@ def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
 class Found:
     """What the search came to, and what its vector stands for."""
 
-    codec: SingularValueCodec | WeightCodec
+    codec: Codec
     outcome: Outcome
 
 
@@ -87,7 +85,7 @@ def _score_when_served(
     context: JobContext, found: Found, plan: EnginePlan, nodes: list[Node]
 ) -> PopulationScores:
     vector = found.outcome.vector
-    with context.engines(plan, nodes) as pool:
+    with context.engines(plan, nodes, found.codec.layout) as pool:
         what = f"test on the {plan.spec.precision} base"
         context.job.stage("test", what)
         scores = _evaluator(context, pool, found.codec).evaluate(
@@ -104,12 +102,7 @@ def _score_when_served(
     return scores
 
 
-def _evaluator(
-    context: JobContext, pool: EnginePool, codec: SingularValueCodec | WeightCodec
-) -> Evaluator:
-    if isinstance(codec, WeightCodec):
-        return weight_evaluator(context, pool, codec)
-    pool.load_basis(codec.engine_basis())
+def _evaluator(context: JobContext, pool: EnginePool, codec: Codec) -> Evaluator:
     if isinstance(context.job.spec.method, BestOfNSpec):
         return best_of_n_evaluator(context, pool, codec)
     return context.evaluator(pool, codec)

@@ -7,19 +7,26 @@ leaves B far smaller than A and one step size has to suit both. Zeros are the wa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from essa.errors import AdapterError
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.basis import AdapterBasis, ModuleSvd
+from essa.parametrize.dimension import Target
 from essa.parametrize.engine_basis import EngineBasis, ModuleBasis
+from essa.parametrize.port import Codec, Layout, Load
 from essa.types import FloatArray
 
 
-class SingularValueCodec:
-    """Translates between search vectors (D), rows of scales (S) and adapters.
+class SingularValueCodec(Codec):
+    """Vectors move the singular values of stored bases: a population is one load.
 
+    Raises:
+        AdapterError: a factor has only zero singular values, so it has no unit.
     Source:
         ESSA, arXiv:2507.04453, Section 3.2 (additive update); units are ours.
     """
@@ -46,15 +53,33 @@ class SingularValueCodec:
         self._columns = np.concatenate(columns)
         self._units = np.concatenate(units)
 
+    @staticmethod
+    def layout_of(rank: int, modules: tuple[str, ...], target: Target) -> Layout:
+        """The layout of a codec whose bases are not there yet.
+
+        Args:
+            rank: the largest rank of any module.
+            modules: last parts of their names.
+            target: what is decomposed.
+        """
+        return Layout(rank, modules, has_core=target == "factors")
+
+    @property
+    def layout(self) -> Layout:
+        names = {module.name.rpartition(".")[2] for module in self.basis.modules}
+        rank = max(module.rank for module in self.basis.modules)
+        return self.layout_of(rank, tuple(sorted(names)), self.basis.target)
+
     @property
     def digest(self) -> str:
-        """Identity of the bases."""
         return self.basis.digest
 
     @property
     def dimension(self) -> int:
-        """Length of a search vector, D."""
         return len(self._columns)
+
+    def loads(self, vectors_N_D: FloatArray) -> Iterator[Load]:
+        yield Load(self.engine_basis(), self.scales(vectors_N_D))
 
     def scales(self, vectors_N_D: FloatArray) -> NDArray[np.float32]:
         """Singular values of every candidate as engines take them.
@@ -82,20 +107,13 @@ class SingularValueCodec:
         return scales.astype(np.float32)
 
     def engine_basis(self) -> EngineBasis:
-        """The frozen arrays engines hold; PEFT's scaling is in `expand` and nowhere else."""
-        modules = tuple(_module_basis(module) for module in self.basis.modules)
-        return EngineBasis(modules=modules, digest=self.basis.digest)
+        """The frozen arrays engines hold; PEFT's scaling is in `expand` and nowhere else.
+
+        Made at the first call.
+        """
+        return self._engine_basis
 
     def export(self, vector: FloatArray) -> LoraAdapter:
-        """Rebuild the adapter of one candidate with the warm start's rank and configuration.
-
-        It uses the same float32 singular values the engines use.
-
-        Args:
-            vector: offsets, shape (D,).
-        Raises:
-            AdapterError: another length, or a value that is not finite.
-        """
         vector = np.asarray(vector, dtype=np.float64)
         if vector.ndim != 1:
             raise AdapterError(f"vector has shape {vector.shape}; expected ({self.dimension},)")
@@ -107,6 +125,11 @@ class SingularValueCodec:
             modules.append(_rebuild(module, values))
             position += len(values)
         return LoraAdapter(modules=tuple(modules), config=dict(self.basis.config))
+
+    @cached_property
+    def _engine_basis(self) -> EngineBasis:
+        modules = tuple(_module_basis(module) for module in self.basis.modules)
+        return EngineBasis(modules=modules, digest=self.basis.digest)
 
 
 def _module_basis(module: ModuleSvd) -> ModuleBasis:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from essa.errors import AdapterError
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.engine_basis import EngineBasis, ModuleBasis
+from essa.parametrize.port import Codec, Layout, Load
 from essa.types import FloatArray
 
 Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
 """lora_A (r, in) and lora_B (out, r)."""
 
 
-class WeightCodec:
-    """Translates between vectors (D), adapters, and bases that engines run.
+class WeightCodec(Codec):
+    """Vectors move all weights of the warm start: every vector is a load of its own.
 
     Args:
         start: the warm start.
@@ -37,11 +38,29 @@ class WeightCodec:
         hasher = hashlib.sha256()
         for factor in _factors(start):
             hasher.update(np.ascontiguousarray(factor).tobytes())
-        self.digest = hasher.hexdigest()
+        self._digest = hasher.hexdigest()
+
+    @staticmethod
+    def layout_of(rank: int, modules: tuple[str, ...]) -> Layout:
+        """The layout of a codec whose warm start is not there yet.
+
+        Args:
+            rank: the largest rank of any module.
+            modules: last parts of their names.
+        """
+        return Layout(rank, modules, has_core=False, rows=1)
+
+    @property
+    def layout(self) -> Layout:
+        rank = max(module.rank for module in self._start.modules)
+        return self.layout_of(rank, tuple(sorted(self._start.target_modules)))
+
+    @property
+    def digest(self) -> str:
+        return self._digest
 
     @property
     def dimension(self) -> int:
-        """Length of a vector, D: all weights of the adapter."""
         return sum(factor.size for factor in _factors(self._start))
 
     def vector(self, weights: Mapping[str, Factors]) -> FloatArray:
@@ -68,12 +87,12 @@ class WeightCodec:
             parts.append(((lora_B.astype(np.float64) - module.lora_B) / unit_B).ravel())
         return np.concatenate(parts)
 
-    def export(self, vector: FloatArray) -> LoraAdapter:
-        """The adapter that a vector stands for.
+    def loads(self, vectors_N_D: FloatArray) -> Iterator[Load]:
+        for vector in vectors_N_D:
+            basis = self.engine_basis(vector)
+            yield Load(basis, np.ones((1, basis.width), dtype=np.float32))
 
-        Raises:
-            AdapterError: another length, or a value that is not finite.
-        """
+    def export(self, vector: FloatArray) -> LoraAdapter:
         vector = np.asarray(vector, dtype=np.float64)
         if vector.shape != (self.dimension,):
             raise AdapterError(f"vector has shape {vector.shape}; expected ({self.dimension},)")
@@ -101,8 +120,10 @@ class WeightCodec:
             )
             for module in adapter.modules
         )
-        digest = hashlib.sha256(self.digest.encode() + np.ascontiguousarray(vector).tobytes())
-        return EngineBasis(modules, digest.hexdigest())
+        scalings = np.array([module.scaling for module in adapter.modules])
+        hasher = hashlib.sha256(self._digest.encode())
+        hasher.update(scalings.tobytes() + np.ascontiguousarray(vector).tobytes())
+        return EngineBasis(modules, hasher.hexdigest())
 
     def _modules(self) -> Iterator[tuple[LoraModule, float, float]]:
         units = iter(self._units)

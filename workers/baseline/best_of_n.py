@@ -5,7 +5,7 @@ from __future__ import annotations
 from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
 from essa.coordinator.loop import Outcome
 from essa.coordinator.run import Outlets, Run, Space, Start
-from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec
 from essa.records.recorder import RunRecorder
 from essa.spec.best_of_n import BestOfNSpec
 from workers.cluster.pool import EnginePool
@@ -14,7 +14,7 @@ from workers.warm_start.stage import WarmStartResult
 
 
 def judge_best_of_n(
-    context: JobContext, pool: EnginePool, codec: SingularValueCodec, warm: WarmStartResult
+    context: JobContext, pool: EnginePool, codec: Codec, warm: WarmStartResult
 ) -> Outcome:
     """Score the warm start by the best of its sampled answers.
 
@@ -37,9 +37,7 @@ def judge_best_of_n(
         return BestOfNCoordinator(run, best_of_n_evaluator(context, pool, codec)).run()
 
 
-def best_of_n_evaluator(
-    context: JobContext, pool: EnginePool, codec: SingularValueCodec
-) -> BestOfN:
+def best_of_n_evaluator(context: JobContext, pool: EnginePool, codec: Codec) -> BestOfN:
     """Scores vectors on these engines, the last by its best answers."""
     spec, evaluator = context.job.spec, context.evaluator(pool, codec)
     assert isinstance(spec.method, BestOfNSpec)

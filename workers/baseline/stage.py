@@ -18,7 +18,6 @@ from essa.spec.engine import EngineSpec
 from essa.spec.grpo import GrpoSpec
 from workers.baseline.messages import TrainerBuild
 from workers.baseline.remote_trainer import RemoteTrainer
-from workers.baseline.weight_evaluator import WeightEvaluator
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
 from workers.job.context import JobContext
@@ -59,7 +58,7 @@ def train_by_gradients(
     )
     if not checkpoint.exists():
         shutil.rmtree(build.checkpoints, ignore_errors=True)
-    evaluator = weight_evaluator(context, pool, codec)
+    evaluator = context.evaluator(pool, codec)
     trainer = RemoteTrainer(build, codec, context.encoder.token_ids, gpus=gpus, check=job.check)
     job.stage("search", f"training {codec.dimension} weights by {spec.method.type}")
     with closing(trainer), RunRecorder(job.run_dir, spec.evaluation) as recorder:
@@ -72,11 +71,6 @@ def train_by_gradients(
         )
         outcome = GradientCoordinator(run, evaluator, evaluator, trainer).run()
     return codec, outcome
-
-
-def weight_evaluator(context: JobContext, pool: EnginePool, codec: WeightCodec) -> WeightEvaluator:
-    """Scores vectors of adapter weights on these engines."""
-    return WeightEvaluator(pool, codec, lambda ones: context.evaluator(pool, ones))
 
 
 def trainer_gpus(engine: EngineSpec, nodes: Sequence[Node]) -> int:

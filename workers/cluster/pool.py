@@ -30,6 +30,7 @@ from essa.errors import (
     WorkerLostError,
 )
 from essa.parametrize.engine_basis import EngineBasis
+from essa.parametrize.port import Load
 from essa.types import Completion
 from reward.machine import usable_cores
 from workers.cluster.engine_actor import CONCURRENT_CALLS, EngineActor
@@ -142,6 +143,8 @@ class EnginePool:
         self._build = build
         self._notify = notify
         self._basis: Any = None
+        self._digest: str | None = None
+        """Of the bases that the engines hold."""
         self._scales: Any = None
         self._workers = [_Worker(index, placement) for index, placement in enumerate(placements)]
 
@@ -204,13 +207,26 @@ class EnginePool:
             on_start(len(starting) - len(waiting))
         return self._all(starting)
 
+    def load(self, load: Load) -> None:
+        """Give every engine the load: its bases, unless engines hold them, and its population.
+
+        Raises:
+            EngineError: a module is unknown to the model, or the load is larger than the engines
+                were built for.
+            WorkerLostError: an engine died more often than engine.max_restarts allows.
+        """
+        if load.basis.digest != self._digest:
+            self.load_basis(load.basis)
+        self.set_population(load.scales_N_S)
+
     def load_basis(self, basis: EngineBasis) -> None:
-        """Install the bases in every engine."""
-        self._basis, self._scales = ray.put(basis), None
-        self._all([worker.actor.load_basis.remote(self._basis) for worker in self._workers])
+        """Install the bases in every engine, which forgets its population; errors as `load`."""
+        self._basis, self._scales, self._digest = ray.put(basis), None, None
+        self._each(lambda worker: worker.actor.load_basis.remote(self._basis))
+        self._digest = basis.digest
 
     def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
-        """Replace the population in every engine; shape (N, S), see `Engine.set_population`."""
+        """Replace the population in every engine; shape (N, S), errors as `load`."""
         self._scales = ray.put(np.ascontiguousarray(scales_N_S, dtype=np.float32))
         self._each(lambda worker: worker.actor.set_population.remote(self._scales))
 

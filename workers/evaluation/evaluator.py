@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from essa.dispatch import plan_blocks
 from essa.errors import EvaluationError
+from essa.parametrize.port import Codec, Load
 from essa.ports import Evaluator, GroupRollouts, GroupSampler
 from essa.spec.engine import RolloutSpec
 from essa.types import FloatArray, PopulationScores, Row, describe_failures
@@ -28,19 +27,11 @@ Progress = Callable[[str, int, int, int], None]
 """(what, answers done, answers in all, tokens generated so far)."""
 
 
-class Codec(Protocol):
-    """Translates vectors to rows of scales."""
-
-    def scales(self, vectors_N_D: FloatArray) -> NDArray[np.float32]:
-        """Shape (N, S), as the engines' basis orders them."""
-        ...
-
-
 class PoolEvaluator(Evaluator, GroupSampler):
     """Rollouts on the pool; rewards here, in threads, as candidates are finished.
 
     Args:
-        codec: None until there are bases: then only the base model can be evaluated.
+        codec: None until there is an adapter: then only the base model can be evaluated.
         check: raises to end a running evaluation (cancel).
         progress: called as items finish, and a few times a second in between.
     """
@@ -74,19 +65,18 @@ class PoolEvaluator(Evaluator, GroupSampler):
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
-        limit = self._pool.max_population
-        candidates = len(vectors_N_D)
-        sheet = ScoreSheet(candidates + with_base, rows, self._reward.component_names)
+        sheet = ScoreSheet(len(vectors_N_D) + with_base, rows, self._reward.component_names)
         with Scoring(self._reward, sheet, self._check) as scoring:
-            for first in range(0, max(candidates, 1), limit):
-                part = vectors_N_D[first : first + limit]
-                if len(part):
-                    self._set_population(part)
-                ids = [BASE] if with_base and first == 0 else []
-                offset = 0 if ids else first + with_base
-                self._roll_out(
-                    [*ids, *range(len(part))], offset, rows, sheet, scoring, label, first=first
-                )
+            # The base is decoded beside the candidates of the first load, or alone.
+            row, ids = 0, [BASE] if with_base else []
+            for load in self._loads(vectors_N_D):
+                self._pool.load(load)
+                ids += range(load.candidates)
+                first = max(0, row - with_base)
+                self._roll_out(ids, row, rows, sheet, scoring, label, first=first)
+                row, ids = row + len(ids), []
+            if ids:
+                self._roll_out(ids, row, rows, sheet, scoring, label)
             reward_s = scoring.finish()
         return sheet.result(time.monotonic() - sheet.began_s - reward_s, reward_s)
 
@@ -112,7 +102,8 @@ class PoolEvaluator(Evaluator, GroupSampler):
         if seed is not None:
             parameters = replace(parameters, seed=seed)
         if vector is not None:
-            self._set_population(vector[None])
+            (load,) = self._loads(vector[None])
+            self._pool.load(load)
         sheet = ScoreSheet(1, rows, self._reward.component_names, samples)
         with Scoring(self._reward, sheet, self._check) as scoring:
             ids = [BASE if vector is None else 0]
@@ -129,9 +120,12 @@ class PoolEvaluator(Evaluator, GroupSampler):
         components = {name: values[0] for name, values in sheet.sample_components.items()}
         return GroupRollouts(rows, sheet.rewards[0], sheet.answers[0], scores, components)
 
-    def _set_population(self, vectors_N_D: FloatArray) -> None:
-        assert self._codec is not None, "vectors are evaluated once there are bases"
-        self._pool.set_population(self._codec.scales(vectors_N_D))
+    def _loads(self, vectors_N_D: FloatArray) -> Iterator[Load]:
+        """The codec's loads, none larger than what engines hold at once."""
+        if len(vectors_N_D):
+            assert self._codec is not None, "vectors are evaluated once there is an adapter"
+            for load in self._codec.loads(vectors_N_D):
+                yield from load.parts(self._pool.max_population)
 
     def _roll_out(
         self,
@@ -149,7 +143,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
         Args:
             ids: as the engines know them.
             offset: row of the sheet that the first of them has.
-            first: number that the engines' candidate 0 has in the population.
+            first: number that the engines' candidate 0 has among the vectors.
         """
         prompt_ids = [tuple(self._encoder.token_ids(row.prompt)) for row in rows]
         blocks = plan_blocks(ids, len(rows), engines=self._pool.size, capacity=self._pool.capacity)

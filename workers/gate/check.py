@@ -8,7 +8,7 @@ together with the base; the reference then scores the same answer tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from essa.errors import EngineGateError
 from essa.events import GateEvent
 from essa.parametrize.adapter import LoraAdapter
-from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec, Load
 from essa.ports import Say
 from essa.spec.engine import Precision
 from essa.types import Completion, FloatArray
@@ -47,7 +47,7 @@ WARM_START, ZEROED = 0, RANDOM_CANDIDATES + 1
 
 def check_engines(
     pool: EnginePool,
-    codec: SingularValueCodec,
+    codec: Codec,
     reference: ReferenceModel,
     prompts: Sequence[tuple[int, ...]],
     *,
@@ -131,7 +131,7 @@ class _Sheet:
 class _Scorer:
     """Log-probabilities of the reference by kind, computed once per distinct answer."""
 
-    def __init__(self, reference: ReferenceModel, codec: SingularValueCodec) -> None:
+    def __init__(self, reference: ReferenceModel, codec: Codec) -> None:
         self._reference = reference
         self._codec = codec
         self._adapters: dict[int, LoraAdapter] = {}
@@ -209,21 +209,17 @@ def _too_weak() -> EngineGateError:
 
 def _candidate_answers(
     pool: EnginePool,
-    codec: SingularValueCodec,
+    codec: Codec,
     vectors_N_D: FloatArray,
     prompts: Sequence[tuple[int, ...]],
 ) -> list[_Sheet]:
     """Return answers of all kinds from every engine, each kind from its first and last row."""
-    scales = codec.scales(vectors_N_D)
-    scales = np.vstack([scales, np.zeros_like(scales[:1])])
     sheets = [_Sheet() for _ in range(pool.size)]
-    for start in range(0, len(scales), pool.max_population):
-        kinds = np.arange(start, min(start + pool.max_population, len(scales)))
-        held = np.resize(kinds, pool.max_population)
-        pool.set_population(scales[held])
+    for kinds, load in _full_loads(codec, vectors_N_D, pool.max_population):
+        pool.load(load)
         rows = [BASE]
-        for kind in kinds:
-            places = np.flatnonzero(held == kind)
+        for kind in dict.fromkeys(kinds.tolist()):
+            places = np.flatnonzero(kinds == kind)
             rows += sorted({int(places[0]), int(places[-1])})
         asked = [(row, prompt) for row in rows for prompt in prompts]
         for sheet, results in zip(
@@ -232,8 +228,26 @@ def _candidate_answers(
             strict=True,
         ):
             for (row, prompt), samples in zip(asked, results, strict=True):
-                sheet.add(BASE if row == BASE else int(held[row]), prompt, samples[0])
+                sheet.add(BASE if row == BASE else int(kinds[row]), prompt, samples[0])
     return sheets
+
+
+def _full_loads(
+    codec: Codec, vectors_N_D: FloatArray, rows: int
+) -> Iterator[tuple[NDArray[np.int64], Load]]:
+    """The codec's loads with a candidate of zeros at their end, repeated until they fill all rows.
+
+    Returns:
+        The kind of every row, and the load.
+    """
+    first = 0
+    for load in codec.loads(vectors_N_D):
+        kinds = np.array([*range(first, first + load.candidates), ZEROED])
+        scales = np.vstack([load.scales_N_S, np.zeros_like(load.scales_N_S[:1])])
+        first += load.candidates
+        for start in range(0, len(kinds), rows):
+            held = np.resize(np.arange(start, min(start + rows, len(kinds))), rows)
+            yield kinds[held], Load(load.basis, scales[held])
 
 
 def _measure(scorer: _Scorer, sheet: _Sheet) -> Measurement:

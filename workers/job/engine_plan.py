@@ -8,17 +8,15 @@ from pathlib import Path
 
 from essa.errors import SpecError
 from essa.number_format import Activations
-from essa.parametrize.adapter import read_adapter
+from essa.parametrize.port import Layout
 from essa.ports import Say
 from essa.spec import AlignmentJobSpec
 from essa.spec.engine import EngineSpec, Precision, QuantizationSpec
-from essa.spec.model import AdapterWarmStartSpec
 from essa.spec.search import SearchSpec
 from workers.cluster.placement import Node, Placement, plan_placement
 from workers.cluster.pool import EnginePool
 from workers.engines.build import EngineBuild, settled_precision
 from workers.models.store import ModelStore, PreparedModel
-from workers.warm_start.stage import warm_start_lora
 
 GATE_CANDIDATES = 2
 """Least candidates that engines must hold: the gate shows them so many."""
@@ -88,25 +86,27 @@ def start_pool(
     job: AlignmentJobSpec,
     plan: EnginePlan,
     nodes: Sequence[Node],
+    layout: Layout,
     *,
     say: Say,
     warn: Callable[[str], None],
 ) -> EnginePool:
     """Start the engines; blocks until every model is loaded.
 
+    Args:
+        layout: of the codec whose loads the engines will be given.
     Raises:
         SpecError: the cluster is too small, or cannot do what the job asks for.
         EngineStartError: an engine did not start.
     """
     placements = engine_placements(job, plan, nodes)
-    rank, modules = _adapter_shape(job)
     build = EngineBuild(
         spec=plan.spec,
         model_path=str(plan.model_folder),
-        max_population=GATE_CANDIDATES if job.moves_weights else _most_candidates(job.search),
-        rank=rank,
-        target_modules=modules,
-        has_core=not job.moves_weights and job.search.target == "factors",
+        max_population=max(layout.slots(_most_candidates(job.search)), GATE_CANDIDATES),
+        rank=layout.rank,
+        target_modules=layout.modules,
+        has_core=layout.has_core,
         seed=job.seed,
         activations=plan.activations,
     )
@@ -122,7 +122,7 @@ def start_pool(
 
 def _most_candidates(search: SearchSpec) -> int:
     ladder = search.ladder.candidates + 1 if search.sigma_init == "auto" else 0
-    return max(search.population, ladder, GATE_CANDIDATES)
+    return max(search.population, ladder)
 
 
 def _check_invariance(
@@ -147,14 +147,3 @@ def _check_invariance(
                 "rollout.batch_invariant",
                 field="rollout.batch_invariant",
             )
-
-
-def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
-    lora = warm_start_lora(job.warm_start)
-    if lora is not None:
-        return lora.rank, lora.target_modules
-    warm_start = job.warm_start
-    assert isinstance(warm_start, AdapterWarmStartSpec)  # the only one without a shape of its own
-    adapter = read_adapter(Path(warm_start.path).expanduser())
-    rank = max(module.rank for module in adapter.modules)
-    return rank, tuple(sorted({module.name.rsplit(".", 1)[-1] for module in adapter.modules}))

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import ray
 
+from essa.parametrize.port import Layout
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
 from workers.job.context import JobContext
@@ -18,16 +19,21 @@ class EngineTurns:
     An engine takes most of a GPU's memory, so nothing trains beside it. On CPU engines stay: what
     trains works on the cores on which they wait.
 
+    Args:
+        layout: of the codec whose loads the engines will be given.
     Raises:
         SpecError: the cluster is too small for the engines, or cannot do what the job asks for.
     """
 
-    def __init__(self, context: JobContext, plan: EnginePlan, nodes: list[Node]) -> None:
+    def __init__(
+        self, context: JobContext, plan: EnginePlan, nodes: list[Node], layout: Layout
+    ) -> None:
         # Now: what cannot start must not cost a training first.
         engine_placements(context.job.spec, plan, nodes)
         self._context = context
         self._plan = plan
         self._nodes = nodes
+        self._layout = layout
         self._running = ExitStack()
         self._pool: EnginePool | None = None
 
@@ -38,7 +44,7 @@ class EngineTurns:
             EngineStartError: an engine did not start.
         """
         if self._pool is None:
-            engines = self._context.engines(self._plan, self._nodes)
+            engines = self._context.engines(self._plan, self._nodes, self._layout)
             self._pool = self._running.enter_context(engines)
         return self._pool
 

@@ -26,6 +26,7 @@ from workers.gate.check import ANSWER_TOKENS
 from workers.gate.reference import Answer, ReferenceModel, fits_memory
 from workers.job.context import JobContext, JobRun, open_context
 from workers.job.engine_plan import EnginePlan
+from workers.job.search_codec import search_layout
 from workers.warm_start.pairs import SftPair
 from workers.warm_start.sft import train_lora
 from workers.warm_start.stage import sample_pairs
@@ -67,7 +68,7 @@ def try_speeds(
             cluster_s, _ = _lap(began_s)
             plan = _plan(context, nodes)
             began_s = time.monotonic()
-            with context.engines(plan, nodes) as pool:
+            with context.engines(plan, nodes, search_layout(spec)) as pool:
                 engines_s, _ = _lap(began_s)
                 pairs, answer_s = _sampling(context, pool, warm_start)
                 train_load_s, train_step_s = _training(context, pairs, warm_start, job.run_dir)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.narrowing import of_kind
-from workers.evaluation.evaluator import Codec
+from tests.narrowing import present
 
 pytest.importorskip("ray")
 pytest.importorskip("torch")
@@ -27,6 +26,7 @@ from essa.number_format import Activations
 from essa.objective.objective import RewardObjective
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec, Layout
 from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec, EngineSpec, Precision
 from essa.testing import ANSWER_TOKENS, PROMPT_TOKENS, QuadraticEvaluator, RecordingSink
@@ -57,12 +57,8 @@ class ServingBase:
     evaluator: QuadraticEvaluator
     start_error: EssaError | None = None
     started: list[EngineSpec] = field(default_factory=list)
-    loaded: list[str] = field(default_factory=list)
-    """Digests of bases."""
-
-    def load_basis(self, basis: Any) -> None:
-        """As `EnginePool` does."""
-        self.loaded.append(basis.digest)
+    layouts: list[Layout] = field(default_factory=list)
+    """What its engines were sized for."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +71,16 @@ class LocalContext(JobContext):
         return EnginePlan(engine, Path("model"), "digest", activations)
 
     @contextmanager
-    def engines(self, plan: EnginePlan, nodes: list[Node]) -> Iterator[Any]:
+    def engines(self, plan: EnginePlan, nodes: list[Node], layout: Layout) -> Iterator[Any]:
         assert nodes == NODES
         if self.served.start_error is not None:
             raise self.served.start_error
         self.served.started.append(plan.spec)
+        self.served.layouts.append(layout)
         yield self.served
 
     def evaluator(self, pool: Any, codec: Codec | None) -> Any:
-        assert pool.loaded == [of_kind(SingularValueCodec, codec).engine_basis().digest]
+        assert pool.layouts == [present(codec).layout]
         return pool.evaluator
 
 

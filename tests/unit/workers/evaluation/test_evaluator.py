@@ -11,6 +11,8 @@ import pytest
 from essa.errors import EvaluationError, JobCancelledError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.port import Codec, Load
+from essa.parametrize.weights import WeightCodec
 from essa.spec import RolloutSpec
 from essa.types import Completion, Row
 from reward.base import ItemReward, Reward, RewardResult
@@ -18,10 +20,9 @@ from reward.errors import RewardError
 from reward.registry import build_reward
 from reward.sample import Need, Sample
 from reward.spec import CompositeSpec
-from workers.baseline.weight_evaluator import Ones
 from workers.cluster.pool import ItemResult, WorkItem
 from workers.engines.base import BASE
-from workers.evaluation.evaluator import Codec, PoolEvaluator
+from workers.evaluation.evaluator import PoolEvaluator
 
 BASE_SCORE = -7.0
 ROWS = [Row(index, "x" * (index + 1), {"bonus": 100.0 * index}) for index in range(11)]
@@ -38,6 +39,8 @@ class LocalPool:
     def __init__(self, max_population: int = 100, capacity: int = 16) -> None:
         self.size, self.capacity, self.max_population = 2, capacity, max_population
         self.populations: list[np.ndarray] = []
+        self.bases: list[str] = []
+        """Digest of every population's bases."""
         self.items: list[WorkItem] = []
         self.fails: Callable[[WorkItem], str | None] = lambda item: None
         self.tokens = 5000
@@ -45,9 +48,10 @@ class LocalPool:
     def generated_tokens(self) -> int:
         return self.tokens
 
-    def set_population(self, scales_N_S: np.ndarray) -> None:
-        assert len(scales_N_S) <= self.max_population
-        self.populations.append(scales_N_S)
+    def load(self, load: Load) -> None:
+        assert load.candidates <= self.max_population
+        self.populations.append(load.scales_N_S)
+        self.bases.append(load.basis.digest)
 
     def run(self, items: Sequence[WorkItem], check: Callable[[], None]) -> Iterator[ItemResult]:
         for index in np.random.default_rng(0).permutation(len(items)):
@@ -107,6 +111,11 @@ def vectors(codec) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((5, codec.dimension))
 
 
+@pytest.fixture
+def weights(tiny_adapter) -> WeightCodec:
+    return WeightCodec(tiny_adapter())
+
+
 def make_evaluator(
     pool: LocalPool,
     codec: Codec | None,
@@ -149,6 +158,27 @@ def test_the_base_is_evaluated_once_and_without_bases(codec):
     np.testing.assert_allclose(scores.rewards_N_P, [BASE_SCORE + BONUS])
     assert pool.populations == []
     assert sum(len(item.candidates) for item in pool.items) == len(ROWS)
+
+
+@pytest.mark.parametrize("with_base", [False, True])
+def test_vectors_of_weights_are_loaded_one_after_the_other(weights, with_base):
+    class ShownBasis(LocalPool):
+        """An answer is the number of bases that have been loaded, the base's minus that."""
+
+        def _answer(self, item: WorkItem, index: int) -> list[Completion]:
+            shown = len(self.bases) * (-1 if item.candidates[index] == BASE else 1)
+            return [Completion(f"{shown}", (1, 2, 3), "stop")]
+
+    pool = ShownBasis()
+    vectors = np.random.default_rng(0).standard_normal((3, weights.dimension))
+    scores = make_evaluator(pool, weights).evaluate(vectors, ROWS, with_base=with_base)
+    assert pool.bases == [weights.engine_basis(vector).digest for vector in vectors]
+    assert [len(population) for population in pool.populations] == [1, 1, 1]
+    # The base is decoded beside the first of them.
+    shown = [-1.0] * with_base + [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(scores.rewards_N_P, np.array(shown)[:, None] + BONUS)
+    told = {span.candidates for span in scores.spans}
+    assert told == {(0,), (1,), (2,)} | ({()} if with_base else set())
 
 
 def test_tokens_of_prompts_and_answers_are_counted(codec, vectors):
@@ -395,14 +425,15 @@ def test_an_error_in_a_reward_ends_the_evaluation(codec, vectors):
         make_evaluator(LocalPool(), codec, Broken(None)).evaluate(vectors, ROWS)
 
 
-def test_answers_are_sampled_from_the_base_or_from_the_adapter():
+def test_answers_are_sampled_from_the_base_or_from_the_adapter(weights):
     pool = LocalPool()
-    evaluator = make_evaluator(pool, Ones(7))
+    evaluator = make_evaluator(pool, weights)
     base = evaluator.sample(None, ROWS, samples=3, temperature=0.7, seed=5)
     assert pool.populations == []
-    adapter = evaluator.sample(np.zeros(1), ROWS, samples=3, temperature=0.7, seed=5)
+    vector = np.zeros(weights.dimension)
+    adapter = evaluator.sample(vector, ROWS, samples=3, temperature=0.7, seed=5)
     (held,) = pool.populations
-    np.testing.assert_array_equal(held, np.ones((1, 7)))
+    np.testing.assert_array_equal(held, np.ones((1, weights.engine_basis(vector).width)))
     for found, score in ((base, BASE_SCORE), (adapter, float(held.sum()))):
         wanted = score + np.arange(3) + BONUS[:, None]
         np.testing.assert_allclose(found.rewards_P_G, wanted, atol=1e-3)
