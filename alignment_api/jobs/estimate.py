@@ -11,7 +11,7 @@ from alignment_api.jobs.answers import Estimate
 from alignment_api.jobs.events import EventRepository
 from alignment_api.store.stored_job import StoredJob
 from essa.errors import EssaError
-from essa.events import finite
+from essa.events import RoundEvent, finite
 from essa.parametrize.dimension import search_dimension
 from essa.plan.base_config import base_config
 from essa.plan.memory import essa_memory
@@ -203,15 +203,14 @@ def _times(
             continue
         if isinstance(spec.method, GrpoSpec) and other.method != spec.method:
             continue
-        last = events.newest([job.id], ["generation"]).get((job.id, "generation"))
-        speed = finite(last.data.get("tokens_per_s")) if last else None
-        if last is None or not speed:
+        newest = events.newest([job.id], RoundEvent).get(job.id)
+        if newest is None or not finite(newest.event.tokens_per_s):
             continue
-        made = _sequences(other)
-        tokens = min(last.data["generated_tokens"] / made, spec.rollout.max_tokens)
+        last, made = newest.event, _sequences(other)
+        tokens = min(last.generated_tokens / made, spec.rollout.max_tokens)
         # Passes of a like training take time by the completion.
-        train_s = (last.data.get("train_s") or 0.0) * sequences / made
-        generation_s = sequences * tokens / speed + train_s
+        train_s = last.train_s * sequences / made
+        generation_s = sequences * tokens / last.tokens_per_s + train_s
         total_s = generation_s * spec.budget.generations
         if spec.budget.wall_s is not None:
             total_s = min(total_s, spec.budget.wall_s)

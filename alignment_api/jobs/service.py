@@ -14,6 +14,7 @@ from alignment_api.jobs.checks import find_problems
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
 from alignment_api.jobs.estimate import forecast
 from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.jobs.job_object import JobObjects
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.requests import CloneRequest, OpenAiRequest, SpecificationRequest
@@ -204,14 +205,10 @@ class JobService:
 
     def _queue(self, job: JobRequest, caller: Caller, identity: RequestIdentity) -> FineTuningJob:
         slots = self.check(job, caller)
-        created = self._creation.create(
-            identity,
-            job.spec,
-            caller.project_id,
-            priority=job.priority,
-            slots=slots,
-            request=job.kept,
+        new = NewJob(
+            job.spec, caller.project_id, priority=job.priority, slots=slots, request=job.kept
         )
+        created = self._creation.create(identity, new)
         if created.is_new:
             self._on_queued()
         return self.get(created.object_id, caller.project_id)

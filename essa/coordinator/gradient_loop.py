@@ -72,13 +72,12 @@ class GradientCoordinator:
         if news.is_saved:
             run.save()
         run.sink.emit(
-            run_events.gradient_event(
-                state,
+            run_events.step_event(
+                run,
                 rollouts,
                 news,
                 step_norm=float(np.linalg.norm(news.vector - before)),
-                generation_s=trained_s - began_s,
-                device_s=run.device_s,
+                step_s=trained_s - began_s,
                 eta_s=eta_s(run.spec.budget, state, run.clock.now_s() - began_s),
             )
         )

@@ -114,29 +114,26 @@ class Coordinator:
     # -- one generation ---------------------------------------------------------------------
 
     def _generation(self, search: SearchStrategy) -> None:
-        run, spec, state, objective = (
-            self._run,
-            self._run.spec,
-            self._run.state,
-            self._run.objective,
-        )
+        run, spec, state = self._run, self._run.spec, self._run.state
         began_s = run.clock.now_s()
         number = state.generation + 1
         batch = draw_batch(run.data.train, spec.batch_size, seed=spec.seed, generation=number)
-        found = roll_out(self._examiner.watched("train", number), objective, search, batch, number)
+        found = roll_out(
+            self._examiner.watched("train", number), run.objective, search, batch, number
+        )
         run.recorder.rollouts("train", number, batch, found.scores)
         step = tell(search, found)
-        objective.learn(found.means_N_J, found.mean_J)
+        run.objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             run.warn("no_update", f"generation {number} changed nothing: {step.reason}")
         self._watch_reliability(found.reliability)
         run.tell_failures(found.scores)
-        run.tell_once("constraint_out_of_reach", objective.warning())
+        run.tell_once("constraint_out_of_reach", run.objective.warning())
         run.tell_once("records_not_written", run.recorder.failure())
         state.generation = number
         run.recorder.vector(number, search.mean)
         evaluated_s = run.clock.now_s()
-        is_due = self._examiner.is_due(number) or objective.wants_verdict
+        is_due = self._examiner.is_due(number) or run.objective.wants_verdict
         self._examiner.decide(self._examiner.validate(search.mean) if is_due else None)
         if state.stop_reason and not is_due:
             # The last mean vector deserves its chance to be picked.
@@ -145,13 +142,11 @@ class Coordinator:
         run.save(search)
         run.sink.emit(
             run_events.generation_event(
-                state,
+                run,
                 search,
-                objective,
                 found,
                 step_norm=step.step_norm,
                 generation_s=evaluated_s - began_s + (run.clock.now_s() - validated_s),
-                device_s=run.device_s,
                 eta_s=eta_s(spec.budget, state, run.clock.now_s() - began_s),
             )
         )

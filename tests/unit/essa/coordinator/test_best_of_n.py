@@ -8,7 +8,7 @@ import pytest
 from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
 from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.errors import SpecError
-from essa.events import GenerationEvent, ResultEvent, ValidationEvent
+from essa.events import ResultEvent, RoundEvent, ValidationEvent
 from essa.ports import GroupRollouts
 from essa.spec import AlignmentJobSpec
 from essa.spec.best_of_n import BestOfNSpec
@@ -61,7 +61,7 @@ def test_a_job_is_validated_once_tested_once_and_moves_nothing() -> None:
     best = BestOfN(plain, sampler, of_kind(BestOfNSpec, spec.method), spec.seed)
     outcome = BestOfNCoordinator(run, best).run()
     np.testing.assert_array_equal(outcome.vector, np.zeros(DIMENSION))
-    assert sink.of(GenerationEvent) == []
+    assert sink.of(RoundEvent) == []
     (validated,) = sink.of(ValidationEvent)
     assert (validated.generation, validated.is_best) == (0, True)
     result = outcome.result
