@@ -1,0 +1,123 @@
+"""What every method answers about itself; the answers given here are those of a search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, cast
+
+from essa.spec.base import SettingError, SpecModel
+from essa.spec.engine import Precision
+from essa.spec.search import SearchSpec, Target
+from reward.spec import CompositeSpec, RewardSpec
+from reward.spec.batch import BatchMetricSpec
+from reward.spec.nesting import models_in
+
+if TYPE_CHECKING:
+    from essa.number_format import Activations
+    from essa.spec.job import AlignmentJobSpec
+
+_SEARCHED = {
+    "factors": "the singular values of the adapter's A and B",
+    "product": "the singular values of the adapter's B A",
+    "weights": "all weights of the adapter",
+}
+
+
+class Moved(NamedTuple):
+    """Which numbers of the adapter move: `search.target` and `search.alpha`, or what they are to
+    a method that does not read them."""
+
+    target: Target
+    alpha: float
+
+
+class Training(NamedTuple):
+    """What a process that trains beside the engines holds in memory."""
+
+    precision: Precision
+    """Number format of the frozen base."""
+    optimizer: str
+    completions: int
+    """Completions of one forward and backward pass."""
+    adapters: int
+    """Copies of the adapter: the one that is trained, and a reference where there is one."""
+
+
+class BaseMethodSpec(SpecModel):
+    """What a method is asked. A method that is no search answers otherwise."""
+
+    trains: ClassVar[bool] = False
+    """True where a process trains beside the engines; it has a GPU of its own where there are
+    any."""
+    has_generations: ClassVar[bool] = True
+    """False where there is nothing to repeat, so that validation selects nothing."""
+    needs_score_each: ClassVar[bool] = False
+    """True where completions of one prompt are compared with each other."""
+    tags: ClassVar[tuple[str, ...]] = ("evolution-strategies",)
+    """Tags of the model card."""
+
+    def check(self, job: AlignmentJobSpec) -> None:
+        """Hold the rest of a job against its method.
+
+        Raises:
+            SettingError: a setting does not go with the method.
+            ValueError: likewise, where no single setting is at fault.
+        """
+        if self.needs_score_each:
+            _check_score_each(job)
+
+    def moved(self, search: SearchSpec) -> Moved:
+        """The numbers that are searched or trained."""
+        return Moved(search.target, search.alpha)
+
+    def moves_weights(self, search: SearchSpec) -> bool:
+        """Whether a vector holds all weights of the adapter, not singular values."""
+        return search.target == "weights"
+
+    def searched_with(self, search: SearchSpec, sigma_init: float) -> SearchSpec:
+        """The search that is run, its initial step size known."""
+        return search
+
+    def completions(self, job: AlignmentJobSpec) -> int:
+        """Completions of one generation; 0 where there are no generations."""
+        return job.search.population * job.batch_size * job.rollout.samples_per_prompt
+
+    def training(self, job: AlignmentJobSpec) -> Training | None:
+        """What a process that trains holds in memory; None where nothing is trained."""
+        return None
+
+    def settled(self, training: Activations) -> Self:
+        """The method with every `auto` replaced.
+
+        Args:
+            training: number format in which this machine computes gradients fastest.
+        """
+        return self
+
+    def made_how(self, job: AlignmentJobSpec) -> str:
+        """How the adapter was made: the end of the model card's sentence `Made by ...`."""
+        return (
+            "without gradients after a short warm start: an evolution strategy "
+            f"({job.search.type}, {job.method.type}) searched {_SEARCHED[job.search.target]}."
+        )
+
+    def ran_on(self, precision: Precision) -> str:
+        """What ran on the base of the engines, for the model card."""
+        return f"The search ran on {precision}"
+
+
+def _check_score_each(job: AlignmentJobSpec) -> None:
+    method = job.method.type
+    for part in models_in(job.reward, BatchMetricSpec):
+        raise SettingError(
+            "reward",
+            cast("RewardSpec", part).type,
+            f"is a metric of the whole batch, and method.type {method} needs a score for every "
+            "completion; score completions one by one, or use method.type evolution",
+        )
+    if isinstance(job.reward, CompositeSpec) and job.reward.normalize == "running":
+        raise SettingError(
+            "reward.normalize",
+            "running",
+            f"is for populations; with method.type {method} set it to none: completions are "
+            "compared within their group",
+        )
