@@ -1,1 +1,1 @@
-"""Baselines on the same engines: GRPO by TRL, and the best of N answers of the warm start."""
+"""What runs a job of each method."""
