@@ -34,7 +34,6 @@ class BestOfNSpec(BaseMethodSpec):
     """Of these answers. Base and warm start, shown beside them, decode as `rollout` says."""
 
     def check(self, job: AlignmentJobSpec) -> None:
-        """Refuse a search space in which nothing would move."""
         super().check(job)
         if job.search.target == "weights":
             raise SettingError(
@@ -44,11 +43,9 @@ class BestOfNSpec(BaseMethodSpec):
             )
 
     def completions(self, job: AlignmentJobSpec) -> int:
-        """0: there are no generations."""
         return 0
 
     def made_how(self, job: AlignmentJobSpec) -> str:
-        """How the adapter was made, and what its score takes."""
         return (
             "by a short warm start alone. `aligned` below is the best of "
             f"{self.samples} answers sampled at temperature {self.temperature:g}, by "
@@ -56,5 +53,4 @@ class BestOfNSpec(BaseMethodSpec):
         )
 
     def ran_on(self, precision: Precision) -> str:
-        """What ran on the base of the engines."""
         return f"Answers were sampled on {precision}"

@@ -197,7 +197,6 @@ class ConstrainedSpec(BaseMethodSpec):
         return self
 
     def check(self, job: AlignmentJobSpec) -> None:
-        """Hold the components that the method names against the job's reward."""
         if not isinstance(job.reward, CompositeSpec):
             raise ValueError(
                 f"method.type is constrained_evolution but reward.type is {job.reward.type}; "

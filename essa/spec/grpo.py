@@ -123,7 +123,6 @@ class GrpoSpec(BaseMethodSpec):
         return given
 
     def check(self, job: AlignmentJobSpec) -> None:
-        """Hold the batch against its parts: each must divide the next larger one."""
         super().check(job)
         completions = self.completions(job)
         mini = self.mini_batch or completions
@@ -141,19 +140,17 @@ class GrpoSpec(BaseMethodSpec):
                 )
 
     def moved(self, search: SearchSpec) -> Moved:
-        """The numbers that are trained; all of both factors where they are singular values."""
+        # `search` is not read: all singular values of both factors.
         return Moved("weights" if self.parameters == "lora" else "factors", 1.0)
 
     def moves_weights(self, search: SearchSpec) -> bool:
-        """True: what is trained comes back as an adapter."""
+        # The trainer hands back whole adapters.
         return True
 
     def completions(self, job: AlignmentJobSpec) -> int:
-        """Completions of one step."""
         return job.batch_size * self.group_size
 
     def training(self, job: AlignmentJobSpec) -> Training:
-        """What the trainer holds in memory."""
         return Training(
             precision=_BASE_PRECISION[self.precision],
             optimizer=self.optimizer,
@@ -163,13 +160,11 @@ class GrpoSpec(BaseMethodSpec):
         )
 
     def settled(self, training: Activations) -> Self:
-        """The method with `precision: auto` replaced."""
         if self.precision != "auto":
             return self
         return self.model_copy(update={"precision": "bf16" if training == "bfloat16" else "fp32"})
 
     def made_how(self, job: AlignmentJobSpec) -> str:
-        """How the adapter was made."""
         return (
             "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
             f"({self.optimizer}, {self.group_size} completions a prompt), trained "
@@ -177,5 +172,4 @@ class GrpoSpec(BaseMethodSpec):
         )
 
     def ran_on(self, precision: Precision) -> str:
-        """What ran on the base of the engines, and on the trainer's."""
         return f"Rollouts ran on {precision}, gradients went through {self.precision}"
