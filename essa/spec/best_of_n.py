@@ -23,7 +23,6 @@ class BestOfNSpec(BaseMethodSpec):
     must score every completion for itself.
     """
 
-    has_generations = False
     needs_score_each = True
     tags = ("best-of-n",)
 

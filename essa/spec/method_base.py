@@ -23,8 +23,7 @@ _SEARCHED = {
 
 
 class Moved(NamedTuple):
-    """Which numbers of the adapter move: `search.target` and `search.alpha`, or what they are to
-    a method that does not read them."""
+    """Which numbers of the adapter move, in the words of `search.target` and `search.alpha`."""
 
     target: Target
     alpha: float
@@ -43,15 +42,12 @@ class Training(NamedTuple):
 
 
 class BaseMethodSpec(SpecModel):
-    """What a method is asked. A method that is no search answers otherwise."""
+    """Questions that a method answers about its jobs. A method that is no search overrides them."""
 
     trains: ClassVar[bool] = False
-    """True where a process trains beside the engines; it has a GPU of its own where there are
-    any."""
-    has_generations: ClassVar[bool] = True
-    """False where there is nothing to repeat, so that validation selects nothing."""
+    """Whether a process trains beside the engines. On a cluster with GPUs it has one to itself."""
     needs_score_each: ClassVar[bool] = False
-    """True where completions of one prompt are compared with each other."""
+    """Whether completions of one prompt are compared, so that each needs a score of its own."""
     tags: ClassVar[tuple[str, ...]] = ("evolution-strategies",)
     """Tags of the model card."""
 
@@ -66,7 +62,7 @@ class BaseMethodSpec(SpecModel):
             _check_score_each(job)
 
     def moved(self, search: SearchSpec) -> Moved:
-        """The numbers that are searched or trained."""
+        """Numbers that are searched or trained."""
         return Moved(search.target, search.alpha)
 
     def moves_weights(self, search: SearchSpec) -> bool:
@@ -74,11 +70,11 @@ class BaseMethodSpec(SpecModel):
         return search.target == "weights"
 
     def searched_with(self, search: SearchSpec, sigma_init: float) -> SearchSpec:
-        """The search that is run, its initial step size known."""
+        """The search as the method runs it, once the initial step size is known."""
         return search
 
     def completions(self, job: AlignmentJobSpec) -> int:
-        """Completions of one generation; 0 where there are no generations."""
+        """Completions of one generation, or of one step; 0 for a method that repeats nothing."""
         return job.search.population * job.batch_size * job.rollout.samples_per_prompt
 
     def training(self, job: AlignmentJobSpec) -> Training | None:

@@ -66,7 +66,6 @@ def test_every_specification_has_what_runs_it_and_a_place_in_the_request():
 def test_its_answers_agree_with_each_other(kind):
     spec = job(kind)
     found = spec.method
-    assert found.has_generations == (found.completions(spec) > 0)
     assert found.trains == (found.training(spec) is not None)
     assert found.moved(spec.search).target in get_args(Target)
     # What a vector holds is at least what moves in it.

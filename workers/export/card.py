@@ -160,9 +160,10 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     result = source.result
     if result is None:
         return f"## Selection\n\nThe mean vector of generation {spec.checkpoint}."
-    has_generations = source.provenance.job.method.has_generations
-    chosen = "Nothing was searched or trained, and nothing selected."
-    if has_generations:
+    job = source.provenance.job
+    chosen, remark = "Nothing was searched or trained, and nothing selected.", "."
+    if job.method.completions(job):
+        remark = ": the best of several, so it is optimistic."
         chosen = (
             f"The job selected generation {result.selected_generation} of {result.generations} by "
             f"its validation score; it stopped: {cell(result.stop_reason)}."
@@ -170,7 +171,6 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     lines = [chosen, f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s."]
     if result.validation is not None:
         found = result.validation
-        remark = ": the best of several, so it is optimistic." if has_generations else "."
         lines.append(
             f"Validation score {number(found.mean)} ({interval(found.ci95)}) on {found.prompts} "
             f"prompts{remark}"
