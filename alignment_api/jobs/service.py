@@ -25,7 +25,6 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.stored_job import StoredJob
-from essa.spec.grpo import GrpoSpec
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.overlay import overlay
 
@@ -180,9 +179,7 @@ class JobService:
             MachineError: this machine cannot run it.
         """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
-        slots = self._devices.needed(
-            job.spec.engine, has_trainer=isinstance(job.spec.method, GrpoSpec)
-        )
+        slots = self._devices.needed(job.spec.engine, job.spec.method)
 
         def resolve(file_id: str) -> Path:
             return self._files.resolve(file_id, caller.project_id)

@@ -12,7 +12,6 @@ from essa.coordinator.run import Run
 from essa.coordinator.stopping import eta_s
 from essa.data import draw_batch
 from essa.events import ResultEvent, StageEvent
-from essa.objective.build import searched_with
 from essa.ports import Evaluator
 from essa.search.base import SearchStrategy
 from essa.search.registry import make_search
@@ -71,9 +70,8 @@ class Coordinator:
             run.say(f"resumed after generation {state.generation}")
         else:
             state.sigma_init = self._initial_sigma()
-        search = make_search(
-            searched_with(spec, state.sigma_init), run.space.dimension, state.sigma_init, spec.seed
-        )
+        searched = spec.method.searched_with(spec.search, state.sigma_init)
+        search = make_search(searched, run.space.dimension, state.sigma_init, spec.seed)
         if state.search is not None:
             search.restore(state.search)
         # A crash may have lost the newest one.

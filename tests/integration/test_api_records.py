@@ -28,6 +28,7 @@ from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.events import ValidationEvent
+from essa.objective.normalized import reward_objective
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
@@ -117,6 +118,7 @@ def run(store: Store, settings: Settings, job_id: str, codec: SingularValueCodec
     with RunRecorder(run_dir, wanted.evaluation) as recorder:
         run = Run(
             wanted,
+            reward_objective(wanted),
             DATA,
             Outlets(sink, recorder, clock, devices=2),
             Space(codec.dimension, codec.basis.digest),
