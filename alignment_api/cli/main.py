@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from alignment_api.processes.user_environment import complete_environment, has_home
 from essa.errors import EssaError, MachineError, SpecError
 from essa.storage.faults import full_disk, refused
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, ArgumentCollection
 
 _ROOM = "alignment_api.cli.commands"
 _COMMANDS = {
@@ -93,6 +93,7 @@ def build_app() -> App:
         "essa",
         help="Align a language model by evolving a LoRA adapter.",
         version_flags=(),
+        config=_refuse_fractions,
         # A flag given twice counts as given last; there is no --no-FLAG.
         default_parameter=Parameter(allow_repeating=True, negative=(), show_default=_shown),
     )
@@ -100,6 +101,16 @@ def build_app() -> App:
         app.command(f"{_ROOM}.{place}", name=name, sort_key=number)
     app.register_install_completion_command()
     return app
+
+
+def _refuse_fractions(app: App, chain: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse 5.5 where a whole number is asked for, which cyclopts would round."""
+    from cyclopts import CoercionError
+
+    for argument in arguments:
+        for token in argument.tokens:
+            if int in (argument.hint, *get_args(argument.hint)) and "." in token.value:
+                raise CoercionError(argument=argument, token=token, target_type=int)
 
 
 def _shown(default: object) -> str | None:

@@ -63,6 +63,8 @@ def test_every_parameter_is_explained() -> None:
         (["run"], '"run" parameter JOB_FILE requires an argument'),
         (["run", "job.yaml", "other.yaml"], "Unused Tokens: ['other.yaml']"),
         (["list", "--limit", "many"], '--limit: unable to convert "many" into int'),
+        (["list", "--limit", "5.5"], '--limit: unable to convert "5.5" into int'),
+        (["plan", "--gpus-per-engine=1.0"], '--gpus-per-engine: unable to convert "1.0" into int'),
         (["export", "ftjob-1"], "--out requires an argument"),
         (["drift", "--task", "job.yaml"], "RUNS requires an argument"),
         (["sweep", "thresholds", "job.yaml", "--out", "x"], "--grid requires an argument"),
