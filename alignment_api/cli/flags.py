@@ -23,7 +23,4 @@ Overrides = Annotated[
 Home = Annotated[Path | None, Parameter(help="The service's folder (default: ~/.essa).")]
 Server = Annotated[str, Parameter(env_var="ESSA_URL", help="Address of the service.")]
 Key = Annotated[str | None, Parameter(env_var="ESSA_API_KEY", help="API key.")]
-Priority = Annotated[
-    int | None, Parameter(metavar="N", help="Priority (default: 0); higher ones start first.")
-]
-Out = Annotated[Path, Parameter(metavar="FOLDER")]
+Priority = Annotated[int | None, Parameter(help="Higher ones start first (default: 0).")]

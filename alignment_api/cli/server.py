@@ -16,12 +16,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         SystemExit: the port is in use; nothing has started.
     """
     config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
+        app, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=5
     )
     # Bound before the queue starts, so that a port in use never starts a job.
     listener = config.bind_socket()

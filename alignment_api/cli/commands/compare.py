@@ -30,7 +30,7 @@ def run(
         Overrides,
         Parameter(help="Override a setting, such as job.budget.generations=5; can be repeated."),
     ] = (),
-    out: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    out: Path | None = None,
     home: Home = None,
     command: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:

@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +30,7 @@ def run(
     runs: list[str],
     /,
     *,
-    task: Annotated[Path, Parameter(metavar="JOB.yaml")],
+    task: Path,
     overrides: Overrides = (),
     json: bool = False,
     home: Home = None,
@@ -40,7 +39,7 @@ def run(
 
     Args:
         runs: Folders of finished runs, each as FOLDER or NAME=FOLDER.
-        task: Job whose test set, prompt, reward and rollouts are the other task.
+        task: Job file whose test set, prompt, reward and rollouts are the other task.
         json: Print JSON.
     """
     from alignment_api import composition

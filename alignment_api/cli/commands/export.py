@@ -8,11 +8,9 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from alignment_api.cli.flags import DEFAULT_SERVER, Home, Key, Out, Server
+from alignment_api.cli.flags import DEFAULT_SERVER, Home, Key, Server
 from essa.errors import AdapterError, EssaError, SpecError
 
 if TYPE_CHECKING:
@@ -26,10 +24,10 @@ def run(
     source: str,
     /,
     *,
-    out: Out,
+    out: Path,
     format: str = "adapter",
     precision: str | None = None,
-    checkpoint: Annotated[str | None, Parameter(metavar="GENERATION")] = None,
+    checkpoint: str | None = None,
     force: bool = False,
     server: Server = DEFAULT_SERVER,
     key: Key = None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from alignment_api.cli.flags import DEFAULT_SERVER, JobId, Key, Overrides, Priority, Server
+
+if TYPE_CHECKING:
+    from alignment_api.cli.client import ApiClient
 
 _PIPE_WIDTH = 200
 
@@ -19,9 +22,7 @@ def show(*, limit: int = 20, server: Server = DEFAULT_SERVER, key: Key = None) -
     Args:
         limit: Jobs to show.
     """
-    from alignment_api.cli.client import ApiClient
-
-    with ApiClient(server, key) as client:
+    with _service(server, key) as client:
         jobs = client.jobs(limit)
     console = Console()
     # A pipe has no width; whoever reads it wants whole columns.
@@ -32,10 +33,9 @@ def show(*, limit: int = 20, server: Server = DEFAULT_SERVER, key: Key = None) -
 
 def watch(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
     """Show the progress of a job to its end."""
-    from alignment_api.cli.client import ApiClient
     from alignment_api.cli.watching import watch_job
 
-    with ApiClient(server, key) as client:
+    with _service(server, key) as client:
         return watch_job(client, job_id)
 
 
@@ -64,18 +64,21 @@ def clone(
     key: Key = None,
 ) -> int:
     """Queue a job like another one, with changes."""
-    from alignment_api.cli.client import ApiClient
     from essa.spec.reading.file import read_overrides
 
-    with ApiClient(server, key) as client:
+    with _service(server, key) as client:
         print(client.clone(job_id, read_overrides(overrides), priority)["id"])
     return 0
 
 
-def _steer(action: str, job_id: str, server: str, key: str | None) -> int:
+def _service(server: str, key: str | None) -> ApiClient:
     from alignment_api.cli.client import ApiClient
 
-    with ApiClient(server, key) as client:
+    return ApiClient(server, key)
+
+
+def _steer(action: str, job_id: str, server: str, key: str | None) -> int:
+    with _service(server, key) as client:
         job = client.steer(job_id, action)
     print(f"{job['id']} {_state(job)}")
     return 0

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
@@ -45,9 +45,9 @@ def add(
     name: str,
     /,
     *,
-    scopes: Annotated[str, Parameter(metavar="A,B")] = "read,submit",
+    scopes: str = "read,submit",
     project: str = "default",
-    days: Annotated[float | None, Parameter(metavar="N")] = None,
+    days: float | None = None,
     home: Home = None,
 ) -> int:
     """Make a key and print it; it is shown this once.

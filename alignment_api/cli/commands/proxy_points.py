@@ -6,13 +6,12 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.flags import Home, JobFile, Out, Overrides
+from alignment_api.cli.flags import Home, JobFile, Overrides
 from essa.errors import SpecError
 
 if TYPE_CHECKING:
@@ -30,16 +29,16 @@ def run(
     /,
     *,
     overrides: Overrides = (),
-    metric: Annotated[str, Parameter(metavar="NAME")],
-    components: Annotated[str | None, Parameter(metavar="A,B")] = None,
-    out: Out,
+    metric: str,
+    components: str | None = None,
+    out: Path,
     home: Home = None,
 ) -> int:
     """Find thresholds for a constrained job by training on each component alone.
 
     Args:
         metric: Component that judges, and is not trained on.
-        components: Components to find thresholds for (default: all but the metric).
+        components: Components to find thresholds for, as A,B (default: all but the metric).
         out: Folder of the runs; can be continued.
     """
     from alignment_api.cli.terminal.proxy_plot import draw

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from alignment_api.cli.flags import Home, Out
+from alignment_api.cli.flags import Home
 
 if TYPE_CHECKING:
     from essa.spec import QuantizationSpec
@@ -19,12 +17,12 @@ def run(
     /,
     *,
     scheme: str,
-    out: Out,
+    out: Path,
     method: str | None = None,
-    calibration: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    keep_int8: Annotated[int | None, Parameter(metavar="K")] = None,
-    samples: Annotated[int | None, Parameter(metavar="N")] = None,
-    sequence_length: Annotated[int | None, Parameter(metavar="L")] = None,
+    calibration: Path | None = None,
+    keep_int8: int | None = None,
+    samples: int | None = None,
+    sequence_length: int | None = None,
     force: bool = False,
     home: Home = None,
 ) -> int:

@@ -6,13 +6,14 @@ import itertools
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.flags import Home, JobFile, Out, Overrides
+from alignment_api.cli.flags import Home, JobFile, Overrides
 from essa.errors import SpecError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def thresholds(
     *,
     overrides: Overrides = (),
     grid: Annotated[list[str], Parameter(metavar="NAME=V1,V2")],
-    out: Out,
+    out: Path,
     home: Home = None,
 ) -> int:
     """Run a constrained job at every point of a grid of thresholds.
