@@ -82,7 +82,7 @@ def test_commands_in_documents_exist(name) -> None:
         chain, apps, _ = app.parse_commands(line.split())
         assert chain, f"there is no essa {line}"
         known = apps[-1].assemble_argument_collection() if apps[-1].default_command else ()
-        flags = {name for argument in known for name in argument.names}
+        flags = {*chain, *(name for argument in known for name in argument.names)}
         assert set(re.findall(r"(?<!\S)--[\w-]+", line)) <= flags, f"essa {line}"
 
 
