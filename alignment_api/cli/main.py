@@ -120,7 +120,8 @@ def _shown(default: object) -> str | None:
 
 def _help(app: App, words: Sequence[str], *, is_asked: bool) -> int:
     """Show help; a call that names no command, and does not ask for help, is invalid."""
-    app.resolved_commands()  # their docstrings have the summaries
+    _, shown, _ = app.parse_commands(words)
+    shown[-1].resolved_commands()  # their docstrings have the summaries
     app.help_print(words, console=app.console if is_asked else app.error_console)
     return 0 if is_asked else _EXIT_INVALID
 
