@@ -81,7 +81,7 @@ _PAGE = """\
 </body>
 </html>
 """
-"""Whatever is put in is escaped, but for the style and the charts, which escape names themselves."""
+"""What is put in is escaped, but for the style, and for charts, which escape names themselves."""
 
 
 def to_html(title: str, blocks: Sequence[Block], command: str) -> str:
