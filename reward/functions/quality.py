@@ -16,8 +16,8 @@ from reward.sample import Sample
 from reward.spec import ReadabilitySpec, ToxicitySpec
 
 # Syllables of English words, by rule. A dictionary of pronunciation must not be fetched while a job
-# runs, and the package that ships one is under the GPL. Hyphenation patterns are no way out: they
-# never cut off a single letter, which makes "many" one syllable.
+# runs, and the package that ships one is under the GPL. Hyphenation patterns do not work either:
+# they never cut off a single letter, which makes "many" one syllable.
 _VOWELS = re.compile(r"[aeiouy]+")
 _SILENT = re.compile(
     r"""
