@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+from httpx_sse import EventSource, ServerSentEvent
 
-from alignment_api.cli.sse import read_messages
 from alignment_api.errors import ApiRequestError
 from essa.events import Event, read_event
 from essa.spec import AlignmentJobSpec
@@ -170,13 +170,16 @@ class ApiClient:
         """Close open connections."""
         self._http.close()
 
-    def _messages(self, job_id: str, last: int) -> Iterator[Any]:
+    def _messages(self, job_id: str, last: int) -> Iterator[ServerSentEvent]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
         timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
         path = f"{JOBS}/{job_id}/events"
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
             _check(answer)
-            yield from read_messages(answer.iter_lines())
+            for message in EventSource(answer).iter_sse():
+                # The library gives comments and `retry` out too, with the number of the last event.
+                if message.data:
+                    yield message
 
     def _json(self, method: str, path: str, tries: int = 1, **request: Any) -> Any:
         while True:

@@ -15,9 +15,9 @@ from reward.functions.rules import nearness
 from reward.sample import Sample
 from reward.spec import ReadabilitySpec, ToxicitySpec
 
-# Syllables of English words, by rule. Pronunciation dictionaries are not shipped with the
-# libraries in use and must not be fetched while a job runs. Hyphenation patterns do not work
-# either: they never cut off a single letter, which makes "many" one syllable.
+# Syllables of English words, by rule. A dictionary of pronunciation must not be fetched while a job
+# runs, and the package that ships one is under the GPL. Hyphenation patterns do not work either:
+# they never cut off a single letter, which makes "many" one syllable.
 _VOWELS = re.compile(r"[aeiouy]+")
 _SILENT = re.compile(
     r"""

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from alignment_api.cli.sse import Message, read_messages
 from alignment_api.cli.terminal import live
 from alignment_api.cli.terminal.live import LiveView, print_result
 from alignment_api.cli.terminal.text import duration, event_line, number
@@ -267,14 +266,6 @@ def test_the_gates_measurements_fit_one_line(is_terminal: bool) -> None:
 def test_an_agreement_that_was_remembered_is_said_to_be_from_before() -> None:
     line = event_line(GATE.model_copy(update={"cached": True}))
     assert line == "engines agreed with plain transformers on these bases before"
-
-
-def test_event_streams_are_parsed_by_the_standards_rules() -> None:
-    text = ": hello\n\nretry: 10\n\nid: 7\nevent: stage\ndata: a\ndata:b\n\ndata: c\n\ndata: cut"
-    assert list(read_messages(text.split("\n"))) == [
-        Message("7", "stage", "a\nb"),
-        Message("", "message", "c"),
-    ]
 
 
 def test_a_step_of_a_training_shows_its_gradient_and_not_a_search():
