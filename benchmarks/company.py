@@ -190,8 +190,8 @@ def _warm_start(scratch: Path, steps: int, units: int) -> Callable[[], float]:
 
 def _grpo(scratch: Path, steps: int, units: int) -> Callable[[], float]:
     """A step of GRPO: one round of made-up rollouts, one update."""
-    from workers.baseline.messages import Experience, TrainerBuild
-    from workers.baseline.trl_run import TrlRun
+    from workers.methods.trl.messages import Experience, TrainerBuild
+    from workers.methods.trl.trl_run import TrlRun
 
     write_adapter(random_adapter(_base(), 8, ATTENTION), scratch / "start")
     run = TrlRun(

@@ -32,7 +32,6 @@ from scipy.optimize import minimize
 from scipy.special import ndtr, ndtri
 
 from essa.constrained.problem import ConstrainedProblem
-from essa.constrained.step_size import with_sigma_floor
 from essa.objective.constrained import ConstrainedObjective
 from essa.search.registry import make_search
 from essa.spec.constrained import DISTANCE, ConstrainedSpec, ConstraintSpec
@@ -200,9 +199,7 @@ def run(
     """Search with the service's own parts."""
     method = problem.method(controller)
     sigma = float(SIGMA_100 * np.sqrt(100 / problem.dimension))
-    strategy = make_search(
-        with_sigma_floor(search, sigma, method.sigma_floor), problem.dimension, sigma, seed
-    )
+    strategy = make_search(method.searched_with(search, sigma), problem.dimension, sigma, seed)
     objective = ConstrainedObjective(method, problem.dimension, generations, 0.25)
     turned = ConstrainedProblem(method).turned
     rng = np.random.default_rng(1000 + seed)

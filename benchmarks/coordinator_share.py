@@ -24,6 +24,7 @@ from essa.coordinator.loop import Coordinator
 from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.events import Event, GenerationEvent
+from essa.objective.normalized import reward_objective
 from essa.parametrize.adapter import LoraAdapter, LoraModule
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
@@ -73,6 +74,7 @@ def main() -> None:
             recorder = stack.enter_context(RunRecorder(Path(folder), spec.evaluation))
         run = Run(
             spec,
+            reward_objective(spec),
             JobData(rows, rows[:2], rows[:2]),
             Outlets(sink, recorder),
             Space(codec.dimension, codec.basis.digest),

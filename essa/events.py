@@ -1,11 +1,45 @@
-"""What a running job reports. One class per kind; the API, the CLI and the log share them."""
+"""What a running job reports. One class per kind; the API, the CLI and the log share them.
+
+`model_dump_json` writes an event, and `read_event` reads it back. A new field needs a default: what
+older versions have stored lacks it.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
+
+UNREADABLE = "unreadable_event"
+"""Code of the warning that stands for an event which this version cannot read."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where trackers such as W&B show a number of a generation: as `group/name`.
+
+    Attributes:
+        group: the part before the slash, which trackers group by. The numbers of a dictionary have
+            their keys as names.
+        name: the field's own name where empty.
+    """
+
+    group: str
+    name: str = ""
 
 
 class _EventModel(BaseModel):
@@ -128,57 +162,103 @@ class ConstraintStatus(_EventModel):
 class _Spent(_EventModel):
     """What a job has used so far; None in the events of older jobs."""
 
-    device_s: float | None = None
+    device_s: Annotated[float | None, Tracked("cost")] = None
     """Seconds since the job's start times the devices that its engines hold: GPUs, or cores where
     there are none."""
-    tokens: int | None = None
+    tokens: Annotated[int | None, Tracked("cost")] = None
     """Prompt and generated tokens, warm start, probes and validation included."""
-    samples: int | None = None
+    samples: Annotated[int | None, Tracked("cost")] = None
     """Completions, warm start, probes and validation included."""
-    completions: int | None = None
+    completions: Annotated[int | None, Tracked("cost")] = None
     """Completions of training prompts since the warm start, as `budget.completions` counts them."""
 
 
-class GenerationEvent(_Spent):
-    """One finished generation, or one step of a gradient method.
+_UNSAID: dict[str, Any] = {
+    "sigma": None,
+    "axis_ratio": None,
+    "reliability": None,
+    "constraints": [],
+    "feasible_frac": None,
+    "training": {},
+}
+"""Fields that only a generation or only a step has, as the other one is written: clients find the
+same fields in both."""
 
-    Fitness is the mean reward over the generation's prompts.
+
+class RoundEvent(_Spent):
+    """One finished round of rollouts and what was learnt from it: a generation or a step.
+
+    The two are written alike, as `generation`; a step is the one whose `sigma` is null.
     """
 
     type: Literal["generation"] = "generation"
     generation: int
-    """Counted from 1."""
-    fitness: list[float | None]
-    """Per candidate; None is a missing candidate. Of a gradient method: per prompt, the mean reward
-    of its group."""
-    best: float
-    mean: float
-    worst: float
-    sigma: float | None
-    """Step size of the search; None for a gradient method."""
-    axis_ratio: float | None = None
-    step_norm: float
-    distance: float
-    """Euclidean distance of the mean vector from the warm start, in search units."""
-    reliability: float | None
-    missing_scores: int
-    generated_tokens: int
-    tokens_per_s: float
+    """Number of the generation or step, counted from 1."""
+    best: Annotated[float, Tracked("train", "fitness_best")]
+    """Highest fitness."""
+    mean: Annotated[float, Tracked("train", "fitness_mean")]
+    """Mean fitness."""
+    worst: Annotated[float, Tracked("train", "fitness_worst")]
+    """Lowest fitness."""
+    step_norm: Annotated[float, Tracked("search")]
+    """Euclidean distance that the vector moved in this round."""
+    distance: Annotated[float, Tracked("search")]
+    """Euclidean distance of the vector from the warm start, in the units of the search."""
+    missing_scores: Annotated[int, Tracked("train")]
+    """Completions without a score."""
+    generated_tokens: Annotated[int, Tracked("perf")]
+    tokens_per_s: Annotated[float, Tracked("perf")]
     """Generated tokens over rollout seconds."""
-    rollout_s: float
-    reward_s: float
-    train_s: float = 0.0
-    """Forward and backward passes and updates of a gradient method."""
-    coordinator_s: float
-    """Everything of the generation but rollouts, reward and training."""
-    elapsed_s: float
+    rollout_s: Annotated[float, Tracked("perf")]
+    reward_s: Annotated[float, Tracked("perf")]
+    train_s: Annotated[float, Tracked("perf")] = 0.0
+    """Seconds of forward and backward passes and updates; 0 in a search."""
+    coordinator_s: Annotated[float, Tracked("perf")]
+    """Seconds of the round without rollouts, reward and training."""
+    elapsed_s: Annotated[float, Tracked("cost")]
+    """Seconds since the job's start, pauses left out."""
     eta_s: float | None
-    components: dict[str, float] = Field(default_factory=dict)
+    """Seconds left until the budget ends, at the pace so far."""
+    components: Annotated[dict[str, float], Tracked("train/components")] = Field(
+        default_factory=dict
+    )
+    """Means of the reward's components over all completions of the round."""
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _written(self, own: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = own(self)
+        return said | {name: value for name, value in _UNSAID.items() if name not in said}
+
+
+class GenerationEvent(RoundEvent):
+    """One finished generation of a search. The vector is the mean of the search's distribution."""
+
+    fitness: list[float | None]
+    """Fitness of every candidate, its mean reward over the prompts unless the objective says
+    otherwise; None where the candidate is missing."""
+    sigma: Annotated[float, Tracked("search")]
+    """Step size."""
+    axis_ratio: Annotated[float | None, Tracked("search")] = None
+    """Longest over shortest axis of the distribution; None where the search has no axes."""
+    reliability: Annotated[float | None, Tracked("train")]
+    """Split-half reliability of the candidates' fitness; None where undefined (no variance, or
+    under four prompts a candidate)."""
+    informative_frac: Annotated[float | None, Tracked("train")] = None
+    """Share of prompts on which the candidates that answered them differ at all; None in the events
+    of older jobs."""
     constraints: list[ConstraintStatus] = Field(default_factory=list)
-    feasible_frac: float | None = None
+    feasible_frac: Annotated[float | None, Tracked("constraints")] = None
     """Share of candidates that hold every constraint; None without constraints."""
-    training: dict[str, float] = Field(default_factory=dict)
-    """Of a gradient method: loss, kl, entropy, grad_norm, clip_ratio, learning_rate."""
+
+
+class StepEvent(RoundEvent):
+    """One finished step of training by gradients. The vector is all that is trained."""
+
+    fitness: list[float | None]
+    """Fitness of every prompt, the mean reward of its group of answers; None where no answer has a
+    score."""
+    training: Annotated[dict[str, float], Tracked("train")] = Field(default_factory=dict)
+    """Means over the step's updates: loss, kl, entropy, grad_norm, clip_ratio, learning_rate."""
 
 
 class ValidationEvent(_Spent):
@@ -265,13 +345,23 @@ class ErrorEvent(_EventModel):
     message: str
 
 
+def _round_kind(written: Mapping[str, Any]) -> str:
+    """Which of the two is written as `generation`: a step has no step size of a search."""
+    return "step" if written.get("sigma") is None else "generation"
+
+
+_Round = Annotated[
+    Annotated[GenerationEvent, Tag("generation")] | Annotated[StepEvent, Tag("step")],
+    Discriminator(_round_kind),
+]
+
 Event = Annotated[
     StageEvent
     | WarmStartEvent
     | FormatEvent
     | LadderEvent
     | GateEvent
-    | GenerationEvent
+    | _Round
     | ValidationEvent
     | WarningEvent
     | ResultEvent
@@ -279,10 +369,33 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 
-event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def finite(value: Any) -> float | None:
-    """A number of a stored event, where NaN and infinity are texts; None for what is none."""
-    number = math.nan if value is None else float(value)
-    return number if math.isfinite(number) else None
+def type_of(kind: type[BaseModel]) -> str:
+    """What `type` says in the written events of a class."""
+    return kind.model_fields["type"].default
+
+
+def read_event(written: str | bytes | Mapping[str, Any]) -> Event:
+    """An event that this or another version has stored or sent.
+
+    Fields that this version does not know are left out. An event of an unknown kind becomes a
+    warning of code `UNREADABLE`.
+
+    Args:
+        written: JSON, or the plain data in it.
+    """
+    try:
+        if isinstance(written, str | bytes):
+            return _adapter.validate_json(written, extra="ignore")
+        return _adapter.validate_python(written, extra="ignore")
+    except ValidationError:
+        said = json.loads(written) if isinstance(written, str | bytes) else written
+        message = f"an event of kind {said.get('type')!r} is not shown: this version cannot read it"
+        return WarningEvent(code=UNREADABLE, message=message)
+
+
+def finite(value: float | None) -> float | None:
+    """The number; None where it is none, NaN or infinite, which JSON does not have."""
+    return value if value is not None and math.isfinite(value) else None

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from pydantic import BaseModel
 
 from essa.events import Event, ResultEvent
 from essa.groups import check_groups, first_prompt
 from essa.ports import Clock, Evaluator, EventSink
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
-AnyEvent = TypeVar("AnyEvent", bound=Event)
+Kind = TypeVar("Kind", bound=BaseModel)
 
 PROMPT_TOKENS, ANSWER_TOKENS = 10, 4
 """Tokens of every prompt and of every answer of `QuadraticEvaluator`."""
@@ -44,7 +45,7 @@ class RecordingSink(EventSink):
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    def of(self, kind: type[AnyEvent]) -> list[AnyEvent]:
+    def of(self, kind: type[Kind]) -> list[Kind]:
         """Events of one class, in order."""
         return [event for event in self.events if isinstance(event, kind)]
 

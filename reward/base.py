@@ -22,8 +22,8 @@ Value = TypeVar("Value")
 class RewardResult:
     """The score of one completion; higher is better.
 
-    `value` is finite, or NaN where the score is missing; `error` then says why. `components` has
-    one entry for each of `Reward.component_names`, NaN where that part is missing.
+    `value` is finite, or NaN if the score is missing; `error` then says why. `components` has one
+    entry for each of `Reward.component_names`, NaN if that part is missing.
     """
 
     value: float
@@ -40,20 +40,20 @@ class RewardResult:
 
     @property
     def missing(self) -> bool:
-        """True where there is no score."""
+        """True if the completion has no score."""
         return math.isnan(self.value)
 
 
 class Reward(ABC, Generic[Spec]):
     """Scores completions. Safe to call from several threads.
 
-    Building one is cheap and starts nothing, so that a specification can be checked anywhere;
-    whatever scoring needs is opened with the first sample.
+    Building a reward is cheap and starts nothing, so that a specification can be checked anywhere;
+    the resources for scoring are opened at the first sample.
 
     Args:
         spec: the validated specification.
-        path: where this reward stands in the job, for messages: `reward.components[1].reward`.
-        resources: what operator and job lend.
+        path: path of this reward in the job, for messages, such as `reward.components[1].reward`.
+        resources: what the operator and the job lend.
     Raises:
         RewardConfigError: the operator does not allow this reward.
     """
@@ -72,12 +72,12 @@ class Reward(ABC, Generic[Spec]):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What samples must carry beyond their text."""
+        """Data that samples must carry beyond their text."""
         return frozenset()
 
     @property
     def is_batch(self) -> bool:
-        """True where the score of a sample depends on the other samples of its batch."""
+        """True if the score of a sample depends on the other samples of its batch."""
         return False
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Reward(ABC, Generic[Spec]):
         """
 
     def check_row(self, columns: Mapping[str, Any]) -> None:
-        """Check that this row has what the reward reads, so that a job fails before any rollout.
+        """Check that a row has what the reward reads: a bad row fails the job before any rollout.
 
         Raises:
             RewardConfigError: a column is missing or unusable; names the column and the setting.
@@ -100,7 +100,7 @@ class Reward(ABC, Generic[Spec]):
         return None
 
     def costs(self) -> dict[str, dict[str, float | None]]:
-        """What scoring has used so far of others' services, by the place of the reward that did."""
+        """Return usage of external services so far, by the path of the reward that caused it."""
         return {}
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class Reward(ABC, Generic[Spec]):
 
 
 class ItemReward(Reward[Spec]):
-    """A reward that looks at one sample at a time: subclasses give `_score_item`."""
+    """A reward that looks at one sample at a time: subclasses implement `_score_item`."""
 
     @abstractmethod
     def _score_item(self, sample: Sample) -> float:
@@ -123,12 +123,12 @@ class ItemReward(Reward[Spec]):
 
 
 def text_fault(path: str, sample: Sample) -> str | None:
-    """Why the completion cannot be read as text; None where it can.
+    """Return why the completion cannot be read as text, or None if it can.
 
     Args:
-        path: of the reward, for the message.
+        path: path of the reward, for the message.
     """
-    # Callers outside this package give the completion, whatever its annotation promises.
+    # Callers outside this package may pass anything, whatever the annotation promises.
     completion = cast(object, sample.completion)
     if isinstance(completion, str):
         return None
@@ -136,10 +136,10 @@ def text_fault(path: str, sample: Sample) -> str | None:
 
 
 def attempt(path: str, sample: Sample, read: Callable[[Sample], Value]) -> Value | RewardResult:
-    """What `read` makes of a sample; a missing result where that fails.
+    """Return `read(sample)`, or a missing result if `read` fails.
 
     Args:
-        path: of the reward, for the message.
+        path: path of the reward, for the message.
     """
     fault = text_fault(path, sample)
     if fault is not None:
@@ -148,7 +148,7 @@ def attempt(path: str, sample: Sample, read: Callable[[Sample], Value]) -> Value
         return read(sample)
     except RewardError as error:
         return RewardResult(NaN, error=error.message)
-    # The boundary of one item: an unforeseen failure here must not take the batch with it, and the
-    # message travels on with the missing score.
+    # The boundary of one item: an unforeseen failure here must not fail the whole batch; the
+    # message goes into the missing result.
     except Exception as error:
         return RewardResult(NaN, error=f"{path}: unexpected {type(error).__name__}: {error}")

@@ -1,8 +1,8 @@
-"""Metrics of a whole batch behind the reward port: every answer carries its share of the metric.
+"""Batch metrics behind the reward port: every answer carries its share of the metric.
 
-`reward/metrics.py` says how a metric is shared out. The mean of the shares is the metric, so that
-fitness and everything else that takes means over prompts works as for any reward. A single share is
-no score of its answer: it may lie outside the range of the metric.
+`reward/metrics.py` defines the shares. Their mean is the metric, so that fitness and everything
+else that averages over prompts works as for any reward. A single share is not a score of its
+answer: it may lie outside the range of the metric.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ InnerSpec = TypeVar("InnerSpec", bound=InnerMetricSpec)
 
 
 class BatchReward(Reward[Spec], Generic[Spec, Statistic]):
-    """A metric of all answers of a batch: subclasses give `_metric` of one statistic per answer.
+    """A metric over the answers of a batch: subclasses implement `_metric` of one statistic each.
 
-    An answer without a statistic (not text, no usable reference) is missing, and the metric is that
-    of the others. One usable answer alone has the metric as its value. Where the metric of the
-    batch cannot be computed, every answer is missing.
+    An answer without a statistic (not text, no usable reference) is missing, and the metric is
+    computed from the others. A single usable answer has the metric as its value. If the metric of
+    the batch cannot be computed, every answer is missing.
     """
 
     @property
@@ -36,10 +36,10 @@ class BatchReward(Reward[Spec], Generic[Spec, Statistic]):
 
     @abstractmethod
     def _metric(self, statistics: Sequence[Statistic]) -> float:
-        """The metric of at least one answer. Must not depend on their order."""
+        """Return the metric of one or more answers; it must not depend on their order."""
 
     def _without_each(self, statistics: Sequence[Statistic]) -> list[float]:
-        """The metric without each of at least two answers; equal statistics are computed once."""
+        """Return the metric without each of two or more answers; equal ones are computed once."""
         known: dict[Statistic, float] = {}
         for index, statistic in enumerate(statistics):
             if statistic not in known:
@@ -47,17 +47,17 @@ class BatchReward(Reward[Spec], Generic[Spec, Statistic]):
         return [known[statistic] for statistic in statistics]
 
     def _shares(self, statistics: Sequence[Statistic]) -> list[float]:
-        """What each answer carries; the mean is the metric."""
+        """Return the share of each answer; the mean of the shares is the metric."""
         if len(statistics) < 2:
             return [self._metric([statistic]) for statistic in statistics]
         return shares_of(self._metric(statistics), self._without_each(statistics))
 
     def _share_out(self, statistics: Sequence[Statistic | RewardResult]) -> list[RewardResult]:
-        """Results of answers that have a statistic, or a result that says why they have none."""
+        """Turn statistics into results; an entry that is already a (missing) result is kept."""
         usable = [entry for entry in statistics if not isinstance(entry, RewardResult)]
         try:
             results = [RewardResult(share) for share in self._shares(usable)]
-        # A metric has no smaller boundary than its batch, and the job must go on without this one.
+        # The batch is the smallest unit of a metric, and the job must go on without this batch.
         except Exception as error:
             message = f"{self.path}: the batch has no value: {type(error).__name__}: {error}"
             results = [RewardResult(NaN, error=message)] * len(usable)
@@ -66,18 +66,18 @@ class BatchReward(Reward[Spec], Generic[Spec, Statistic]):
 
 
 class SummedReward(BatchReward[Spec, tuple[int, ...]]):
-    """A metric of counts that add up over the answers: subclasses give `_metric_of_total`.
+    """A metric of counts summed over the answers: subclasses implement `_metric_of_total`.
 
-    Leaving an answer out is then a subtraction, and exact, since counts are whole numbers.
+    Leaving an answer out is then an exact subtraction, since counts are whole numbers.
     """
 
     @abstractmethod
     def _statistic(self, sample: Sample) -> tuple[int, ...]:
-        """The counts of one answer; any exception makes it missing."""
+        """Return the counts of one answer; any exception makes the answer missing."""
 
     @abstractmethod
     def _metric_of_total(self, total: Sequence[int]) -> float:
-        """The metric of the answers whose counts add up to this."""
+        """Return the metric of answers whose counts add up to `total`."""
 
     def score(self, samples: Sequence[Sample]) -> list[RewardResult]:
         return self._share_out([attempt(self.path, sample, self._statistic) for sample in samples])
@@ -95,7 +95,7 @@ class SummedReward(BatchReward[Spec, tuple[int, ...]]):
 
 
 class InnerReward(BatchReward[InnerSpec, Statistic]):
-    """A metric of the values of another reward: subclasses give `_statistics`.
+    """A metric of the values of another reward: subclasses implement `_statistics`.
 
     Every result keeps the value of that reward as its component `reward`.
     """
@@ -135,7 +135,7 @@ class InnerReward(BatchReward[InnerSpec, Statistic]):
     def _statistics(
         self, samples: Sequence[Sample], inner: Sequence[RewardResult]
     ) -> list[Statistic | RewardResult]:
-        """For each answer its statistic, or a missing result."""
+        """Return the statistic of each answer, or a missing result."""
 
 
 def _total(statistics: Sequence[tuple[int, ...]]) -> list[int]:

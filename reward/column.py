@@ -1,4 +1,4 @@
-"""Reading columns of the user's rows, with messages that name column and setting."""
+"""Reading columns of the user's rows, with messages that name the column and the setting."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_list(value: Any) -> list[Any] | None:
 
 
 def as_texts(value: Any) -> list[str | None]:
-    """Return what `as_text` makes of each part of a list; what is no list is its only part."""
+    """Return `as_text` of each item of a list; anything else counts as a list of one item."""
     parts = as_list(value)
     return [as_text(part) for part in ([value] if parts is None else parts)]
 
@@ -55,7 +55,7 @@ def as_texts(value: Any) -> list[str | None]:
 def unusable(
     row: Mapping[str, Any], column: str, setting: str, problem: str = "unusable"
 ) -> RewardConfigError:
-    """Return the error for a column that is there but cannot be used."""
+    """Return the error for a column that exists but cannot be used."""
     return RewardConfigError(
         f"column {column!r} is {problem}: {reprlib.repr(row[column])}; "
         f"correct the row or change {setting}",

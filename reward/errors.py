@@ -3,8 +3,8 @@
 RewardError
 ├── RewardConfigError    a reward cannot be used as configured, or not with these rows
 ├── RewardTimeoutError   scoring one completion took longer than its limit
-├── RewardCallError      a server was not reached, or did not answer as it should
-└── RewardParseError     a value could not be read as what the reward needs
+├── RewardCallError      a server could not be reached, or its answer was unusable
+└── RewardParseError     a value could not be read as the type that the reward needs
 
 The package stands alone, so this tree has its own root. Each class takes one message and keyword
 details, so the default pickling works across processes. A message says what happened, the
@@ -43,7 +43,7 @@ class RewardTimeoutError(RewardError):
 
 
 class RewardCallError(RewardError):
-    """A server that scores could not be asked, or its answer is of no use."""
+    """A scoring server could not be reached, or its answer was unusable."""
 
     code = "reward_call_failed"
 

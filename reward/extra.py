@@ -1,4 +1,4 @@
-"""Libraries of the extra `rewards`, which an installation may lack."""
+"""Libraries of the optional extra `rewards`, which may not be installed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from reward.errors import RewardConfigError
 
 
 def require_library(module: str, package: str, path: str, kind: str) -> None:
-    """Check that a library is there, without loading it.
+    """Check that a library is installed, without importing it.
 
     Args:
         module: name to import.
         package: name to install.
-        path: where the reward stands in the job.
+        path: path of the reward in the job.
         kind: the reward's `type`.
     Raises:
-        RewardConfigError: it is not installed; says how to install it.
+        RewardConfigError: the library is not installed; says how to install it.
     """
     if find_spec(module) is None:
         raise RewardConfigError(

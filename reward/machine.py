@@ -1,7 +1,7 @@
 """Cores and memory that this process may use: affinity, and the limits of its control groups.
 
-A container's limits are those of a control group, of version 1 or 2 or both at once. The group of a
-process and all above it count. It stands in the lowest package because every other one asks it.
+A container's limits are those of control groups, of version 1 or 2 or both at once. The group of a
+process and all its ancestors count. The module is in the lowest package because all others use it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _OWN = Path("/proc/self/cgroup")
 
 
 class MemoryLimit(NamedTuple):
-    """The tightest limit on memory, in bytes, and what is left of the group that is fullest."""
+    """The tightest memory limit, and the memory left in the fullest group, both in bytes."""
 
     total: int
     free: int
 
 
 def usable_cores(mount: Path = _MOUNT, own: Path = _OWN) -> list[int]:
-    """Numbers of the cores to compute on, ascending, at least one.
+    """Return the ids of the cores to compute on, ascending, at least one.
 
-    Those of the affinity, as many as the quota comes to, rounded: half a core too many costs little
-    where engines and threads work on their own, and half a core too few stays idle. Which of a
-    large host's cores these are depends on the container's name, so that containers that bind their
-    engines do not all take the first ones.
+    The cores come from the affinity mask; their number is the CPU quota, rounded: half a core too
+    many costs little when engines and threads run independently, and half a core too few sits idle.
+    Which cores of a large host are chosen depends on the container's name, so that containers that
+    pin their engines do not all take the first ones.
 
     Args:
-        mount: where control groups are mounted.
-        own: lists the groups of this process.
+        mount: folder where control groups are mounted.
+        own: file that lists the groups of this process.
     """
     allowed = sorted(os.sched_getaffinity(0))
     quota = cpu_quota(mount, own)
@@ -47,13 +47,13 @@ def usable_cores(mount: Path = _MOUNT, own: Path = _OWN) -> list[int]:
 
 
 def cpu_quota(mount: Path = _MOUNT, own: Path = _OWN) -> float | None:
-    """Processor seconds a second that the groups of this process may take; None: no limit."""
+    """Return the CPU quota of this process's groups, in cores; None if there is no limit."""
     found = [_quota(group) for group in _groups("cpu", mount, own)]
     return min((quota for quota in found if quota is not None), default=None)
 
 
 def memory_limit(mount: Path = _MOUNT, own: Path = _OWN) -> MemoryLimit | None:
-    """What the groups of this process may hold in memory; None without limit."""
+    """Return the memory limit of this process's groups; None if there is no limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = [
         limit
@@ -85,17 +85,17 @@ def _memory(group: Path) -> MemoryLimit | None:
         if total.isdigit() and taken.isdigit():
             words = _read(group / "memory.stat").split()
             kept = dict(zip(words[::2], words[1::2], strict=False))
-            # Files that the kernel keeps in memory as long as nobody needs it.
+            # Cached files, which the kernel evicts as soon as the memory is needed.
             free = int(total) - int(taken) + int(kept.get(cached, 0))
             return MemoryLimit(int(total), max(0, free))
     return None
 
 
 def _groups(controller: str, mount: Path, own: Path) -> Iterator[Path]:
-    """Folders of the groups that this process is in; some may not exist.
+    """Yield the folders of the groups that this process is in; some may not exist.
 
-    A container without a namespace of its own for groups reads the host's path but sees its group
-    at the mount point.
+    A container without its own cgroup namespace reads the host's path, but its group is at the
+    mount point.
     """
     for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)

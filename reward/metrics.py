@@ -1,22 +1,22 @@
 """The arithmetic of batch metrics, on plain numbers.
 
-How a metric of P answers is shared out among them. Let theta be the metric, theta_without_p the
-metric of all answers but the p-th. Tukey's pseudo-value of answer p is
+A metric of P answers is shared out among them as follows. Let theta be the metric, theta_without_p
+the metric of all answers but the p-th. Tukey's pseudo-value of answer p is
 
     v_p = theta + (P - 1) * (theta - theta_without_p)
 
-For a mean it is the answer's own value. Else the mean of the pseudo-values is the jackknife's
-estimate of theta with less bias, which is not theta. The fitness of a candidate has to be theta, so
-all values are moved by the same amount until their mean is:
+If theta is a mean, the pseudo-value is the answer's own value. Otherwise the pseudo-values average
+to the bias-corrected jackknife estimate of theta, not to theta itself. The fitness of a candidate
+has to be theta, so all pseudo-values are shifted by the same amount until their mean is theta:
 
     share_p = theta + (P - 1) * (mean_q(theta_without_q) - theta_without_p)
 
-The mean is theta by construction, and the spread is that of the pseudo-values, whose variance over
-P estimates that of theta. So whatever treats the values of the answers as a sample (halves of the
-prompts, the bootstrap) works on shares to first order in 1/P. It does not on metrics that are not
+The shares have mean theta by construction and the spread of the pseudo-values, whose variance over
+P estimates the variance of theta. So methods that treat the answers' values as a sample (halves of
+the prompts, the bootstrap) work on shares to first order in 1/P. They fail for metrics that are not
 smooth: leaving one answer out moves a percentile to a neighbouring value, the same for all answers
-on one side of it, so that shares take three values at most and an interval from them is no more
-than an order of magnitude. Theta is exact there too.
+on one side of it, so shares take at most three values and an interval from them gives no more than
+an order of magnitude. Theta is exact even then.
 
 Source:
     Tukey (1958), Bias and confidence in not-quite large samples; Efron and Tibshirani (1993), An
@@ -32,12 +32,12 @@ from typing import NamedTuple
 
 
 class LabelCount(NamedTuple):
-    """One class over a batch.
+    """Counts of one class over a batch.
 
     Attributes:
-        hits: rows of the class that got its label.
-        alarms: rows of other classes that got its label.
-        misses: rows of the class that got another label, or none.
+        hits: true positives, rows of the class that got its label.
+        alarms: false positives, rows of other classes that got its label.
+        misses: false negatives, rows of the class that got another label, or none.
     """
 
     hits: float
@@ -46,16 +46,16 @@ class LabelCount(NamedTuple):
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """The mean, in any order the same; 0 where it is nothing but rounding.
+    """Return the mean, independent of the order; exactly 0 if it is within rounding error of 0.
 
-    Shares that cancel would otherwise give 1e-17 in place of 0, or minus that, which has no root.
+    Shares that cancel would otherwise give 1e-17 instead of 0, or -1e-17, which has no square root.
     """
     mean = math.fsum(values) / len(values)
     return 0.0 if abs(mean) < _rounding(values) else mean
 
 
 def means_without_each(values: Sequence[float]) -> list[float]:
-    """The mean without each of at least two values; 0 where it is nothing but rounding."""
+    """Return the mean without each of two or more values; 0 if within rounding error of 0."""
     total, rounding = math.fsum(values), _rounding(values)
     means = [(total - value) / (len(values) - 1) for value in values]
     return [0.0 if abs(mean) < rounding else mean for mean in means]
@@ -66,9 +66,9 @@ def shares_of(whole: float, without: Sequence[float]) -> list[float]:
 
     Args:
         whole: the metric of all P answers.
-        without: P values, the metric without each of them.
+        without: P values, the p-th being the metric without answer p.
     Returns:
-        P values; their mean is `whole` up to rounding.
+        P shares; their mean is `whole` up to rounding.
     """
     drops = [whole - other for other in without]
     mean = math.fsum(drops) / len(drops)
@@ -76,20 +76,20 @@ def shares_of(whole: float, without: Sequence[float]) -> list[float]:
 
 
 def f1_of(counts: Sequence[LabelCount]) -> float:
-    """F1 of the classes taken together; 0 where none of them occurs."""
+    """Return the F1 of the classes pooled together; 0 if there is no hit."""
     hits = sum(count.hits for count in counts)
     wrong = sum(count.alarms + count.misses for count in counts)
     return 2 * hits / (2 * hits + wrong) if hits else 0.0
 
 
 def macro_f1_of(counts: Sequence[LabelCount]) -> float:
-    """Mean F1 of the classes that some row belongs to."""
+    """Return the mean F1 of the classes that some row belongs to."""
     scores = [f1_of([count]) for count in counts if count.hits + count.misses]
     return math.fsum(scores) / len(scores)
 
 
 def balanced_accuracy_of(counts: Sequence[LabelCount]) -> float:
-    """Mean recall of the classes that some row belongs to."""
+    """Return the mean recall of the classes that some row belongs to."""
     recalls = [
         count.hits / (count.hits + count.misses) for count in counts if count.hits + count.misses
     ]
@@ -97,7 +97,7 @@ def balanced_accuracy_of(counts: Sequence[LabelCount]) -> float:
 
 
 def percentile_of(values: Sequence[float], q: float) -> float:
-    """The q-th percentile, interpolated linearly between order statistics as NumPy does.
+    """Return the q-th percentile, interpolated linearly between order statistics as in NumPy.
 
     Args:
         values: at least one.
@@ -107,7 +107,7 @@ def percentile_of(values: Sequence[float], q: float) -> float:
 
 
 def percentile_without_each(values: Sequence[float], q: float) -> list[float]:
-    """The q-th percentile without each of at least two values, from one sorting."""
+    """Return the q-th percentile without each of two or more values in turn, sorting once."""
     order = sorted(range(len(values)), key=values.__getitem__)
     ordered = [values[index] for index in order]
     without = [0.0] * len(values)
@@ -117,7 +117,7 @@ def percentile_without_each(values: Sequence[float], q: float) -> list[float]:
 
 
 def _between(ordered: Sequence[float], q: float, skip: int) -> float:
-    """Percentile of sorted values without that at rank `skip`; past the end it skips none."""
+    """Return the percentile of sorted values without the one at rank `skip`, if there is one."""
     count = len(ordered) - (skip < len(ordered))
     place = q / 100 * (count - 1)
     lower = math.floor(place)
@@ -127,14 +127,14 @@ def _between(ordered: Sequence[float], q: float, skip: int) -> float:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, drawn without replacement, have a correct one among them.
+    """Return the probability that k of n samples, drawn without replacement, include a correct one.
 
     Args:
-        n: samples of one prompt, at least k.
-        c: those that are correct.
-        k: samples that are allowed.
+        n: number of samples of one prompt, at least k.
+        c: number of correct samples.
+        k: number of samples drawn.
     Source:
-        Chen et al. (2021), arXiv:2107.03374, equation 1; without bias over the samples.
+        Chen et al. (2021), arXiv:2107.03374, equation 1, the unbiased estimator.
     """
     return 1 - math.comb(n - c, k) / math.comb(n, k)
 

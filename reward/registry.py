@@ -1,4 +1,4 @@
-"""From a reward's specification to the reward."""
+"""Building rewards from their specifications."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ REWARDS: dict[str, type[Reward[Any]]] = {
     "sentiment": Sentiment,
     "toxicity": Toxicity,
 }
-"""Class of every `type` of `RewardSpec`."""
+"""Reward class for every `type` of `RewardSpec`."""
 
 
 def build_reward(
@@ -67,8 +67,8 @@ def build_reward(
 
     Args:
         spec: a validated specification.
-        path: where it stands in the job; error messages name settings below it.
-        resources: what operator and job lend; nothing by default.
+        path: path of the reward in the job; error messages name settings below it.
+        resources: what the operator and the job lend; nothing by default.
     Raises:
         RewardConfigError: no reward of this type is registered, or the operator does not allow it.
     """
@@ -79,5 +79,5 @@ def build_reward(
             f"{path}.type is {spec.type!r}, which is not registered; use one of {known}",
             field=f"{path}.type",
         )
-    # Lent, because a reward that holds others cannot import what imports it.
+    # Passed in: a reward that contains others cannot import this module, which imports it.
     return cls(spec, path, replace(resources or RewardResources(), build=build_reward))

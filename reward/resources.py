@@ -1,4 +1,4 @@
-"""What operator and job lend to rewards; by default nothing that could do harm."""
+"""Resources that the operator and the job lend to rewards; by default none that could do harm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RewardPolicy:
-    """What the operator of the service lets rewards do. Never part of a job.
+    """Permissions that the operator of the service gives to rewards. Never part of a job.
 
     Attributes:
         allow_python: rewards of type `python` may run.
@@ -37,14 +37,14 @@ NOTHING_ALLOWED = RewardPolicy()
 
 
 class TextScorer(ABC):
-    """Scores conversations with a model that stands elsewhere. Safe for several threads."""
+    """Scores conversations with a model in another process. Safe to use from several threads."""
 
     @abstractmethod
     def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float | str]:
-        """Score every conversation, the answer last.
+        """Score every conversation, whose last message is the answer.
 
         Returns:
-            For each its score, or why it has none.
+            For each conversation its score, or the reason why it has none.
         """
 
     @abstractmethod
@@ -59,10 +59,10 @@ class BuildReward(Protocol):
 
 
 def _no_build(spec: RewardSpec, path: str, resources: RewardResources) -> Reward[Any]:
-    """Stands where nothing builds rewards.
+    """Refuse to build: the default if no builder was lent.
 
     Raises:
-        TypeError: always; a reward that holds others was made without the registry.
+        TypeError: always; a reward that contains others was made without the registry.
     """
     raise TypeError(
         f"the reward at {path} stands inside another, which was not made by "
@@ -72,12 +72,12 @@ def _no_build(spec: RewardSpec, path: str, resources: RewardResources) -> Reward
 
 @dataclass(frozen=True)
 class RewardResources:
-    """Lent to a reward when it is built.
+    """Resources lent to a reward when it is built.
 
     Attributes:
-        policy: of the operator.
-        open_scorer: starts the model of a `reward_model` specification; None where models cannot
-            be started, as in a process that only checks specifications.
+        policy: permissions given by the operator.
+        open_scorer: starts the model of a `reward_model` specification; None if models cannot be
+            started, as in a process that only checks specifications.
         build: builds the rewards inside a reward; `build_reward` lends itself.
     """
 

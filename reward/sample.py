@@ -1,4 +1,4 @@
-"""What a reward is given: one answer, and everything that is known about it."""
+"""The input of a reward: one answer and everything known about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reward.errors import RewardError
 
 
 class Need(StrEnum):
-    """Something a reward reads that costs the engines work, and is there only where asked for."""
+    """Data beyond the text that engines provide only if a reward asks for it."""
 
     LOGPROBS = "logprobs"
-    """`Sample.logprobs`: free, the engine has them at hand."""
+    """`Sample.logprobs`: free, since the engine computes them anyway."""
     REFERENCE_LOGPROBS = "reference_logprobs"
-    """`Sample.reference_logprobs`: one pass of the base over every answer."""
+    """`Sample.reference_logprobs`: one forward pass of the base model over every answer."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Sample:
     """One completion of one prompt, by one candidate.
 
     Attributes:
-        completion: what the model answered, without the prompt.
-        columns: the data row as the user wrote it. Not to be changed.
-        prompt: text the model was given, templates applied.
+        completion: the model's answer, without the prompt.
+        columns: the data row as the user wrote it. Must not be modified.
+        prompt: text given to the model, templates applied.
         messages: the conversation before the answer, each with `role` and `content`; empty for
             plain-text prompts.
-        group: number of the prompt; samples of one prompt have it in common.
-        tokens: length of the completion in tokens of the model, the end token included; None
-            where no model wrote it.
+        group: index of the prompt, shared by all samples of that prompt.
+        tokens: length of the completion in tokens of the model, the end token included; None if
+            no model wrote it.
         logprobs: natural-log probability of every token under the candidate that wrote it.
-        reference_logprobs: of the same tokens under the base model without any adapter.
+        reference_logprobs: the same for the base model without any adapter.
     """
 
     completion: str
@@ -47,7 +47,7 @@ class Sample:
 
 
 def samples_of(completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """Samples that carry nothing but text and row, each of a prompt of its own.
+    """Return samples with nothing but text and row, each with a prompt of its own.
 
     Raises:
         RewardError: the lengths differ.

@@ -1,8 +1,8 @@
-"""JSON Schema, checked so that no schema and no answer can hold up a job.
+"""JSON Schema checks in bounded time, so that no schema and no answer can hold up a job.
 
 jsonschema alone would search `pattern` without a limit and fetch a `$ref` that points elsewhere.
-Here every keyword looks at the clock, patterns run under the `regex` package's timeout, and
-references are resolved inside the schema only.
+Here every keyword checks the deadline, patterns run under the `regex` package's timeout, and
+references are resolved only inside the schema.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import regex
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 MAX_SCHEMA_DEPTH = 100
-"""Objects and lists inside one another in a schema."""
+"""Deepest nesting of objects and lists in a schema."""
 
 Keyword = Callable[[Any, Any, Any, Any], Any]
-"""Given validator, value of the keyword, instance and schema; yields errors."""
+"""Function of validator, keyword value, instance and schema that yields errors."""
 
 _deadline: ContextVar[float] = ContextVar("deadline")
-"""End of the check that runs, as `time.monotonic` counts."""
+"""Deadline of the running check, on the clock of `time.monotonic`."""
 
 
 class SchemaError(ValueError):
-    """A schema cannot be used; says where and why."""
+    """A schema cannot be used; the message says where and why."""
 
 
 def build_validator(schema: Mapping[str, Any]) -> Any:
     """Check a schema and build its validator.
 
     Args:
-        schema: of a draft that jsonschema knows; not modified.
+        schema: a schema of a draft that jsonschema knows; not modified.
     Returns:
-        For `is_satisfied`; may be shared by threads.
+        A validator for `is_satisfied`, which threads may share.
     Raises:
-        SchemaError: it is not a schema, refers to something outside itself or that is not there,
+        SchemaError: `schema` is not a JSON Schema, has a reference that leads outside or nowhere,
             or has a pattern that cannot be compiled.
     """
     from jsonschema import exceptions
@@ -62,7 +62,7 @@ def is_satisfied(validator: Any, value: Any, timeout_s: float) -> bool:
     """Return whether a value satisfies the schema of a validator.
 
     Raises:
-        TimeoutError: it took longer than `timeout_s`.
+        TimeoutError: the check took longer than `timeout_s`.
         SchemaError: the schema refers to itself without end.
     """
     token = _deadline.set(time.monotonic() + timeout_s)
@@ -75,7 +75,7 @@ def is_satisfied(validator: Any, value: Any, timeout_s: float) -> bool:
 
 
 def _refuse(schema: Mapping[str, Any]) -> None:
-    """Refuse what cannot be bounded, wherever it stands: a reference may lead to any place."""
+    """Refuse what cannot be bounded, anywhere in a schema: a reference may lead to any part."""
     keys: set[str] = set()
     level: list[Any] = [schema]
     for _ in range(MAX_SCHEMA_DEPTH):
@@ -121,7 +121,7 @@ def _dialect(schema: Mapping[str, Any]) -> Any:
 
 
 def _check_parts(schema: Mapping[str, Any], dialect: Any) -> None:
-    """Check that references lead somewhere and patterns compile, in every part of a schema."""
+    """Check that references resolve and patterns compile, in every part of a schema."""
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
@@ -150,7 +150,7 @@ def _check_parts(schema: Mapping[str, Any], dialect: Any) -> None:
 
 @cache
 def _bounded(dialect: Any) -> Any:
-    """The validator class of a dialect, with keywords that keep to the deadline."""
+    """Return the validator class of a dialect, with keywords that check the deadline."""
     from jsonschema.validators import extend  # pyright: ignore[reportUnknownVariableType]
 
     keywords = {name: _timed(keyword) for name, keyword in dialect.VALIDATORS.items()}

@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from comparison_runs import generation, result, validation
+from comparison_runs import result, step, validation
 
 from alignment_api.cli import run_process
 from alignment_api.execution import job_process
@@ -50,7 +50,7 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
     start_s, step_s = (WARM_S if is_making else 0.0) + 5.0, STEP_S.get(method, 5.0)
     sink.emit(validation(0, 0.3, start_s))
     for number, score in ((1, 0.5), (2, 0.7)):
-        sink.emit(generation(number, start_s + number * step_s - 1))
+        sink.emit(step(number, start_s + number * step_s - 1))
         sink.emit(validation(number, score, start_s + number * step_s))
     peak = 1.0 if method == "evolution" else 3.0
     ended = result(0.65, start_s + 2 * step_s + 1, peak=peak)

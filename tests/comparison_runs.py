@@ -7,9 +7,9 @@ from typing import Any
 from essa.events import (
     CompletionSample,
     Event,
-    GenerationEvent,
     ResultEvent,
     ScoreSummary,
+    StepEvent,
     ValidationEvent,
     WarmStartEvent,
 )
@@ -35,17 +35,15 @@ def validation(
     return ValidationEvent(generation=generation, score=score, **(usual | spent | changes))
 
 
-def generation(number: int, at_s: float, **changes: Any) -> GenerationEvent:
-    """A generation of which 2 s are rollouts and 0.5 s training."""
+def step(number: int, at_s: float, **changes: Any) -> StepEvent:
+    """A step of training, of which 2 s are rollouts and 0.5 s training."""
     usual: dict[str, Any] = {
         "fitness": [0.1, 0.2],
         "best": 0.2,
         "mean": 0.15,
         "worst": 0.1,
-        "sigma": None,
         "step_norm": 1.0,
         "distance": float(number),
-        "reliability": None,
         "missing_scores": 0,
         "generated_tokens": 40,
         "tokens_per_s": 20.0,
@@ -60,7 +58,7 @@ def generation(number: int, at_s: float, **changes: Any) -> GenerationEvent:
         "samples": int(at_s),
         "training": {"kl": 0.01 * number},
     }
-    return GenerationEvent(generation=number, **(usual | changes))
+    return StepEvent(generation=number, **(usual | changes))
 
 
 def result(
@@ -95,9 +93,9 @@ def making_run() -> list[Event]:
     return [
         warm_start(),
         validation(0, 0.3, 15.0),
-        generation(1, 19.0),
+        step(1, 19.0),
         validation(1, 0.5, 20.0),
-        generation(2, 29.0),
+        step(2, 29.0),
         validation(2, 0.8, 30.0),
         result(0.7, 40.0, peak=2.0, tokens=4000),
     ]
@@ -110,7 +108,7 @@ def given_run(*scores: float, step_s: float = 20.0, peak: float = 4.0) -> list[E
         validation(0, scores[0], 5.0),
     ]
     for number, score in enumerate(scores[1:], start=1):
-        events.append(generation(number, 5.0 + step_s * number - 1))
+        events.append(step(number, 5.0 + step_s * number - 1))
         events.append(validation(number, score, 5.0 + step_s * number))
     end_s = 5.0 + step_s * len(scores[1:]) + 5
     return [*events, result(0.6, end_s, peak=peak, tokens=int(100 * end_s))]

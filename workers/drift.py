@@ -22,7 +22,7 @@ from essa.parametrize.weights import WeightCodec
 from essa.ports import GroupRollouts, RunSite
 from essa.records.folder import WARM_START_FOLDER
 from essa.spec import AlignmentJobSpec
-from essa.spec.constrained import EvolutionSpec
+from essa.spec.method import EvolutionSpec
 from essa.spec.model import AdapterWarmStartSpec
 from essa.types import FloatArray
 from reward.resources import NOTHING_ALLOWED, RewardPolicy

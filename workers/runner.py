@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from essa.coordinator.loop import Coordinator, Outcome
-from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.errors import SpecError
 from essa.events import ResultEvent, WarmStartEvent, WarningEvent
@@ -17,16 +16,10 @@ from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.port import Codec
 from essa.ports import RunSite
 from essa.records.folder import ADAPTER_FOLDER, RESULT_FILE, WARM_START_FOLDER
-from essa.records.recorder import RunRecorder
 from essa.spec import AlignmentJobSpec
-from essa.spec.best_of_n import BestOfNSpec
-from essa.spec.grpo import GrpoSpec
 from reward.base import Reward
 from reward.errors import RewardError
 from reward.resources import NOTHING_ALLOWED, RewardPolicy
-from workers.baseline.best_of_n import judge_best_of_n
-from workers.baseline.remote_trainer import require_trl
-from workers.baseline.stage import train_by_gradients, trainer_gpus
 from workers.cluster.memory_watch import MemoryWatch
 from workers.cluster.placement import Node
 from workers.cluster.pool import EnginePool
@@ -37,12 +30,12 @@ from workers.gate.stage import pass_gate
 from workers.job.context import JobContext, JobRun, open_context
 from workers.job.engine_plan import EnginePlan
 from workers.job.engine_turns import EngineTurns
-from workers.job.search_codec import search_codec, search_layout
+from workers.job.search_codec import search_layout
 from workers.machine.row_threads import keep_to_quota
-from workers.serving import Found, serving_engine, with_serving_scores
+from workers.methods.base import Found, Method
+from workers.methods.registry import METHODS, make_method
+from workers.serving import serving_engine, with_serving_scores
 from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_warm_start
-
-CHECKPOINT_FILE = "search.ckpt"
 
 
 def run_alignment_job(
@@ -57,8 +50,7 @@ def run_alignment_job(
         EssaError: what went wrong, with the setting that changes it.
     """
     keep_to_quota()
-    if isinstance(spec.method, GrpoSpec):
-        require_trl()
+    METHODS[spec.method.type].require()
     site.run_dir.mkdir(parents=True, exist_ok=True)
     job = JobRun(spec, site, time.monotonic())
     job.stage("prepare_model", "looking for the base model")
@@ -71,6 +63,7 @@ def run_alignment_job(
     with MemoryWatch() as memory, ray_cluster() as nodes, closing(reward):
         job.stage("prepare_model", "looking which number formats are fast")
         site.sink.emit(context.settle(nodes, site.run_dir))
+        method = make_method(context, nodes)
         plan = context.plan_search()
         # Before the search: a base that cannot be had must not cost a finished one.
         served = serving_engine(job.spec)
@@ -78,9 +71,9 @@ def run_alignment_job(
         if served != job.spec.engine:
             serving = context.plan(served, job.settled.serving_activations)
         write_provenance(context, plan, serving)
-        found = _search(context, plan, nodes)
+        found = _search(context, method, plan, nodes)
         adapter = _export(context, found, serving)
-        result = with_serving_scores(context, found, serving, nodes)
+        result = with_serving_scores(method, found, serving, nodes)
         costs = reward.costs()
     result = result.model_copy(
         update={
@@ -95,43 +88,14 @@ def run_alignment_job(
     return result
 
 
-def _search(context: JobContext, plan: EnginePlan, nodes: list[Node]) -> Found:
-    job, spec = context.job, context.job.spec
-    checkpoint = job.run_dir / CHECKPOINT_FILE
-    if isinstance(spec.method, GrpoSpec):
-        trainer_gpus(spec.engine, nodes)  # refuses before anything has started
+def _search(context: JobContext, method: Method[Any], plan: EnginePlan, nodes: list[Node]) -> Found:
+    spec = context.job.spec
     with closing(EngineTurns(context, plan, nodes, search_layout(spec))) as turns:
         basis, warm = _bases(context, turns)
         pool = turns.pool()
         if spec.engine.gate:
             _check_engines(context, pool, SingularValueCodec(basis), plan)
-        if isinstance(spec.method, GrpoSpec):
-            weights, outcome = train_by_gradients(context, pool, nodes, warm, checkpoint)
-            return Found(weights, outcome)
-        if isinstance(spec.method, BestOfNSpec):
-            start = SingularValueCodec(basis)
-            return Found(start, judge_best_of_n(context, pool, start, warm))
-        codec = search_codec(spec, basis, warm.folder)
-        return Found(codec, _searched(context, pool, codec, warm))
-
-
-def _searched(
-    context: JobContext, pool: EnginePool, codec: Codec, warm: WarmStartResult
-) -> Outcome:
-    job, spec = context.job, context.job.spec
-    what = "weights" if spec.moves_weights else "singular values"
-    job.stage("search", f"searching {codec.dimension} {what}")
-    with RunRecorder(
-        job.run_dir, spec.evaluation, keeps_vectors=not spec.moves_weights
-    ) as recorder:
-        run = Run(
-            spec,
-            context.data,
-            Outlets(job.sink, recorder, devices=pool.devices),
-            Space(codec.dimension, codec.digest),
-            Start(job.run_dir / CHECKPOINT_FILE, before=warm.as_preparation(job.elapsed_s)),
-        )
-        return Coordinator(run, context.evaluator(pool, codec)).run()
+        return method.run(pool, basis, warm)
 
 
 def _check_engines(context: JobContext, pool: EnginePool, codec: Codec, plan: EnginePlan) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from essa.coordinator.loop import Outcome
 from essa.coordinator.run_events import ALIGNED, precision_gap, test_summaries
 from essa.errors import ClusterError, EvaluationError
 from essa.events import ResultEvent, ServingScores, WarningEvent
-from essa.objective.build import make_objective
-from essa.parametrize.port import Codec
-from essa.ports import Evaluator
 from essa.spec import AlignmentJobSpec, EngineSpec
-from essa.spec.best_of_n import BestOfNSpec
 from essa.types import PopulationScores, describe_failures
-from workers.baseline.best_of_n import best_of_n_evaluator
 from workers.cluster.placement import Node
-from workers.cluster.pool import EnginePool
-from workers.job.context import JobContext
 from workers.job.engine_plan import EnginePlan
+from workers.methods.base import Found, Method
 
 
 def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
@@ -32,16 +25,8 @@ def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
     )
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the search came to, and what its vector stands for."""
-
-    codec: Codec
-    outcome: Outcome
-
-
 def with_serving_scores(
-    context: JobContext,
+    method: Method[Any],
     found: Found,
     plan: EnginePlan,
     nodes: list[Node],
@@ -52,11 +37,12 @@ def with_serving_scores(
     result of the search stands either way.
 
     Args:
+        method: of the job.
         plan: of `serving_engine`.
     Raises:
         JobCancelledError: the user cancelled.
     """
-    job, outcome = context.job, found.outcome
+    job, outcome = method.context.job, found.outcome
     result = outcome.result
     searched, served = job.spec.engine.precision, job.spec.serving_precision
 
@@ -66,12 +52,12 @@ def with_serving_scores(
     if served == searched:
         return result
     try:
-        scores = _score_when_served(context, found, plan, nodes)
+        scores = _score_when_served(method, found, plan, nodes)
     except (EvaluationError, ClusterError) as error:
         # The adapter is there and was scored where it was searched.
         warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
         return result
-    objective = make_objective(job.spec, found.codec.dimension)
+    objective = method.objective(found.codec.dimension)
     serving = ServingScores(
         precision=served, test=test_summaries(scores, objective, outcome.vector)
     )
@@ -82,13 +68,13 @@ def with_serving_scores(
 
 
 def _score_when_served(
-    context: JobContext, found: Found, plan: EnginePlan, nodes: list[Node]
+    method: Method[Any], found: Found, plan: EnginePlan, nodes: list[Node]
 ) -> PopulationScores:
-    vector = found.outcome.vector
+    context, vector = method.context, found.outcome.vector
     with context.engines(plan, nodes, found.codec.layout) as pool:
         what = f"test on the {plan.spec.precision} base"
         context.job.stage("test", what)
-        scores = _evaluator(context, pool, found.codec).evaluate(
+        scores = method.evaluator(pool, found.codec).evaluate(
             np.stack([np.zeros_like(vector), vector]),
             context.data.test,
             with_base=True,
@@ -100,9 +86,3 @@ def _score_when_served(
             + describe_failures(scores.failures)
         )
     return scores
-
-
-def _evaluator(context: JobContext, pool: EnginePool, codec: Codec) -> Evaluator:
-    if isinstance(context.job.spec.method, BestOfNSpec):
-        return best_of_n_evaluator(context, pool, codec)
-    return context.evaluator(pool, codec)

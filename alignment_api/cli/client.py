@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import ValidationError
+from httpx_sse import EventSource, ServerSentEvent
 
-from alignment_api.cli.sse import read_messages
 from alignment_api.errors import ApiRequestError
-from essa.events import Event, WarningEvent, event_adapter
+from essa.events import Event, read_event
 from essa.spec import AlignmentJobSpec
 from essa.spec.export import ExportSpec
 
@@ -156,7 +155,7 @@ class ApiClient:
                         continue
                     last = int(message.id)
                     pause_s, heard_at = 0.2, time.monotonic()
-                    yield WatchedEvent(last, _event(message.data))
+                    yield WatchedEvent(last, read_event(json.loads(message.data)["data"]))
                 heard_at = time.monotonic()
             except httpx.TransportError as error:
                 failure = self._unreachable(error)
@@ -171,13 +170,16 @@ class ApiClient:
         """Close open connections."""
         self._http.close()
 
-    def _messages(self, job_id: str, last: int) -> Iterator[Any]:
+    def _messages(self, job_id: str, last: int) -> Iterator[ServerSentEvent]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
         timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
         path = f"{JOBS}/{job_id}/events"
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
             _check(answer)
-            yield from read_messages(answer.iter_lines())
+            for message in EventSource(answer).iter_sse():
+                # The library gives comments and `retry` out too, with the number of the last event.
+                if message.data:
+                    yield message
 
     def _json(self, method: str, path: str, tries: int = 1, **request: Any) -> Any:
         while True:
@@ -209,17 +211,3 @@ def _check(answer: httpx.Response) -> None:
         message = f"{answer.request.url} answered {answer.status_code}; is this an ESSA service?"
         failure = {}
     raise ApiRequestError(message, status=answer.status_code, reason=failure.get("code"))
-
-
-def _event(text: str) -> Event:
-    entry = json.loads(text)
-    try:
-        # Its number stands beside what the event says.
-        said = {name: value for name, value in entry["data"].items() if name != "seq"}
-        return event_adapter.validate_python(said)
-    except ValidationError:
-        # A newer service may report kinds that this client does not know.
-        kind = entry["data"].get("type")
-        return WarningEvent(
-            code="unreadable_event", message=f"event {entry.get('id')} of kind {kind!r} not shown"
-        )

@@ -18,7 +18,7 @@ from alignment_api.processes.devices import Share
 from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.settings import Settings
 from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
-from essa.events import StageEvent, event_adapter
+from essa.events import StageEvent, read_event
 from essa.records.folder import WARM_START_FOLDER
 from essa.spec.reading.file import problem_error
 from essa.spec.reading.problem import Problem
@@ -108,7 +108,7 @@ class ComparisonRuns:
 
     def _tell(self, name: str, lines: _NewLines) -> None:
         for line in lines.read():
-            event = event_adapter.validate_json(line)
+            event = read_event(line)
             is_counting = isinstance(event, StageEvent) and event.done is not None
             text = "" if is_counting else event_line(event)
             if text:

@@ -97,9 +97,20 @@ def _run_id(run_dir: Path) -> str:
     return f"local-{hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:16]}"
 
 
-class _ShownAndKept(EventSink):
-    def __init__(self, view: LiveView, file: TextIO) -> None:
+class ShownEvents(EventSink):
+    """Shows every event, and nothing else."""
+
+    def __init__(self, view: LiveView) -> None:
         self._view = view
+
+    def emit(self, event: Event) -> None:
+        """Show one event."""
+        self._view.on_event(event)
+
+
+class _ShownAndKept(ShownEvents):
+    def __init__(self, view: LiveView, file: TextIO) -> None:
+        super().__init__(view)
         self._file = file
         self._folder = Path(file.name).parent
 
@@ -108,7 +119,7 @@ class _ShownAndKept(EventSink):
         with writing(self._folder, "--run-dir"):
             self._file.write(event.model_dump_json() + "\n")
             self._file.flush()
-        self._view.on_event(event)
+        super().emit(event)
 
 
 class _InterruptControl(RunControl):

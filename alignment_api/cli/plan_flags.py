@@ -2,134 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-PLAN_FLAGS: dict[str, dict[str, dict[str, Any]]] = {
-    "model": {
-        "--model": {
-            "default": "qwen2.5-32b",
-            "help": "a name (smollm2-135m, qwen2.5-7b, -32b or -72b, llama-3.1-8b), a folder with "
-            "config.json, or a hub name that is on this machine (default %(default)s)",
-        },
-        "--precision": {
-            "default": "bf16",
-            "choices": ["bf16", "int8", "int4"],
-            "help": "of the base under search; GRPO's is bf16 (default %(default)s)",
-        },
-        "--rank": {"type": int, "default": 8, "help": "of the adapter (default %(default)s)"},
-        "--alpha": {
-            "type": float,
-            "default": 1.0,
-            "help": "fraction of singular values searched (default %(default)s)",
-        },
-        "--modules": {
-            "default": "q_proj,k_proj,v_proj,o_proj",
-            "metavar": "A,B",
-            "help": "adapted layers (default %(default)s)",
-        },
-    },
-    "work": {
-        "--population": {"type": int, "default": 96, "help": "candidates (default %(default)s)"},
-        "--batch-size": {
-            "type": int,
-            "default": 100,
-            "help": "prompts of a generation, for every candidate (default %(default)s)",
-        },
-        "--prompt-tokens": {
-            "type": int, "default": 128, "help": "of a prompt (default %(default)s)",
-        },
-        "--max-tokens": {
-            "type": int, "default": 1024, "help": "longest answer (default %(default)s)",
-        },
-        "--answer-tokens": {
-            "type": float, "help": "mean answer (default: half of --max-tokens)",
-        },
-        "--length-spread": {
-            "type": float,
-            "default": 0.5,
-            "help": "standard deviation of answers' lengths over their mean (default %(default)s)",
-        },
-        "--grpo-batch": {
-            "type": int, "default": 512, "help": "samples of a GRPO step (default %(default)s)",
-        },
-        "--micro-batch": {
-            "type": int,
-            "default": 4,
-            "help": "samples of one backward pass of GRPO (default %(default)s)",
-        },
-        "--optimiser": {
-            "default": "adamw",
-            "choices": ["adamw", "adamw_8bit", "lion", "sgd"],
-            "help": "of GRPO (default %(default)s)",
-        },
-    },
-    "machine": {
-        "--device": {
-            "default": "h100",
-            "choices": ["h100", "h200", "a100", "cpu-core"],
-            "help": "cpu-core is measured, GPUs are data sheets at half speed (default "
-            "%(default)s)",
-        },
-        "--gpus": {
-            "type": int, "default": 16, "help": "devices of the run (default %(default)s)",
-        },
-        "--gpu-memory-gib": {"type": float, "help": "of one device (default: the device's own)"},
-        "--gpus-per-engine": {
-            "type": int, "help": "tensor parallelism (default: the fewest that hold the model)",
-        },
-        "--sequences": {
-            "type": int,
-            "default": 192,
-            "help": "decoded together by an engine at most (default %(default)s)",
-        },
-        "--tokens-per-s": {
-            "type": float, "help": "measured of one engine with its batch full",
-        },
-        "--bandwidth": {
-            "type": float,
-            "default": 25.0,
-            "metavar": "GB_PER_S",
-            "help": "between devices, sustained by each (default %(default)s)",
-        },
-    },
-    "simulation": {
-        "--timeline": {
-            "type": Path,
-            "metavar": "RUN_DIR",
-            "help": "take engines' speed and answers' lengths from a run's folder",
-        },
-        "--slowness-spread": {
-            "type": float,
-            "default": 0.03,
-            "help": "of engines' speeds; measured between two starts (default %(default)s)",
-        },
-        "--stragglers": {
-            "type": float,
-            "default": 0.0,
-            "metavar": "FRAC",
-            "help": "share of engines that take twice as long (default %(default)s)",
-        },
-        "--failures-per-day": {
-            "type": float,
-            "default": 0.0,
-            "help": "of one engine; its items start anew elsewhere (default %(default)s)",
-        },
-        "--restart-s": {
-            "type": float, "default": 120.0, "help": "of a lost engine (default %(default)s)",
-        },
-        "--generations": {
-            "type": int, "default": 3, "help": "simulated of each size (default %(default)s)",
-        },
-        "--seed": {"type": int, "default": 0, "help": "of the simulation (default %(default)s)"},
-    },
-    "output": {
-        "--paper": {
-            "action": "store_true",
-            "help": "show the paper's 16 and 128 GPUs beside the prediction; sets model, rank, "
-            "population and batch to the paper's",
-        },
-        "--json": {"action": "store_true", "help": "print everything as one JSON object"},
-    },
-}  # fmt: skip
-"""Flag to argparse's options, by section of the help."""
+from cyclopts import Group, Parameter
+
+_MODEL, _WORK, _MACHINE, _SIMULATION, _OUTPUT = (
+    Parameter(group=Group.create_ordered(name))
+    for name in ("Model", "Work", "Machine", "Simulation", "Output")
+)
+
+
+@Parameter("*")
+@dataclass(frozen=True, kw_only=True)
+class PlanFlags:
+    """What is planned, and how the plan is shown."""
+
+    model: Annotated[str, _MODEL] = "qwen2.5-32b"
+    """Name (smollm2-135m, qwen2.5-7b, -32b or -72b, llama-3.1-8b), folder with config.json, or hub
+    name of a model that is on this machine."""
+    precision: Annotated[Literal["bf16", "int8", "int4"], _MODEL] = "bf16"
+    """Precision of the base under search; GRPO's is bf16."""
+    rank: Annotated[int, _MODEL] = 8
+    """Rank of the adapter."""
+    alpha: Annotated[float, _MODEL] = 1.0
+    """Fraction of singular values that is searched."""
+    modules: Annotated[str, _MODEL, Parameter(metavar="A,B")] = "q_proj,k_proj,v_proj,o_proj"
+    """Adapted layers."""
+
+    population: Annotated[int, _WORK] = 96
+    """Candidates of a generation."""
+    batch_size: Annotated[int, _WORK] = 100
+    """Prompts of a generation, for every candidate."""
+    prompt_tokens: Annotated[int, _WORK] = 128
+    """Tokens of a prompt."""
+    max_tokens: Annotated[int, _WORK] = 1024
+    """Tokens of the longest answer."""
+    answer_tokens: Annotated[float | None, _WORK] = None
+    """Tokens of a mean answer (default: half of --max-tokens)."""
+    length_spread: Annotated[float, _WORK] = 0.5
+    """Standard deviation of answers' lengths over their mean."""
+    grpo_batch: Annotated[int, _WORK] = 512
+    """Samples of a GRPO step."""
+    micro_batch: Annotated[int, _WORK] = 4
+    """Samples of one backward pass of GRPO."""
+    optimiser: Annotated[Literal["adamw", "adamw_8bit", "lion", "sgd"], _WORK] = "adamw"
+    """Optimiser of GRPO."""
+
+    device: Annotated[Literal["h100", "h200", "a100", "cpu-core"], _MACHINE] = "h100"
+    """Device of the run. Of cpu-core the speed is measured, of GPUs it is half the data sheet's."""
+    gpus: Annotated[int, _MACHINE] = 16
+    """Devices of the run."""
+    gpu_memory_gib: Annotated[float | None, _MACHINE] = None
+    """Memory of one device (default: the device's own)."""
+    gpus_per_engine: Annotated[int | None, _MACHINE] = None
+    """Devices of one engine, by tensor parallelism (default: the fewest that hold the model)."""
+    sequences: Annotated[int, _MACHINE] = 192
+    """Sequences that an engine decodes together at most."""
+    tokens_per_s: Annotated[float | None, _MACHINE] = None
+    """Tokens per second, measured of one engine with its batch full."""
+    bandwidth: Annotated[float, _MACHINE, Parameter(metavar="GB_PER_S")] = 25.0
+    """Bandwidth between devices, sustained by each."""
+
+    timeline: Annotated[Path | None, _SIMULATION, Parameter(metavar="RUN_DIR")] = None
+    """Folder of a run, from which engines' speed and answers' lengths are taken."""
+    slowness_spread: Annotated[float, _SIMULATION] = 0.03
+    """Spread of engines' speeds; measured between two starts."""
+    stragglers: Annotated[float, _SIMULATION, Parameter(metavar="FRAC")] = 0.0
+    """Share of engines that take twice as long."""
+    failures_per_day: Annotated[float, _SIMULATION] = 0.0
+    """Failures of one engine a day; its items start anew elsewhere."""
+    restart_s: Annotated[float, _SIMULATION] = 120.0
+    """Seconds that the restart of a lost engine takes."""
+    generations: Annotated[int, _SIMULATION] = 3
+    """Generations that are simulated of each size."""
+    seed: Annotated[int, _SIMULATION] = 0
+    """Seed of the simulation."""
+
+    paper: Annotated[bool, _OUTPUT] = False
+    """Show the paper's 16 and 128 GPUs beside the prediction; sets model, rank, population and
+    batch to the paper's."""
+    json: Annotated[bool, _OUTPUT] = False
+    """Print everything as one JSON object."""

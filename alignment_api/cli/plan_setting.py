@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alignment_api.cli.plan_flags import PlanFlags
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.plan import paper
@@ -35,37 +35,37 @@ _NOT_NEGATIVE = (
 )  # fmt: skip
 
 
-def setting_of(arguments: argparse.Namespace) -> Setting:
+def setting_of(flags: PlanFlags, home: Path | None) -> Setting:
     """What is planned.
 
     Raises:
         SpecError: a flag's value cannot be; names flag and value.
     """
-    _check(arguments)
-    answer_tokens = arguments.answer_tokens or arguments.max_tokens / 2
+    _check(flags)
+    answer_tokens = flags.answer_tokens or flags.max_tokens / 2
     setting = Setting(
-        shape=_shape(arguments),
-        device=_device(arguments),
-        gpus=arguments.gpus,
-        precision=Precision(arguments.precision),
-        rank=arguments.rank,
-        alpha=arguments.alpha,
-        modules=tuple(arguments.modules.split(",")),
-        population=arguments.population,
-        batch=arguments.batch_size,
-        prompt_tokens=arguments.prompt_tokens,
-        max_tokens=arguments.max_tokens,
+        shape=_shape(flags.model, home),
+        device=_device(flags),
+        gpus=flags.gpus,
+        precision=Precision(flags.precision),
+        rank=flags.rank,
+        alpha=flags.alpha,
+        modules=tuple(flags.modules.split(",")),
+        population=flags.population,
+        batch=flags.batch_size,
+        prompt_tokens=flags.prompt_tokens,
+        max_tokens=flags.max_tokens,
         answer_tokens=answer_tokens,
-        spread=arguments.length_spread,
-        sequences=arguments.sequences,
-        gpus_per_engine=arguments.gpus_per_engine,
-        tokens_per_s=arguments.tokens_per_s,
-        link=Link(1e9 * arguments.bandwidth),
-        step_batch=arguments.grpo_batch,
-        micro_batch=arguments.micro_batch,
-        optimiser=arguments.optimiser,
+        spread=flags.length_spread,
+        sequences=flags.sequences,
+        gpus_per_engine=flags.gpus_per_engine,
+        tokens_per_s=flags.tokens_per_s,
+        link=Link(1e9 * flags.bandwidth),
+        step_batch=flags.grpo_batch,
+        micro_batch=flags.micro_batch,
+        optimiser=flags.optimiser,
     )
-    if arguments.paper:
+    if flags.paper:
         setting = paper_setting(setting)
     return setting
 
@@ -111,7 +111,7 @@ def measured_engines(run_dir: Path, setting: Setting) -> MeasuredEngines:
 
 
 def fleet_of(
-    arguments: argparse.Namespace,
+    flags: PlanFlags,
     setting: Setting,
     sequences: int,
     engine: Any,
@@ -124,16 +124,16 @@ def fleet_of(
         engine: its speed.
         measured: spreads of a run instead of made-up ones.
     """
-    slowness = measured.slowness if measured else made_up_slowness(arguments.slowness_spread)
-    if arguments.stragglers:
-        slow = made_up_slowness(0.0, arguments.stragglers, seed=arguments.seed + 1)
+    slowness = measured.slowness if measured else made_up_slowness(flags.slowness_spread)
+    if flags.stragglers:
+        slow = made_up_slowness(0.0, flags.stragglers, seed=flags.seed + 1)
         slowness = tuple(a * b for a, b in zip(_repeated(slowness, len(slow)), slow, strict=True))
     return Fleet(
         engine,
         sequences,
         slowness=slowness,
-        failures_per_h=arguments.failures_per_day / 24,
-        restart_s=arguments.restart_s,
+        failures_per_h=flags.failures_per_day / 24,
+        restart_s=flags.restart_s,
         overhead_s=overhead_s(setting),
     )
 
@@ -174,26 +174,26 @@ def _work_of(run_dir: Path, setting: Setting) -> _RunWork:
         ) from error
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(flags: PlanFlags) -> None:
     for names, is_right, wanted in (
         (_AT_LEAST_ONE, lambda value: value >= 1, "a number of 1 at least"),
         (_ABOVE_ZERO, lambda value: 0 < value < math.inf, "a number above 0"),
         (_NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "0 or more"),
     ):
         for name in names:
-            value = getattr(arguments, name)
+            value = getattr(flags, name)
             if value is not None and not is_right(value):
                 raise SpecError(f"{_flag(name)} is {value}; expected {wanted}")
     linear = NAMED["smollm2-135m"].linear
-    unknown = [name for name in arguments.modules.split(",") if name not in linear]
+    unknown = [name for name in flags.modules.split(",") if name not in linear]
     if unknown:
         raise SpecError(f"--modules has {', '.join(unknown)}; known are {', '.join(linear)}")
-    if arguments.stragglers > 1:
-        raise SpecError(f"--stragglers is {arguments.stragglers}; it is a share, at most 1")
-    if (arguments.answer_tokens or 0) > arguments.max_tokens:
+    if flags.stragglers > 1:
+        raise SpecError(f"--stragglers is {flags.stragglers}; it is a share, at most 1")
+    if (flags.answer_tokens or 0) > flags.max_tokens:
         raise SpecError(
-            f"--answer-tokens is {arguments.answer_tokens:g}, above --max-tokens "
-            f"{arguments.max_tokens}; lower it, or raise --max-tokens"
+            f"--answer-tokens is {flags.answer_tokens:g}, above --max-tokens "
+            f"{flags.max_tokens}; lower it, or raise --max-tokens"
         )
 
 
@@ -201,24 +201,24 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _shape(arguments: argparse.Namespace) -> ModelShape:
-    place = Path(arguments.model).expanduser()
-    path = str(place.parent) if place.name == "config.json" else arguments.model
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+def _shape(model: str, home: Path | None) -> ModelShape:
+    place = Path(model).expanduser()
+    path = str(place.parent) if place.name == "config.json" else model
+    settings = Settings.from_environment(os.environ, home=home)
     config = base_config(path, settings.cache_dir)
     if config is not None:
         return read_shape(config)
-    shape = named_shape(arguments.model)
+    shape = named_shape(model)
     if shape is None:
         raise SpecError(
-            f"--model is {arguments.model}; it is no folder with a config.json, not on this "
+            f"--model is {model}; it is no folder with a config.json, not on this "
             f"machine, and none of {', '.join(NAMED)}"
         )
     return shape
 
 
-def _device(arguments: argparse.Namespace) -> Device:
-    device = DEVICES[arguments.device]
-    if arguments.gpu_memory_gib is None:
+def _device(flags: PlanFlags) -> Device:
+    device = DEVICES[flags.device]
+    if flags.gpu_memory_gib is None:
         return device
-    return replace(device, memory_bytes=arguments.gpu_memory_gib * GIB)
+    return replace(device, memory_bytes=flags.gpu_memory_gib * GIB)

@@ -14,9 +14,9 @@ from essa.comparison.history import RunHistory, read_history
 from essa.comparison.report.tables import all_tables
 from essa.comparison.spec import ComparisonSpec
 from essa.comparison.summary import Summary, summarize
-from essa.events import event_adapter
+from essa.events import ResultEvent, RoundEvent, ValidationEvent, WarmStartEvent
 
-_KINDS = ("warm_start", "validation", "generation", "result")
+_KINDS = (WarmStartEvent, ValidationEvent, RoundEvent, ResultEvent)
 
 
 def read_summary(
@@ -69,7 +69,4 @@ def as_json(value: Any) -> Any:
 
 
 def _history(run: StoredRun, events: EventRepository) -> RunHistory:
-    stored = [event.data for kind in _KINDS for event in events.of_type(run.job_id, kind)]
-    # Fields that this version does not know are left out.
-    read = [event_adapter.validate_python(data, extra="ignore") for data in stored]
-    return read_history(run.arm, run.seed, read)
+    return read_history(run.arm, run.seed, events.of_kinds(run.job_id, _KINDS))

@@ -29,7 +29,7 @@ from alignment_api.comparisons.schemas import (
 from alignment_api.comparisons.surroundings import surroundings_of
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
 from alignment_api.jobs.events import EventRepository
-from alignment_api.jobs.insertion import add_job
+from alignment_api.jobs.insertion import NewJob, add_job
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.service import JobService
 from alignment_api.jobs.translation import JobRequest
@@ -163,14 +163,14 @@ class ComparisonService:
             if run.warm_start_of is not None:
                 maker = ids[run.warm_start_of, run.seed]
                 job = with_warm_start(job, str(self._settings.run_dir(maker) / WARM_START_FOLDER))
-            ids[run.arm, run.seed] = add_job(
-                connection,
+            new = NewJob(
                 job,
                 project_id,
                 slots=self._slots,
                 request=_kept(run, comparison_id),
                 waits_for=maker,
             )
+            ids[run.arm, run.seed] = add_job(connection, new)
         stored = [StoredRun(run.arm, run.seed, ids[run.arm, run.seed]) for run in runs]
         add_comparison(connection, comparison_id, spec, project_id, stored)
         return comparison_id

@@ -22,6 +22,7 @@ from alignment_api.errors import StoreError
 from alignment_api.events.event_object import event_object
 from alignment_api.jobs.events import EventBatch, JobEvent
 from alignment_api.store.job_status import JobStatus
+from essa.events import Event
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +184,8 @@ class EventHub:
             feed.wake()
 
 
-def message_text(event: JobEvent) -> str:
+def message_text(stored: JobEvent[Event]) -> str:
     """An event as the text of an event stream."""
     # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
-    data = json.dumps(event_object(event).model_dump(mode="json"))
-    return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n"
+    data = json.dumps(event_object(stored).model_dump(mode="json"))
+    return f"id: {stored.id}\nevent: {stored.event.type}\ndata: {data}\n\n"

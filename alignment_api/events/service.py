@@ -12,7 +12,7 @@ from alignment_api.openai import identifiers
 from alignment_api.openai.page import ends
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
-from essa.events import finite
+from essa.events import RoundEvent, ValidationEvent, finite
 
 
 class JobEventService:
@@ -65,10 +65,8 @@ class JobEventService:
         job = self._jobs.get(job_id, project_id)
         if job.spec.moves_weights:
             return CheckpointList(data=[], has_more=False)
-        fitness = {
-            event.data["generation"]: event.data["mean"]
-            for event in self._events.of_type(job_id, "generation")
-        }
+        rounds = self._events.by_generation(job_id, RoundEvent)
+        fitness = {generation: one.event.mean for generation, one in rounds.items()}
         validations = self._validations(job_id)
         wanted = sorted(validations, reverse=True)
         if after is not None:
@@ -83,20 +81,20 @@ class JobEventService:
     def generations(self, job_id: str, project_id: str, limit: int, after: int) -> GenerationList:
         """Finished generations with a higher number than `after`, in order."""
         self._jobs.get(job_id, project_id)
-        entries = [
-            entry for entry in self._events.generations(job_id) if entry["generation"] > after
-        ]
+        rounds = self._events.by_generation(job_id, RoundEvent)
         validations = self._validations(job_id)
+        wanted = [generation for generation in rounds if generation > after]
         shown: list[dict[str, Any]] = []
-        for entry in entries[:limit]:
-            validation = validations.get(entry["generation"])
-            shown.append(entry | {"validation": validation.data if validation else None})
-        return GenerationList(data=shown, has_more=len(entries) > limit)
+        for generation in wanted[:limit]:
+            validation = validations.get(generation)
+            said = {"validation": validation.data if validation else None}
+            shown.append(rounds[generation].data | said)
+        return GenerationList(data=shown, has_more=len(wanted) > limit)
 
-    def _validations(self, job_id: str) -> dict[int, JobEvent]:
-        """By generation; the last report counts, for a job may validate one again."""
+    def _validations(self, job_id: str) -> dict[int, JobEvent[ValidationEvent]]:
+        """By generation; the last report with a score counts."""
         return {
-            event.data["generation"]: event
-            for event in self._events.of_type(job_id, "validation")
-            if finite(event.data["score"]) is not None
+            one.event.generation: one
+            for one in self._events.of_kind(job_id, ValidationEvent)
+            if finite(one.event.score) is not None
         }

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from essa.events import Event, event_adapter
+from essa.events import Event, read_event
 
 EVENTS_FILE = "events.jsonl"
 """In the folder of such a run, which has no store."""
@@ -19,7 +19,7 @@ def read_events(run_dir: Path) -> list[Event]:
         return []
     # What follows the last end of a line is being written.
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [event_adapter.validate_json(line) for line in whole.split("\n") if line]
+    return [read_event(line) for line in whole.split("\n") if line]
 
 
 def new_folder(parent: Path, name: str) -> Path:

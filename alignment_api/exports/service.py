@@ -11,9 +11,9 @@ from alignment_api.exports.runner import ExportRunner
 from alignment_api.exports.schemas import Export, ExportList, ExportStatus
 from alignment_api.exports.shelf import ExportShelf
 from alignment_api.openai.page import ends
-from alignment_api.records.access import RecordedJob
 from alignment_api.settings import Settings
 from alignment_api.store.job_status import JobStatus
+from alignment_api.store.stored_job import StoredJob
 from essa.errors import JobConflictError
 from essa.records.vectors import NOT_KEPT
 from essa.spec.export import ExportFormat, ExportSpec
@@ -35,7 +35,7 @@ class ExportService:
         """Cancel what is being made. Blocking."""
         self._runner.stop()
 
-    def order(self, job: RecordedJob, spec: ExportSpec) -> Export:
+    def order(self, job: StoredJob, spec: ExportSpec) -> Export:
         """Make an export, or see how it stands.
 
         Raises:
@@ -45,11 +45,11 @@ class ExportService:
         shelf = self._shelf(job)
         _check_state(job, spec)
         if spec.format is not ExportFormat.ADAPTER:
-            return self._runner.order(shelf, job.run_dir, spec)
+            return self._runner.order(shelf, self._settings.run_dir(job.id), spec)
         self._adapter(job, spec)
         return shelf.find(spec) or shelf.put(spec, ExportStatus.SUCCEEDED)
 
-    def all(self, job: RecordedJob) -> ExportList:
+    def all(self, job: StoredJob) -> ExportList:
         """The exports of a job."""
         found = self._shelf(job).all()
         return ExportList(
@@ -57,7 +57,7 @@ class ExportService:
             **ends(found),
         )
 
-    def archive(self, job: RecordedJob, spec: ExportSpec) -> Path:
+    def archive(self, job: StoredJob, spec: ExportSpec) -> Path:
         """The zip of an export; an adapter is packed on the spot.
 
         Raises:
@@ -79,7 +79,7 @@ class ExportService:
             raise JobConflictError(f"the export {spec} of job {job.id} is {record.status}{why}")
         return shelf.archive(spec)
 
-    def model_card(self, job: RecordedJob, spec: ExportSpec) -> str:
+    def model_card(self, job: StoredJob, spec: ExportSpec) -> str:
         """The model card that the export has, or would have.
 
         Raises:
@@ -87,16 +87,16 @@ class ExportService:
         """
         if spec.checkpoint is None:
             _require_success(job)
-        return composition.model_card(job.run_dir, spec)
+        return composition.model_card(self._settings.run_dir(job.id), spec)
 
-    def _adapter(self, job: RecordedJob, spec: ExportSpec) -> Path:
+    def _adapter(self, job: StoredJob, spec: ExportSpec) -> Path:
         shelf = self._shelf(job)
         archive = shelf.archive(spec)
         with self._adapters:
             # A generation of a job that still runs may be searched again after a crash.
             if spec.checkpoint is not None or not archive.is_file():
                 make_archive(
-                    job.run_dir,
+                    self._settings.run_dir(job.id),
                     spec,
                     archive,
                     cache_dir=self._settings.cache_dir,
@@ -105,24 +105,24 @@ class ExportService:
                 shelf.put(spec, ExportStatus.SUCCEEDED)
         return archive
 
-    def _shelf(self, job: RecordedJob) -> ExportShelf:
+    def _shelf(self, job: StoredJob) -> ExportShelf:
         return ExportShelf(self._settings.job_dir(job.id))
 
 
-def _check_state(job: RecordedJob, spec: ExportSpec) -> None:
+def _check_state(job: StoredJob, spec: ExportSpec) -> None:
     if spec.checkpoint is None:
         _require_success(job)
     elif job.spec.moves_weights:
         raise JobConflictError(f"checkpoint is {spec.checkpoint}: {NOT_KEPT}")
-    elif spec.format is not ExportFormat.ADAPTER and not JobStatus(job.status).is_terminal:
+    elif spec.format is not ExportFormat.ADAPTER and not job.status.is_terminal:
         raise JobConflictError(
             f"job {job.id} is {job.status}; until it has ended, a generation can be exported as "
             "format adapter only"
         )
 
 
-def _require_success(job: RecordedJob) -> None:
-    if job.status != JobStatus.SUCCEEDED:
+def _require_success(job: StoredJob) -> None:
+    if job.status is not JobStatus.SUCCEEDED:
         other = "" if job.spec.moves_weights else "; a generation can be exported by `checkpoint`"
         raise JobConflictError(
             f"job {job.id} is {job.status}; only a succeeded job has an adapter to export{other}"

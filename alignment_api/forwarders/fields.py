@@ -13,7 +13,10 @@ from essa.events import (
     GenerationEvent,
     LadderEvent,
     ResultEvent,
+    RoundEvent,
     ScoreSummary,
+    StepEvent,
+    Tracked,
     ValidationEvent,
 )
 
@@ -33,37 +36,13 @@ def point_of(event: object) -> Point | None:
 
 @point_of.register
 def _(event: GenerationEvent) -> Point:
-    return Point(
-        event.generation,
-        finite(
-            {
-                "generation": event.generation,
-                "train/fitness_mean": event.mean,
-                "train/fitness_best": event.best,
-                "train/fitness_worst": event.worst,
-                "train/reliability": event.reliability,
-                "train/missing_scores": event.missing_scores,
-                **_prefixed("train/components", event.components),
-                **_prefixed("train", event.training),
-                "search/sigma": event.sigma,
-                "search/axis_ratio": event.axis_ratio,
-                "search/step_norm": event.step_norm,
-                "search/distance": event.distance,
-                "perf/tokens_per_s": event.tokens_per_s,
-                "perf/generated_tokens": event.generated_tokens,
-                "perf/rollout_s": event.rollout_s,
-                "perf/reward_s": event.reward_s,
-                "perf/train_s": event.train_s,
-                "perf/coordinator_s": event.coordinator_s,
-                "cost/elapsed_s": event.elapsed_s,
-                "cost/device_s": event.device_s,
-                "cost/tokens": event.tokens,
-                "cost/samples": event.samples,
-                **_constraints("constraints", event.constraints),
-                "constraints/feasible_frac": event.feasible_frac,
-            }
-        ),
-    )
+    constraints = _constraints("constraints", event.constraints)
+    return Point(event.generation, finite(_tracked(event) | constraints))
+
+
+@point_of.register
+def _(event: StepEvent) -> Point:
+    return Point(event.generation, finite(_tracked(event)))
 
 
 @point_of.register
@@ -120,6 +99,19 @@ def finite(values: Mapping[str, float | None]) -> dict[str, float]:
         for name, value in values.items()
         if value is not None and math.isfinite(value)
     }
+
+
+def _tracked(event: RoundEvent) -> dict[str, float | None]:
+    """The numbers of an event whose fields say where trackers show them."""
+    found: dict[str, float | None] = {"generation": event.generation}
+    for name, field in type(event).model_fields.items():
+        value = getattr(event, name)
+        for place in (it for it in field.metadata if isinstance(it, Tracked)):
+            if isinstance(value, Mapping):
+                found |= _prefixed(place.group, value)
+            else:
+                found[f"{place.group}/{place.name or name}"] = value
+    return found
 
 
 def _score(name: str, score: ScoreSummary) -> dict[str, float | None]:

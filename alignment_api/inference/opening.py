@@ -11,7 +11,7 @@ from alignment_api.inference.gpus import ServerGpus
 from alignment_api.inference.pool import ServerPool
 from alignment_api.inference.service import InferenceService
 from alignment_api.models.catalogue import Catalogue
-from alignment_api.models.finished import StoredJobs
+from alignment_api.models.finished import FinishedJobs
 from alignment_api.processes.devices import Devices
 from alignment_api.settings import Settings
 from alignment_api.store import Store
@@ -22,7 +22,7 @@ async def open_inference(
     app: FastAPI, store: Store, settings: Settings, devices: Devices
 ) -> AsyncIterator[None]:
     """Put `models` and `inference` into the application's state; stop all servers at the end."""
-    app.state.models = Catalogue(StoredJobs(store, settings), settings.cache_dir)
+    app.state.models = Catalogue(FinishedJobs(store, settings), settings.cache_dir)
     pool = ServerPool(settings, ServerGpus(settings, devices, app.state.queue), app.state.closing)
     app.state.inference = InferenceService(settings, app.state.models, pool)
     pool.start()

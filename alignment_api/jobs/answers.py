@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
 from alignment_api.store.job_status import JobStatus
-from essa.events import finite
 
 
 class _Answer(BaseModel):
@@ -35,12 +34,6 @@ class JobProgress(_Answer):
     validation: float | None = None
     """Last validation score of the mean vector."""
     best_validation: float | None = None
-
-    @field_validator("best", "mean", "eta_s", "validation", mode="before")
-    @classmethod
-    def _finite(cls, value: Any) -> float | None:
-        # A generation without any score reports NaN, which JSON does not have.
-        return finite(value)
 
 
 class JobFailure(_Answer):

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from alignment_api.errors import DuplicateError, KeyReuseError
-from alignment_api.jobs.insertion import add_job
+from alignment_api.jobs.insertion import NewJob, add_job
 from alignment_api.store import Store
 from alignment_api.store.tables import created_requests
-from essa.spec import AlignmentJobSpec
 
 MOST_KEY_CHARS = 200
 _UNNAMED = "unnamed "
@@ -76,28 +75,13 @@ class JobCreation:
             return None
         return _checked(rows[0], identity)["job_id"] if rows else None
 
-    def create(
-        self,
-        identity: RequestIdentity,
-        spec: AlignmentJobSpec,
-        project_id: str,
-        *,
-        priority: int,
-        slots: int,
-        request: dict[str, Any],
-    ) -> Created:
-        """Queue a job and remember its request, both or neither; see `add_job`.
+    def create(self, identity: RequestIdentity, job: NewJob) -> Created:
+        """Queue a job and remember its request, both or neither.
 
         Raises:
             KeyReuseError: the key came before with another request.
         """
-
-        def add(connection: Connection) -> str:
-            return add_job(
-                connection, spec, project_id, priority=priority, slots=slots, request=request
-            )
-
-        return self.create_by(identity, project_id, add)
+        return self.create_by(identity, job.project_id, lambda held: add_job(held, job))
 
     def create_by(
         self, identity: RequestIdentity, project_id: str, add: Callable[[Connection], str]

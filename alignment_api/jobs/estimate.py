@@ -5,49 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 from alignment_api.jobs.answers import Estimate
 from alignment_api.jobs.events import EventRepository
 from alignment_api.store.stored_job import StoredJob
 from essa.errors import EssaError
-from essa.events import finite
-from essa.parametrize.dimension import search_dimension
+from essa.events import RoundEvent, finite
 from essa.plan.base_config import base_config
-from essa.plan.memory import essa_memory
+from essa.plan.job_needs import AdapterShape, Pace, job_needs, job_times
 from essa.plan.shape import read_shape
-from essa.spec import AdapterWarmStartSpec, AlignmentJobSpec, Precision
-from essa.spec.best_of_n import BestOfNSpec
-from essa.spec.engine import AUTO
-from essa.spec.grpo import GrpoSpec, OptimizerName
-
-PROMPT_TOKENS = 128
-"""Assumed of a prompt; most of a sequence's memory is its answer."""
-
-_TRAINED_ON = {
-    "auto": Precision.BF16,
-    "fp32": Precision.FP32,
-    "bf16": Precision.BF16,
-    "int8": Precision.INT8,
-    "nf4": Precision.INT4,
-}
-_STATE_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
-    "adamw_8bit": 2.0,
-    "paged_adamw_8bit": 2.0,
-    "lion": 4.0,
-    "lion_8bit": 1.0,
-    "sgd": 0.0,
-}
-"""Of an optimiser's state, per number that is trained; APOLLO's is at most this."""
+from essa.spec import AdapterWarmStartSpec, AlignmentJobSpec
 
 _ADAPTER_CONFIG = "adapter_config.json"
-
-
-class AdapterShape(NamedTuple):
-    """Rank and modules of the adapter that is searched."""
-
-    rank: int
-    modules: tuple[str, ...]
 
 
 class Forecast(NamedTuple):
@@ -73,8 +43,7 @@ def forecast(
         events: of these jobs.
     """
     warnings: list[str] = []
-    sequences = _sequences(spec)
-    estimate = Estimate(sequences=sequences, **_times(spec, sequences, earlier, events))
+    estimate = _timed(spec, earlier, events)
     config = base_config(spec.model.path, cache_dir)
     adapter = _adapter(spec)
     if config is None:
@@ -85,11 +54,13 @@ def forecast(
     if config is None or adapter is None:
         return Forecast(None, estimate, warnings)
     try:
-        dimension = _dimension(spec, config, adapter)
-        memory = _memory(spec, config, adapter, dimension, sequences)
-        trainer = _trainer_memory(spec, config, adapter)
+        needs = job_needs(spec, read_shape(config), adapter)
     except EssaError as error:
         return Forecast(None, estimate, [*warnings, error.message])
+    memory, trainer = (
+        {name: int(size) for name, size in parts.items()}
+        for parts in (needs.memory, needs.trainer_memory)
+    )
     if trainer:
         warnings.append(
             "beside the engines, a process that trains needs the memory of the base, adapter, "
@@ -101,78 +72,7 @@ def forecast(
         "memory_bytes": sum(memory.values()),
         "trainer_memory": trainer,
     }
-    return Forecast(dimension, estimate.model_copy(update=known), warnings)
-
-
-def _sequences(spec: AlignmentJobSpec) -> int:
-    """Completions of one generation; 0 where there is none."""
-    if isinstance(spec.method, BestOfNSpec):
-        return 0
-    if isinstance(spec.method, GrpoSpec):
-        return spec.batch_size * spec.method.group_size
-    return spec.search.population * spec.batch_size * spec.rollout.samples_per_prompt
-
-
-def _dimension(spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape) -> int:
-    """Numbers that are searched or trained."""
-    alpha, target = spec.search.alpha, spec.search.target
-    if isinstance(spec.method, GrpoSpec):
-        # Gradients on singular values take all of both factors.
-        alpha, target = 1.0, "weights" if spec.method.parameters == "lora" else "factors"
-    if target == "weights":
-        return read_shape(config).lora_parameters(adapter.rank, adapter.modules)
-    return search_dimension(
-        config, rank=adapter.rank, alpha=alpha, target=target, target_modules=adapter.modules
-    )
-
-
-def _memory(
-    spec: AlignmentJobSpec,
-    config: dict[str, Any],
-    adapter: AdapterShape,
-    dimension: int,
-    sequences: int,
-) -> dict[str, int]:
-    """Bytes of one engine by what they are for."""
-    together = min(sequences or spec.engine.capacity, spec.engine.capacity)
-    parts = essa_memory(
-        read_shape(config),
-        # What `auto` takes is known when the job starts; it is at most this.
-        precision=Precision.BF16 if spec.engine.precision == AUTO else spec.engine.precision,
-        rank=adapter.rank,
-        modules=adapter.modules,
-        dimension=dimension,
-        population=spec.search.population,
-        cached_tokens=together * (PROMPT_TOKENS + spec.rollout.max_tokens),
-    )
-    if spec.moves_weights:
-        # These engines hold one adapter at a time.
-        parts["population"] = 0.0
-    return {name: int(value) for name, value in parts.items()}
-
-
-def _trainer_memory(
-    spec: AlignmentJobSpec, config: dict[str, Any], adapter: AdapterShape
-) -> dict[str, int]:
-    """Bytes of the process that trains, without activations; empty for a search."""
-    method = spec.method
-    if not isinstance(method, GrpoSpec):
-        return {}
-    shape = read_shape(config)
-    weights = shape.lora_parameters(adapter.rank, adapter.modules)
-    trained = _dimension(spec, config, adapter)
-    together = min(method.micro_batch, method.mini_batch or _sequences(spec))
-    # A reference for the KL divergence is one more adapter.
-    copies = 2 if method.kl_coefficient else 1
-    parts = {
-        "base": shape.weight_bytes(_TRAINED_ON[method.precision]),
-        "adapter": 4.0 * weights * copies,
-        "gradient": 4.0 * trained,
-        "optimizer": _STATE_BYTES[method.optimizer] * trained,
-        # The logits of all answer tokens, and their gradient.
-        "logits": 2 * 4.0 * together * spec.rollout.max_tokens * shape.vocabulary,
-    }
-    return {name: int(value) for name, value in parts.items()}
+    return Forecast(needs.dimension, estimate.model_copy(update=known), warnings)
 
 
 def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
@@ -188,32 +88,34 @@ def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
         return None
 
 
-def _times(
-    spec: AlignmentJobSpec,
-    sequences: int,
-    earlier: Sequence[StoredJob],
-    events: EventRepository,
-) -> dict[str, Any]:
-    """Seconds by the speed of the newest job with the same base and engines; empty if none."""
-    if not sequences:
-        return {}
-    for job in earlier:
-        other = job.spec
-        if (other.model, other.engine) != (spec.model, spec.engine):
-            continue
-        if isinstance(spec.method, GrpoSpec) and other.method != spec.method:
-            continue
-        last = events.newest([job.id], ["generation"]).get((job.id, "generation"))
-        speed = finite(last.data.get("tokens_per_s")) if last else None
-        if last is None or not speed:
-            continue
-        made = _sequences(other)
-        tokens = min(last.data["generated_tokens"] / made, spec.rollout.max_tokens)
-        # Passes of a like training take time by the completion.
-        train_s = (last.data.get("train_s") or 0.0) * sequences / made
-        generation_s = sequences * tokens / speed + train_s
-        total_s = generation_s * spec.budget.generations
-        if spec.budget.wall_s is not None:
-            total_s = min(total_s, spec.budget.wall_s)
-        return {"generation_s": generation_s, "total_s": total_s, "based_on": job.id}
-    return {}
+def _timed(
+    spec: AlignmentJobSpec, earlier: Sequence[StoredJob], events: EventRepository
+) -> Estimate:
+    """Completions, and seconds by the pace of the newest job with the same base and engines."""
+    completions = spec.method.completions(spec)
+    for job in earlier if completions else ():
+        pace = _pace(job, events) if _is_like(job.spec, spec) else None
+        if pace is not None:
+            generation_s, total_s = job_times(spec, pace)
+            return Estimate(
+                sequences=completions,
+                generation_s=generation_s,
+                total_s=total_s,
+                based_on=job.id,
+            )
+    return Estimate(sequences=completions)
+
+
+def _is_like(earlier: AlignmentJobSpec, spec: AlignmentJobSpec) -> bool:
+    if (earlier.model, earlier.engine) != (spec.model, spec.engine):
+        return False
+    # Passes take time by the completion where the training is alike.
+    return not spec.method.trains or earlier.method == spec.method
+
+
+def _pace(job: StoredJob, events: EventRepository) -> Pace | None:
+    newest = events.newest([job.id], RoundEvent).get(job.id)
+    if newest is None or not finite(newest.event.tokens_per_s):
+        return None
+    last, made = newest.event, job.spec.method.completions(job.spec)
+    return Pace(last.tokens_per_s, last.generated_tokens / made, last.train_s / made)

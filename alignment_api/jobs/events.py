@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from sqlalchemy.engine import RowMapping
 
 from alignment_api.jobs.insertion import append_event
@@ -16,29 +17,40 @@ from alignment_api.jobs.repository import JobRepository
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events
-from essa.events import Event
+from essa.events import Event, RoundEvent, ValidationEvent, read_event, type_of
 from essa.ports import Clock, EventSink, MonotonicClock, RunControl
 
 CONTROL_INTERVAL_S = 0.25
 """Runs ask after every work item; the store is read this often at most."""
 
 
-class JobEvent(BaseModel):
-    """One event as it is stored. `id` counts from 1 in each job."""
+Kind = TypeVar("Kind", bound=BaseModel, covariant=True)
+"""A class of events."""
+Numbered = TypeVar("Numbered", RoundEvent, ValidationEvent)
+"""A class of events that belong to a generation."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+
+@dataclass(frozen=True)
+class JobEvent(Generic[Kind]):
+    """One event of a job.
+
+    Attributes:
+        id: counts from 1 in each job.
+        created_at: Unix seconds.
+        data: the event as clients get it, as it was stored. Not to be changed.
+    """
 
     id: int
     job_id: str
-    type: str
     created_at: float
+    event: Kind
     data: dict[str, Any]
 
 
 class EventBatch(NamedTuple):
     """Events after a number, and the job's state read before them."""
 
-    events: list[JobEvent]
+    events: list[JobEvent[Event]]
     has_more: bool
     status: JobStatus
 
@@ -80,44 +92,45 @@ class EventRepository:
         rows = self._store.read(query.limit(limit + 1))
         return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
 
-    def of_type(self, job_id: str, kind: str) -> list[JobEvent]:
-        """All events of one type, oldest first."""
-        query = _of(job_id).where(events.c.type == kind).order_by(events.c.seq)
-        return [_event(row) for row in self._store.read(query)]
+    def of_kind(self, job_id: str, kind: type[Kind]) -> list[JobEvent[Kind]]:
+        """All events of a class, oldest first."""
+        query = _of(job_id).where(events.c.type == type_of(kind)).order_by(events.c.seq)
+        return _only(kind, self._store.read(query))
 
-    def generations(self, job_id: str) -> list[dict[str, Any]]:
-        """One entry per finished generation. The last report of a generation counts: after an
-        interruption a job may run its last generation again.
+    def of_kinds(self, job_id: str, kinds: Sequence[type[BaseModel]]) -> list[Event]:
+        """What the events of some classes say, oldest first."""
+        query = _of(job_id).where(events.c.type.in_([type_of(kind) for kind in kinds]))
+        return [_event(row).event for row in self._store.read(query.order_by(events.c.seq))]
 
-        Raises:
-            JobNotFoundError: no such job.
+    def by_generation(self, job_id: str, kind: type[Numbered]) -> dict[int, JobEvent[Numbered]]:
+        """The events of a class by generation, in order.
+
+        The last report of a generation counts: a job that was interrupted may run it again.
         """
-        self._jobs.get(job_id)
-        entries = (event.data for event in self.of_type(job_id, "generation"))
-        found = {entry["generation"]: entry for entry in entries}
-        return [found[generation] for generation in sorted(found)]
+        found = {one.event.generation: one for one in self.of_kind(job_id, kind)}
+        return {generation: found[generation] for generation in sorted(found)}
 
-    def newest(
-        self, job_ids: Sequence[str], kinds: Sequence[str]
-    ) -> dict[tuple[str, str], JobEvent]:
-        """The last event of each of some types, of several jobs, by job and type."""
+    def newest(self, job_ids: Sequence[str], kind: type[Kind]) -> dict[str, JobEvent[Kind]]:
+        """The last event of a class, by job; jobs without one are left out."""
         last = (
             sa.select(events.c.job_id, sa.func.max(events.c.seq).label("seq"))
-            .where(events.c.job_id.in_(job_ids), events.c.type.in_(kinds))
-            .group_by(events.c.job_id, events.c.type)
+            .where(events.c.job_id.in_(job_ids), events.c.type == type_of(kind))
+            .group_by(events.c.job_id)
             .subquery()
         )
         is_last = (events.c.job_id == last.c.job_id) & (events.c.seq == last.c.seq)
         rows = self._store.read(sa.select(events).join(last, is_last))
-        return {(row["job_id"], row["type"]): _event(row) for row in rows}
+        return {one.job_id: one for one in _only(kind, rows)}
 
-    def scores(self, job_ids: Sequence[str], kind: str) -> dict[str, list[float]]:
-        """By job, the scores of all events of one type that have one, in order.
+    def scores(self, job_ids: Sequence[str], kind: type[BaseModel]) -> dict[str, list[float]]:
+        """By job, the scores of all events of a class that have one, in order.
 
-        Of generations they are mean fitness, of validations the score of the mean vector.
+        The score of a generation or step is its mean fitness, that of a validation its score.
         """
         query = sa.select(events.c.job_id, events.c.score).where(
-            events.c.job_id.in_(job_ids), events.c.type == kind, events.c.score.is_not(None)
+            events.c.job_id.in_(job_ids),
+            events.c.type == type_of(kind),
+            events.c.score.is_not(None),
         )
         found: dict[str, list[float]] = {job_id: [] for job_id in job_ids}
         for row in self._store.read(query.order_by(events.c.job_id, events.c.seq)):
@@ -160,11 +173,12 @@ def _of(job_id: str) -> sa.Select[Any]:
     return sa.select(events).where(events.c.job_id == job_id)
 
 
-def _event(row: RowMapping) -> JobEvent:
-    return JobEvent(
-        id=row["seq"],
-        job_id=row["job_id"],
-        type=row["type"],
-        created_at=row["created_at"],
-        data=json.loads(row["data"]),
-    )
+def _event(row: RowMapping) -> JobEvent[Event]:
+    data = json.loads(row["data"])
+    return JobEvent(row["seq"], row["job_id"], row["created_at"], read_event(data), data)
+
+
+def _only(kind: type[Kind], rows: Sequence[RowMapping]) -> list[JobEvent[Kind]]:
+    """Events of the class; one that cannot be read is none."""
+    found = map(_event, rows)
+    return [cast(JobEvent[Kind], one) for one in found if isinstance(one.event, kind)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,24 +15,15 @@ from sqlalchemy.engine import Connection
 from alignment_api.openai.identifiers import JOB_PREFIX
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events, jobs
-from essa.events import Event, GenerationEvent, ValidationEvent, finite
+from essa.events import Event, RoundEvent, ValidationEvent, finite
 from essa.spec import AlignmentJobSpec
 
 
-def add_job(
-    connection: Connection,
-    spec: AlignmentJobSpec,
-    project_id: str,
-    *,
-    priority: int = 0,
-    slots: int | None = None,
-    request: dict[str, Any] | None = None,
-    waits_for: str | None = None,
-) -> str:
-    """Queue a job inside a transaction and return its id.
+@dataclass(frozen=True)
+class NewJob:
+    """A job to queue.
 
-    Args:
-        spec: the job.
+    Attributes:
         project_id: whose it is.
         priority: of two queued jobs the one with the higher priority starts first.
         slots: engine slots it holds while it runs; None is one for each engine.
@@ -38,19 +31,30 @@ def add_job(
         waits_for: a job that must have succeeded before this one starts; if it ends otherwise, this
             one fails.
     """
+
+    spec: AlignmentJobSpec
+    project_id: str
+    priority: int = 0
+    slots: int | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    waits_for: str | None = None
+
+
+def add_job(connection: Connection, job: NewJob) -> str:
+    """Queue a job inside a transaction and return its id."""
     job_id = JOB_PREFIX + secrets.token_hex(8)
     connection.execute(
         sa.insert(jobs).values(
             id=job_id,
-            project_id=project_id,
-            name=spec.name,
+            project_id=job.project_id,
+            name=job.spec.name,
             status=JobStatus.QUEUED,
-            priority=priority,
-            slots=spec.engine.workers if slots is None else slots,
+            priority=job.priority,
+            slots=job.spec.engine.workers if job.slots is None else job.slots,
             created_at=time.time(),
-            spec=spec.model_dump_json(),
-            request=json.dumps(request or {}),
-            waits_for=waits_for,
+            spec=job.spec.model_dump_json(),
+            request=json.dumps(job.request),
+            waits_for=job.waits_for,
         )
     )
     return job_id
@@ -78,4 +82,4 @@ def append_event(connection: Connection, job_id: str, event: Event) -> int:
 def _score(event: Event) -> float | None:
     if isinstance(event, ValidationEvent):
         return finite(event.score)
-    return finite(event.mean) if isinstance(event, GenerationEvent) else None
+    return finite(event.mean) if isinstance(event, RoundEvent) else None

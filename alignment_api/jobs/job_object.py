@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignment_api.jobs.answers import EssaDetails, FineTuningJob, JobFailure, JobProgress
 from alignment_api.jobs.events import EventRepository, JobEvent
-from alignment_api.openai.identifiers import aligned_model
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.stored_job import StoredJob
-from essa.events import finite
+from essa.events import RoundEvent, StageEvent, ValidationEvent, finite
 
 SPARKLINE_POINTS = 60
-
-_KINDS = ("stage", "generation", "validation")
 
 
 class JobObjects:
@@ -32,25 +29,28 @@ class JobObjects:
         ids = [job.id for job in jobs]
         if not ids:
             return []
-        newest = self._events.newest(ids, _KINDS)
-        fitness = self._events.scores(ids, "generation")
-        validation = self._events.scores(ids, "validation")
+        stages = self._events.newest(ids, StageEvent)
+        rounds = self._events.newest(ids, RoundEvent)
+        validations = self._events.newest(ids, ValidationEvent)
+        fitness = self._events.scores(ids, RoundEvent)
+        scores = self._events.scores(ids, ValidationEvent)
         return [
             _job(
                 job,
-                {kind: newest[job.id, kind] for kind in _KINDS if (job.id, kind) in newest},
+                _News(stages.get(job.id), rounds.get(job.id), validations.get(job.id)),
                 thinned(fitness[job.id]),
-                max(validation[job.id], default=None),
+                max(scores[job.id], default=None),
             )
             for job in jobs
         ]
 
 
-def model_name(job: StoredJob) -> str:
-    """Name of the model that a job makes."""
-    return aligned_model(
-        job.id, job.spec_content["model"]["path"], job.project_id, job.request.get("suffix")
-    )
+class _News(NamedTuple):
+    """The newest events of a job."""
+
+    stage: JobEvent[StageEvent] | None
+    round: JobEvent[RoundEvent] | None
+    validation: JobEvent[ValidationEvent] | None
 
 
 def thinned(values: Sequence[float], most: int = SPARKLINE_POINTS) -> list[float]:
@@ -63,7 +63,7 @@ def thinned(values: Sequence[float], most: int = SPARKLINE_POINTS) -> list[float
 
 def _job(
     job: StoredJob,
-    newest: dict[str, JobEvent],
+    news: _News,
     fitness: list[float],
     best_validation: float | None,
 ) -> FineTuningJob:
@@ -76,7 +76,7 @@ def _job(
         finished_at=_seconds(job.finished_at),
         status=job.status,
         model=spec["model"]["path"],
-        fine_tuned_model=model_name(job) if has_model else None,
+        fine_tuned_model=job.model_name if has_model else None,
         organization_id=job.project_id,
         training_file=_file(data["train"]) or "",
         validation_file=_file(data.get("validation")),
@@ -84,7 +84,7 @@ def _job(
         trained_tokens=result["tokens"] if result else None,
         seed=spec["seed"],
         error=_failure(job),
-        estimated_finish=_estimated_finish(job, newest.get("generation")),
+        estimated_finish=_estimated_finish(job, news.round),
         method=kept.get("method") or {"type": spec["method"]["type"]},
         metadata=kept.get("metadata"),
         user_provided_suffix=kept.get("suffix"),
@@ -97,7 +97,7 @@ def _job(
             started_at=_seconds(job.started_at),
             cancel_requested=job.cancel_requested_at is not None,
             pause_requested=job.pause_requested_at is not None,
-            progress=_progress(spec, newest, best_validation),
+            progress=_progress(spec, news, best_validation),
             fitness=fitness,
             spec=spec,
             result=result,
@@ -105,24 +105,28 @@ def _job(
     )
 
 
-def _progress(
-    spec: dict[str, Any], newest: dict[str, JobEvent], best_validation: float | None
-) -> JobProgress:
-    stage, generation, validation = (newest[kind].data if kind in newest else {} for kind in _KINDS)
-    return JobProgress(
-        **{name: stage.get(name) for name in ("stage", "message", "done", "total")},
-        **{name: generation.get(name) for name in ("generation", "best", "mean", "eta_s")},
-        generations=spec["budget"]["generations"],
-        validation=validation.get("score"),
-        best_validation=best_validation,
+def _progress(spec: dict[str, Any], news: _News, best_validation: float | None) -> JobProgress:
+    progress = JobProgress(
+        generations=spec["budget"]["generations"], best_validation=best_validation
     )
+    if news.stage is not None:
+        stage = news.stage.event
+        progress.stage, progress.message = stage.stage, stage.message
+        progress.done, progress.total = stage.done, stage.total
+    if news.round is not None:
+        last = news.round.event
+        progress.generation, progress.eta_s = last.generation, finite(last.eta_s)
+        progress.best, progress.mean = finite(last.best), finite(last.mean)
+    if news.validation is not None:
+        progress.validation = finite(news.validation.event.score)
+    return progress
 
 
-def _estimated_finish(job: StoredJob, generation: JobEvent | None) -> int | None:
-    if job.status is not JobStatus.RUNNING or generation is None:
+def _estimated_finish(job: StoredJob, last: JobEvent[RoundEvent] | None) -> int | None:
+    if job.status is not JobStatus.RUNNING or last is None:
         return None
-    eta_s = finite(generation.data.get("eta_s"))
-    return None if eta_s is None else int(generation.created_at + eta_s)
+    eta_s = finite(last.event.eta_s)
+    return None if eta_s is None else int(last.created_at + eta_s)
 
 
 def _failure(job: StoredJob) -> JobFailure | None:

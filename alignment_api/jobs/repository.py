@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from alignment_api.jobs.insertion import add_job, append_event
+from alignment_api.jobs.insertion import NewJob, add_job, append_event
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.stored_job import StoredJob
@@ -34,27 +34,10 @@ class JobRepository:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(
-        self,
-        spec: AlignmentJobSpec,
-        project_id: str,
-        *,
-        priority: int = 0,
-        slots: int | None = None,
-        request: dict[str, Any] | None = None,
-        waits_for: str | None = None,
-    ) -> str:
-        """Queue a job and return its id; see `add_job`."""
+    def add(self, job: NewJob) -> str:
+        """Queue a job and return its id."""
         with self._store.change() as connection:
-            return add_job(
-                connection,
-                spec,
-                project_id,
-                priority=priority,
-                slots=slots,
-                request=request,
-                waits_for=waits_for,
-            )
+            return add_job(connection, job)
 
     def get(self, job_id: str, project_id: str | None = None) -> StoredJob:
         """A job.
@@ -68,7 +51,7 @@ class JobRepository:
         query = sa.select(jobs).where(jobs.c.id == job_id)
         if project_id is not None:
             query = query.where(jobs.c.project_id == project_id)
-        return StoredJob.of(_one(self._store.read(query), job_id))
+        return _one(self._store.read(query), job_id)
 
     def spec(self, job_id: str) -> AlignmentJobSpec:
         """The specification of a job."""
@@ -145,14 +128,17 @@ class JobRepository:
                 .mappings()
                 .first()
             )
-            if row is None or min(row["slots"], all_slots or row["slots"]) > free_slots:
+            if row is None:
+                return None
+            job = StoredJob.of(row)
+            if min(job.slots, all_slots or job.slots) > free_slots:
                 return None
             connection.execute(
-                _change(row["id"]).values(
+                _change(job.id).values(
                     status=JobStatus.RUNNING, started_at=time.time(), starts=jobs.c.starts + 1
                 )
             )
-        return StoredJob.of(row)
+        return job
 
     def requeue_running(self, message: str, alive: Collection[str] = ()) -> list[str]:
         """Put running jobs, whose process is gone, back into the queue; they resume later.
@@ -170,15 +156,15 @@ class JobRepository:
                 jobs.c.status == JobStatus.RUNNING, jobs.c.id.not_in(list(alive))
             )
             for row in connection.execute(running.with_for_update()).mappings().all():
-                job_id = row["id"]
-                if row["cancel_requested_at"] is not None:
-                    _end(connection, job_id, JobStatus.CANCELLED)
-                elif row["pause_requested_at"] is not None:
-                    _pause(connection, job_id)
+                job = StoredJob.of(row)
+                if job.cancel_requested_at is not None:
+                    _end(connection, job.id, JobStatus.CANCELLED)
+                elif job.pause_requested_at is not None:
+                    _pause(connection, job.id)
                 else:
-                    connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
-                    append_event(connection, job_id, WarningEvent(code=RESUMED, message=message))
-                    requeued.append(job_id)
+                    connection.execute(_change(job.id).values(status=JobStatus.QUEUED))
+                    append_event(connection, job.id, WarningEvent(code=RESUMED, message=message))
+                    requeued.append(job.id)
         return requeued
 
     def request_cancel(self, job_id: str) -> None:
@@ -189,7 +175,7 @@ class JobRepository:
             JobConflictError: the job has succeeded or failed.
         """
         with self._store.change() as connection:
-            status, _ = _locked(connection, job_id)
+            status = _locked(connection, job_id).status
             if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
                 raise JobConflictError(f"job {job_id} has already {status}; nothing to cancel")
             asked = sa.func.coalesce(jobs.c.cancel_requested_at, time.time())
@@ -205,7 +191,7 @@ class JobRepository:
             JobConflictError: the job has ended.
         """
         with self._store.change() as connection:
-            status, _ = _locked(connection, job_id)
+            status = _locked(connection, job_id).status
             if status.is_terminal:
                 raise JobConflictError(f"job {job_id} has already {status}; nothing to pause")
             if status is JobStatus.RUNNING:
@@ -224,17 +210,17 @@ class JobRepository:
             JobConflictError: the job has ended.
         """
         with self._store.change() as connection:
-            status, row = _locked(connection, job_id)
-            if status is JobStatus.FAILED and row["error_code"] in _MENDABLE:
+            job = _locked(connection, job_id)
+            if job.status is JobStatus.FAILED and job.error_code in _MENDABLE:
                 connection.execute(_change(job_id).values(status=JobStatus.QUEUED, **_UNENDED))
-                message = f"it had failed: {row['error_message']}; it resumes from its checkpoint"
+                message = f"it had failed: {job.error_message}; it resumes from its checkpoint"
                 append_event(connection, job_id, WarningEvent(code=RESUMED, message=message))
                 return
-            if status.is_terminal:
+            if job.status.is_terminal:
                 raise JobConflictError(
-                    f"job {job_id} has already {status}; clone it to run it again"
+                    f"job {job_id} has already {job.status}; clone it to run it again"
                 )
-            if status is JobStatus.PAUSED:
+            if job.status is JobStatus.PAUSED:
                 connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
             connection.execute(_change(job_id).values(pause_requested_at=None))
 
@@ -251,12 +237,12 @@ class JobRepository:
     def stop(self, job_id: str) -> bool:
         """Pause or cancel a running job, whichever was asked for. False if it was not running."""
         with self._store.change() as connection:
-            status, row = _locked(connection, job_id)
-            if status is not JobStatus.RUNNING:
+            job = _locked(connection, job_id)
+            if job.status is not JobStatus.RUNNING:
                 return False
-            if row["cancel_requested_at"] is None and row["pause_requested_at"] is not None:
+            if job.cancel_requested_at is None and job.pause_requested_at is not None:
                 _pause(connection, job_id)
-            elif row["cancel_requested_at"] is None:
+            elif job.cancel_requested_at is None:
                 # Resumed while its process was stopping.
                 connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
             else:
@@ -281,16 +267,15 @@ class JobRepository:
         return is_ended
 
 
-def _one(rows: Any, job_id: str) -> RowMapping:
+def _one(rows: Sequence[RowMapping], job_id: str) -> StoredJob:
     if not rows:
         raise JobNotFoundError(f"there is no job {job_id}")
-    return rows[0]
+    return StoredJob.of(rows[0])
 
 
-def _locked(connection: Connection, job_id: str) -> tuple[JobStatus, RowMapping]:
+def _locked(connection: Connection, job_id: str) -> StoredJob:
     query = sa.select(jobs).where(jobs.c.id == job_id).with_for_update()
-    row = _one(connection.execute(query).mappings().all(), job_id)
-    return JobStatus(row["status"]), row
+    return _one(connection.execute(query).mappings().all(), job_id)
 
 
 def _change(job_id: str) -> sa.Update:

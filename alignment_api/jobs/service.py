@@ -14,6 +14,7 @@ from alignment_api.jobs.checks import find_problems
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
 from alignment_api.jobs.estimate import forecast
 from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.jobs.job_object import JobObjects
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.requests import CloneRequest, OpenAiRequest, SpecificationRequest
@@ -24,7 +25,6 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.stored_job import StoredJob
-from essa.spec.grpo import GrpoSpec
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.overlay import overlay
 
@@ -179,9 +179,7 @@ class JobService:
             MachineError: this machine cannot run it.
         """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
-        slots = self._devices.needed(
-            job.spec.engine, has_trainer=isinstance(job.spec.method, GrpoSpec)
-        )
+        slots = self._devices.needed(job.spec.engine, job.spec.method)
 
         def resolve(file_id: str) -> Path:
             return self._files.resolve(file_id, caller.project_id)
@@ -204,14 +202,10 @@ class JobService:
 
     def _queue(self, job: JobRequest, caller: Caller, identity: RequestIdentity) -> FineTuningJob:
         slots = self.check(job, caller)
-        created = self._creation.create(
-            identity,
-            job.spec,
-            caller.project_id,
-            priority=job.priority,
-            slots=slots,
-            request=job.kept,
+        new = NewJob(
+            job.spec, caller.project_id, priority=job.priority, slots=slots, request=job.kept
         )
+        created = self._creation.create(identity, new)
         if created.is_new:
             self._on_queued()
         return self.get(created.object_id, caller.project_id)

@@ -11,13 +11,11 @@ from alignment_api.graders.translation import GraderEndpoint, as_reward
 from alignment_api.jobs.requests import Extras, OpenAiRequest, Reinforcement, SpecificationRequest
 from essa.errors import SpecError
 from essa.spec import AlignmentJobSpec
-from essa.spec.best_of_n import BestOfNSpec
-from essa.spec.constrained import ConstrainedSpec, EvolutionSpec
-from essa.spec.grpo import GrpoSpec
+from essa.spec.method import METHOD_SPECS
 from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.problem import Problem
 
-METHODS = ("evolution", "constrained_evolution", "grpo", "best_of_n", "reinforcement")
+METHODS = (*METHOD_SPECS, "reinforcement")
 
 _FILES = {"train": "training_file", "validation": "validation_file", "test": "test_file"}
 _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
@@ -25,12 +23,7 @@ _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
 _NOT_IN_METHOD = ("schema_version", "model", "data", "method", "integrations", "seed")
 _METHOD_FIELDS = {
     kind: tuple(name for name in model.model_fields if name != "type")
-    for kind, model in (
-        ("evolution", EvolutionSpec),
-        ("constrained_evolution", ConstrainedSpec),
-        ("grpo", GrpoSpec),
-        ("best_of_n", BestOfNSpec),
-    )
+    for kind, model in METHOD_SPECS.items()
 }
 """Settings of the specification's `method` that the object of a method holds."""
 

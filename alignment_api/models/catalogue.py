@@ -82,7 +82,7 @@ class Catalogue:
         name = model_id.removesuffix(WARM_START)
         job_id = job_of_model(name)
         job = self._jobs.find(job_id, project_id) if job_id else None
-        if job is None or job.model != name or not has_models(job):
+        if job is None or job.stored.model_name != name or not has_models(job):
             return None
         return _aligned(job) if name == model_id else _warm_start(job)
 
@@ -118,8 +118,8 @@ def shown(entry: Entry) -> Model:
         owned_by=SERVICE,
         essa=ModelDetails(
             kind=entry.kind,
-            job=job.id if job and is_made else None,
-            job_name=job.name if job and is_made else None,
+            job=job.stored.id if job and is_made else None,
+            job_name=job.stored.name if job and is_made else None,
             base=base_id(job) if job and is_made else None,
             precision=entry.precision,
             not_served=not_served,
@@ -128,13 +128,17 @@ def shown(entry: Entry) -> Model:
 
 
 def _aligned(job: FinishedJob) -> Entry:
-    return Entry(job.model, ModelKind.ALIGNED, job.finished_at, job.spec.serving_precision, job)
+    return _entry(job.stored.model_name, ModelKind.ALIGNED, job)
 
 
 def _warm_start(job: FinishedJob) -> Entry:
-    name = job.model + WARM_START
-    return Entry(name, ModelKind.WARM_START, job.finished_at, job.spec.serving_precision, job)
+    return _entry(job.stored.model_name + WARM_START, ModelKind.WARM_START, job)
 
 
 def _base(job: FinishedJob) -> Entry:
-    return Entry(base_id(job), ModelKind.BASE, job.finished_at, job.spec.serving_precision, job)
+    return _entry(base_id(job), ModelKind.BASE, job)
+
+
+def _entry(name: str, kind: ModelKind, job: FinishedJob) -> Entry:
+    finished_at = int(job.stored.finished_at or 0)
+    return Entry(name, kind, finished_at, job.stored.spec.serving_precision, job)

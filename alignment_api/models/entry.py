@@ -79,7 +79,8 @@ class Entry:
                 field="model",
             ) from error
         content = f"{weights} {now.st_size} {now.st_mtime_ns}"
-        key = f"{self.job.id}-{self.kind}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        key = f"{self.job.stored.id}-{self.kind}-{digest}"
         return Weights(self._base(), dtype, adapter_rank(self.job), Adapter(folder, key))
 
     def _base(self) -> Path:
@@ -95,7 +96,7 @@ class Entry:
         return folder
 
     def _check_engine(self, job: FinishedJob) -> None:
-        if job.spec.engine.quantizes_on_load and self.precision not in _FLOATS:
+        if job.stored.spec.engine.quantizes_on_load and self.precision not in _FLOATS:
             raise NotServedError(
                 f"'{self.id}' belongs to a base in {self.precision} of bitsandbytes (engine.kind "
                 "is transformers), which vLLM does not serve; clone the job with "
@@ -111,7 +112,7 @@ def has_models(job: FinishedJob) -> bool:
 
 def base_id(job: FinishedJob) -> str:
     """Name of the base that the job's adapter is served on."""
-    model, precision = job.spec.model, job.spec.serving_precision
+    model, precision = job.stored.spec.model, job.stored.spec.serving_precision
     name = model.path if model.revision is None else f"{model.path}@{model.revision}"
     return name if precision is Precision.BF16 else f"{name}:{precision}"
 
@@ -120,7 +121,7 @@ def adapter_folder(job: FinishedJob, kind: ModelKind) -> Path:
     """Where the adapter of the aligned model or of the warm start lies."""
     if kind is ModelKind.ALIGNED:
         return job.run_dir / ADAPTER_FOLDER
-    warm_start = job.spec.warm_start
+    warm_start = job.stored.spec.warm_start
     if isinstance(warm_start, AdapterWarmStartSpec):
         return Path(warm_start.path).expanduser()
     return job.run_dir / WARM_START_FOLDER

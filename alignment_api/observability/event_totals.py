@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import events, jobs
+from essa.events import RoundEvent, WarningEvent, type_of
 
 _AT_ONCE = 100
 """Jobs in one query."""
@@ -75,17 +77,18 @@ class EventTotals:
 
     def _generations_query(self, reads: dict[str, _Read]) -> sa.Select[*tuple[Any, ...]]:
         after = {job_id: read.generation for job_id, read in reads.items()}
-        return self._summed("generation", after).add_columns(
-            sa.func.sum(self._value("generated_tokens").as_integer()).label("tokens"),
-            sa.func.sum(self._value("missing_scores").as_integer()).label("missing"),
+        tokens = self._value(RoundEvent, "generated_tokens").as_integer()
+        missing = self._value(RoundEvent, "missing_scores").as_integer()
+        return self._summed(RoundEvent, after).add_columns(
+            sa.func.sum(tokens).label("tokens"), sa.func.sum(missing).label("missing")
         )
 
     def _warnings_query(self, reads: dict[str, _Read]) -> sa.Select[*tuple[Any, ...]]:
         after = {job_id: read.warning for job_id, read in reads.items()}
-        code = self._value("code").as_string()
-        return self._summed("warning", after).add_columns(code.label("code")).group_by(code)
+        code = self._value(WarningEvent, "code").as_string()
+        return self._summed(WarningEvent, after).add_columns(code.label("code")).group_by(code)
 
-    def _summed(self, kind: str, after: dict[str, int]) -> sa.Select[*tuple[Any, ...]]:
+    def _summed(self, kind: type[BaseModel], after: dict[str, int]) -> sa.Select[*tuple[Any, ...]]:
         unread = [(events.c.job_id == job) & (events.c.seq > seq) for job, seq in after.items()]
         return (
             sa.select(
@@ -93,11 +96,14 @@ class EventTotals:
                 sa.func.count().label("count"),
                 sa.func.max(events.c.seq).label("last"),
             )
-            .where(events.c.type == kind, sa.or_(*unread))
+            .where(events.c.type == type_of(kind), sa.or_(*unread))
             .group_by(events.c.job_id)
         )
 
-    def _value(self, name: str) -> sa.ColumnElement:
+    def _value(self, kind: type[BaseModel], name: str) -> sa.ColumnElement:
+        """A field of stored events, which the database adds up: all events are too many to read."""
+        if name not in kind.model_fields:
+            raise KeyError(f"{kind.__name__} has no field {name}")
         return self.store.as_json(events.c.data)[name]
 
     def _raise_floor(self, numbers: list[int]) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from essa.errors import SpecError
 from essa.spec.engine import EngineSpec
+from essa.spec.method import EvolutionSpec, MethodSpec
 from reward.machine import usable_cores
 
 _NVIDIA_TIMEOUT_S = 20.0
+_SEARCH = EvolutionSpec()
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,17 @@ class Devices:
     is_shared: bool = True
     is_named: bool = False
 
-    def needed(self, engine: EngineSpec, *, has_trainer: bool = False) -> int:
+    def needed(self, engine: EngineSpec, method: MethodSpec = _SEARCH) -> int:
         """Slots that a job holds: those of its engines, and of a trainer with a GPU of its own.
 
         Args:
-            has_trainer: the job's method trains beside engines. On cores it takes turns with them.
+            method: one that trains does so beside the engines; on cores it takes turns with them.
         Raises:
             SpecError: more than there are; names the settings that change it.
         """
         slots = engine.workers * self._slots_of_one(engine)
-        if has_trainer and self.gpus and self.is_shared:
-            self._check_trainer(engine)
+        if method.trains and self.gpus and self.is_shared:
+            self._check_trainer(engine, method)
             slots += self.slots_of_gpus(1)
         if slots > self.slots:
             raise SpecError(
@@ -81,12 +83,12 @@ class Devices:
         """Slots that together have so many GPUs."""
         return max(1, math.ceil(count * self.slots / len(self.gpus) - 1e-9))
 
-    def _check_trainer(self, engine: EngineSpec) -> None:
+    def _check_trainer(self, engine: EngineSpec, method: MethodSpec) -> None:
         held = engine.workers * engine.ranks
         if held >= len(self.gpus):
             raise SpecError(
-                f"method.type grpo trains on a GPU of its own beside engines that hold {held}, and "
-                f"this service has {len(self.gpus)}; lower engine.workers"
+                f"method.type {method.type} trains on a GPU of its own beside engines that hold "
+                f"{held}, and this service has {len(self.gpus)}; lower engine.workers"
                 f"{self._other_knob(engine)}, or run it where there are {held + 1} GPUs",
                 field="engine.workers",
             )

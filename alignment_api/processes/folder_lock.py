@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from pathlib import Path
 from types import TracebackType
+
+from filelock import FileLock, Timeout
 
 from alignment_api.errors import HomeInUseError
 from essa.storage.faults import writing
@@ -22,7 +22,8 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor: int | None = None
+        # A server may be closed by another thread than the one that opened it.
+        self._lock = FileLock(path, thread_local=False, poll_interval=_POLL_S)
 
     def acquire(self, wait_s: float = 0.0) -> None:
         """Take the lock; does nothing if this object holds it already.
@@ -31,35 +32,23 @@ class FolderLock:
             HomeInUseError: another process holds it, still after `wait_s` seconds.
             StorageError: the folder cannot be written, or its disk is full.
         """
-        if self._descriptor is not None:
+        if self._lock.is_locked:
             return
-        with writing(self._path.parent, "ESSA_HOME"):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        give_up_at = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= give_up_at:
-                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-                    os.close(descriptor)
-                    raise HomeInUseError(
-                        f"{self._path.parent} is in use by process {holder or 'unknown'}; stop "
-                        "it, or name another folder with ESSA_HOME"
-                    ) from error
-                time.sleep(_POLL_S)
-        self._descriptor = descriptor
-        with writing(self._path.parent, "ESSA_HOME"):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            with writing(self._path.parent, "ESSA_HOME"):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire(timeout=wait_s)
+                self._path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        except Timeout as error:
+            holder = self._path.read_text(encoding="utf-8", errors="replace").strip()
+            raise HomeInUseError(
+                f"{self._path.parent} is in use by process {holder or 'unknown'}; stop it, or name "
+                "another folder with ESSA_HOME"
+            ) from error
 
     def release(self) -> None:
         """Give the lock up. Safe to call twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
     def __enter__(self) -> FolderLock:
         self.acquire()

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from alignment_api.errors import responses
 from alignment_api.records import metrics, run_records
-from alignment_api.records.access import Job, Reader, find_job
+from alignment_api.records.access import Events, Job, Reader, RunDir, find_job
 from alignment_api.records.rollouts import RolloutFilter, find_rollouts
 from alignment_api.records.schemas import (
     Comparison,
@@ -33,7 +33,7 @@ Score = Annotated[float | None, Query(allow_inf_nan=False)]
 
 @router.get("/jobs/{job_id}/rollouts")
 def list_rollouts(
-    job: Job,
+    run_dir: RunDir,
     set: Literal["train", "validation", "test"] | None = None,
     generation: Number = None,
     candidate: Number = None,
@@ -60,34 +60,37 @@ def list_rollouts(
         max_score=max_score,
         text=q,
     )
-    return find_rollouts(job.run_dir, wanted, after, limit)
+    return find_rollouts(run_dir, wanted, after, limit)
 
 
 @router.get("/jobs/{job_id}/singular_values", responses=responses(409))
-def get_singular_values(job: Job, generation: Number = None) -> SingularValues:
+def get_singular_values(job: Job, run_dir: RunDir, generation: Number = None) -> SingularValues:
     """Relative change of every singular value, by default in the newest generation."""
-    return run_records.singular_values(job, generation)
+    return run_records.singular_values(job, run_dir, generation)
 
 
 @router.get("/jobs/{job_id}/timeline")
 def get_timeline(
-    job: Job,
+    run_dir: RunDir,
     after: After = -1,
     limit: Annotated[int, Query(ge=1, le=50_000)] = 10_000,
 ) -> Timeline:
     """Which engine worked on what, and when. `after` is the `n` of the last item seen."""
-    return run_records.timeline(job, after, limit)
+    return run_records.timeline(run_dir, after, limit)
 
 
 @router.get("/jobs/{job_id}/metrics")
-def get_metrics(job: Job) -> Metrics:
+def get_metrics(job: Job, events: Events) -> Metrics:
     """Scores over time, device time, tokens and samples."""
-    return Metrics(points=metrics.points(job))
+    return Metrics(points=metrics.points(job.id, events))
 
 
 @router.get("/compare")
 def compare_jobs(
-    request: Request, caller: Reader, jobs: Annotated[str, Query(max_length=2000)]
+    request: Request,
+    caller: Reader,
+    events: Events,
+    jobs: Annotated[str, Query(max_length=2000)],
 ) -> Comparison:
     """Several jobs side by side; `jobs` are their ids, separated by commas."""
     ids = list(dict.fromkeys(part.strip() for part in jobs.split(",") if part.strip()))
@@ -97,4 +100,4 @@ def compare_jobs(
             field="jobs",
         )
     found = [find_job(request, job_id, caller.project_id) for job_id in ids]
-    return Comparison(data=[metrics.compared(job) for job in found])
+    return Comparison(data=[metrics.compared(job, events) for job in found])

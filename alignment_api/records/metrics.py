@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
-from alignment_api.records.access import RecordedJob
+from alignment_api.jobs.events import EventRepository
 from alignment_api.records.schemas import ComparedIdentity, ComparedJob, MetricPoint
-from essa.events import finite
+from alignment_api.store.stored_job import StoredJob
+from essa.events import RoundEvent, ValidationEvent, finite
 from essa.spec import AlignmentJobSpec
 
 _GROUP_DIGITS = 16
 
 
-def points(job: RecordedJob) -> list[MetricPoint]:
+def points(job_id: str, events: EventRepository) -> list[MetricPoint]:
     """One point a generation, in order.
 
     A generation that ran twice, after an interruption, counts with its last report.
     """
-    found: dict[int, dict[str, Any]] = {}
-    for event in job.events("validation"):
-        low, high = event["ci95"]
-        own = {"validation": event["score"], "validation_low": low, "validation_high": high}
-        found[event["generation"]] = own | _spent(event)
-    for event in job.events("generation"):
-        own = {name: event[name] for name in ("best", "mean", "worst")}
-        point = found.setdefault(event["generation"], {})
-        point.update(own | _spent(event))
+    found: dict[int, dict[str, float | None]] = {}
+    for generation, one in events.by_generation(job_id, ValidationEvent).items():
+        low, high = one.event.ci95
+        own = {"validation": one.event.score, "validation_low": low, "validation_high": high}
+        found[generation] = _spent(one.event) | own
+    for generation, one in events.by_generation(job_id, RoundEvent).items():
+        own = {"best": one.event.best, "mean": one.event.mean, "worst": one.event.worst}
+        found.setdefault(generation, {}).update(_spent(one.event) | own)
     return [
         MetricPoint.model_validate(
             {"generation": generation, **{name: finite(value) for name, value in values.items()}}
@@ -36,7 +35,7 @@ def points(job: RecordedJob) -> list[MetricPoint]:
     ]
 
 
-def compared(job: RecordedJob) -> ComparedJob:
+def compared(job: StoredJob, events: EventRepository) -> ComparedJob:
     """A job as one curve among others."""
     return ComparedJob(
         job=ComparedIdentity(
@@ -47,7 +46,7 @@ def compared(job: RecordedJob) -> ComparedJob:
             seed=job.spec.seed,
         ),
         group=group_of(job.spec),
-        points=points(job),
+        points=points(job.id, events),
         test=job.result["test"] if job.result else None,
     )
 
@@ -59,11 +58,10 @@ def group_of(spec: AlignmentJobSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_GROUP_DIGITS]
 
 
-def _spent(event: dict[str, Any]) -> dict[str, Any]:
-    names = {
-        "wall_s": "elapsed_s",
-        "device_s": "device_s",
-        "tokens": "tokens",
-        "samples": "samples",
+def _spent(event: RoundEvent | ValidationEvent) -> dict[str, float | None]:
+    return {
+        "wall_s": event.elapsed_s,
+        "device_s": event.device_s,
+        "tokens": event.tokens,
+        "samples": event.samples,
     }
-    return {name: event.get(source) for name, source in names.items()}

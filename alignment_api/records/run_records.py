@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from alignment_api.errors import RecordNotFoundError
-from alignment_api.records.access import RecordedJob
 from alignment_api.records.schemas import SingularValues, Timeline, TimelineItem
+from alignment_api.store.stored_job import StoredJob
 from essa.errors import JobConflictError
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import PARTS, read_spectrum
@@ -18,10 +19,11 @@ _DIGITS = 5
 """Significant digits of a relative change."""
 
 
-def singular_values(job: RecordedJob, generation: int | None) -> SingularValues:
+def singular_values(job: StoredJob, run_dir: Path, generation: int | None) -> SingularValues:
     """How far a generation's mean is from the warm start.
 
     Args:
+        run_dir: folder of the job's run.
         generation: None is the newest.
     Raises:
         JobConflictError: the job has no vectors, or not yet.
@@ -29,8 +31,8 @@ def singular_values(job: RecordedJob, generation: int | None) -> SingularValues:
     """
     if job.spec.moves_weights:
         raise JobConflictError(f"job {job.id} has no singular values of generations: {NOT_KEPT}")
-    generations = kept_generations(job.run_dir)
-    basis = job.run_dir / BASIS_FILE
+    generations = kept_generations(run_dir)
+    basis = run_dir / BASIS_FILE
     if not generations or not basis.exists():
         raise JobConflictError(
             f"job {job.id} is {job.status} and has no mean vectors; they are there once its search "
@@ -44,7 +46,7 @@ def singular_values(job: RecordedJob, generation: int | None) -> SingularValues:
             field="generation",
         )
     spectrum = read_spectrum(basis)
-    changes = spectrum.relative_changes(read_vector(job.run_dir, chosen))
+    changes = spectrum.relative_changes(read_vector(run_dir, chosen))
     return SingularValues(
         generation=chosen,
         generations=generations,
@@ -57,9 +59,9 @@ def singular_values(job: RecordedJob, generation: int | None) -> SingularValues:
     )
 
 
-def timeline(job: RecordedJob, after: int, limit: int) -> Timeline:
+def timeline(run_dir: Path, after: int, limit: int) -> Timeline:
     """Work items with a number above `after`."""
-    works = read_timeline(job.run_dir)
+    works = read_timeline(run_dir)
     spans = [(work, span) for work in works for span in work.spans]
     shown = spans[after + 1 : after + 1 + limit]
     return Timeline(

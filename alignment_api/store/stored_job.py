@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
+from alignment_api.openai.identifiers import aligned_model
 from alignment_api.store.job_status import JobStatus
 from essa.spec import AlignmentJobSpec
 
@@ -64,6 +65,12 @@ class StoredJob:
     def spec_content(self) -> dict[str, Any]:
         """The specification as it was stored, whatever version wrote it."""
         return json.loads(self.written_spec)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model that the job makes."""
+        path = self.spec_content["model"]["path"]
+        return aligned_model(self.id, path, self.project_id, self.request.get("suffix"))
 
     @property
     def request(self) -> dict[str, Any]:

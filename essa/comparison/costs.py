@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from essa.comparison.history import AXES, RunHistory
 from essa.comparison.spread import Spread, ratio, ratio_spread, spread
+from essa.events import StepEvent
 
 PARTS = ("rollout_s", "reward_s", "train_s", "coordinator_s")
 """What the seconds of a generation are spent on, as its events name it."""
@@ -110,7 +111,7 @@ def _shown(run: RunHistory) -> dict[str, float]:
     if not run.generations:
         return {}
     last = run.generations[-1]
-    return {"distance": last.distance} | last.training
+    return {"distance": last.distance} | (last.training if isinstance(last, StepEvent) else {})
 
 
 def _arm(arm: str, found: Sequence[RunCost]) -> ArmCost:

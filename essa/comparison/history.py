@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from essa.events import (
     Event,
-    GenerationEvent,
     ResultEvent,
+    RoundEvent,
     ValidationEvent,
     WarmStartEvent,
 )
@@ -52,7 +52,7 @@ class RunHistory:
     Attributes:
         warm_start: its share of time, tokens and samples; None where the run made none.
         points: validations in order, those without a score left out.
-        generations: the last report of every generation, in order.
+        generations: the last report of every generation or step, in order.
         total: what the whole run used so far, without the warm start.
         result: None before the end.
     """
@@ -61,7 +61,7 @@ class RunHistory:
     seed: int
     points: tuple[Validated, ...] = ()
     warm_start: Spent | None = None
-    generations: tuple[GenerationEvent, ...] = ()
+    generations: tuple[RoundEvent, ...] = ()
     total: Spent = field(default_factory=Spent)
     result: ResultEvent | None = None
 
@@ -78,13 +78,13 @@ def read_history(arm: str, seed: int, events: Sequence[Event]) -> RunHistory:
     counts, as it does in the job itself.
     """
     validations: dict[int, ValidationEvent] = {}
-    generations: dict[int, GenerationEvent] = {}
+    generations: dict[int, RoundEvent] = {}
     warm: WarmStartEvent | None = None
     result: ResultEvent | None = None
     for event in events:
         if isinstance(event, ValidationEvent):
             validations[event.generation] = event
-        elif isinstance(event, GenerationEvent):
+        elif isinstance(event, RoundEvent):
             generations[event.generation] = event
         elif isinstance(event, WarmStartEvent):
             warm = event
@@ -165,4 +165,4 @@ def _most(values: Iterable[float | None]) -> float | None:
     return max((float(value) for value in values if value is not None), default=None)
 
 
-_Report = ValidationEvent | GenerationEvent
+_Report = ValidationEvent | RoundEvent

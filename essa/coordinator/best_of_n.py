@@ -64,7 +64,6 @@ class BestOfNCoordinator:
     """
 
     def __init__(self, run: Run, evaluator: BestOfN) -> None:
-        assert isinstance(run.spec.method, BestOfNSpec)
         run.state.stop_reason = f"method.type {run.spec.method.type} searches nothing"
         self._run = run
         self._examiner = Examiner(run, evaluator)

@@ -22,17 +22,22 @@ class GradientCoordinator:
     """Runs one training to its end.
 
     Args:
-        run: of method `grpo`; its vectors are the adapter's weights.
+        run: its vectors are the adapter's weights.
+        method: of the run.
         evaluator: scores them.
         sampler: rolls out for the trainer.
         trainer: makes the updates.
     """
 
     def __init__(
-        self, run: Run, evaluator: Evaluator, sampler: GroupSampler, trainer: GradientTrainer
+        self,
+        run: Run,
+        method: GrpoSpec,
+        evaluator: Evaluator,
+        sampler: GroupSampler,
+        trainer: GradientTrainer,
     ) -> None:
-        assert isinstance(run.spec.method, GrpoSpec)
-        self._run, self._method = run, run.spec.method
+        self._run, self._method = run, method
         self._sampler = sampler
         self._trainer = trainer
         self._examiner = Examiner(run, evaluator)
@@ -72,13 +77,12 @@ class GradientCoordinator:
         if news.is_saved:
             run.save()
         run.sink.emit(
-            run_events.gradient_event(
-                state,
+            run_events.step_event(
+                run,
                 rollouts,
                 news,
                 step_norm=float(np.linalg.norm(news.vector - before)),
-                generation_s=trained_s - began_s,
-                device_s=run.device_s,
+                step_s=trained_s - began_s,
                 eta_s=eta_s(run.spec.budget, state, run.clock.now_s() - began_s),
             )
         )

@@ -12,7 +12,6 @@ from essa.coordinator.run import Run
 from essa.coordinator.stopping import budget_frac, eta_s
 from essa.data import draw_batch
 from essa.events import ResultEvent, StageEvent
-from essa.objective.build import searched_with
 from essa.objective.fitness import MIN_HALVED
 from essa.ports import Evaluator
 from essa.search.base import BudgetShare, SearchStrategy
@@ -75,9 +74,8 @@ class Coordinator:
             run.say(f"resumed after generation {state.generation}")
         else:
             state.sigma_init = self._initial_sigma()
-        search = make_search(
-            searched_with(spec, state.sigma_init), run.space.dimension, state.sigma_init, spec.seed
-        )
+        searched = spec.method.searched_with(spec.search, state.sigma_init)
+        search = make_search(searched, run.space.dimension, state.sigma_init, spec.seed)
         if state.search is not None:
             search.restore(state.search)
         # A crash may have lost the newest one.
@@ -119,12 +117,7 @@ class Coordinator:
     # -- one generation ---------------------------------------------------------------------
 
     def _generation(self, search: SearchStrategy) -> None:
-        run, spec, state, objective = (
-            self._run,
-            self._run.spec,
-            self._run.state,
-            self._run.objective,
-        )
+        run, spec, state = self._run, self._run.spec, self._run.state
         began_s = run.clock.now_s()
         used_before = budget_frac(spec.budget, state, run.elapsed_s)
         number = state.generation + 1
@@ -135,25 +128,24 @@ class Coordinator:
             generation=number,
             repeats=spec.groups > 1,
         )
-        found = roll_out(
-            self._examiner.watched("train", number), objective, search, batch, number, spec.groups
-        )
+        evaluator = self._examiner.watched("train", number)
+        found = roll_out(evaluator, run.objective, search, batch, number, spec.groups)
         run.recorder.rollouts("train", number, batch, found.scores)
         state.generation = number
         used_after = budget_frac(spec.budget, state, run.elapsed_s)
         step = tell(search, found, BudgetShare(used_before, used_after))
-        objective.learn(found.means_N_J, found.mean_J)
+        run.objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             run.warn("no_update", f"generation {number} changed nothing: {step.reason}")
         if spec.batch_size >= MIN_HALVED * spec.groups:
             self._watch_reliability(found.reliability)
         self._watch_information(found.informative_frac)
         run.tell_failures(found.scores)
-        run.tell_once("constraint_out_of_reach", objective.warning())
+        run.tell_once("constraint_out_of_reach", run.objective.warning())
         run.tell_once("records_not_written", run.recorder.failure())
         run.recorder.vector(number, search.mean)
         evaluated_s = run.clock.now_s()
-        is_due = self._examiner.is_due(number) or objective.wants_verdict
+        is_due = self._examiner.is_due(number) or run.objective.wants_verdict
         self._examiner.decide(self._examiner.validate(search.mean) if is_due else None)
         if state.stop_reason and not is_due:
             # The last mean vector deserves its chance to be picked.
@@ -162,13 +154,11 @@ class Coordinator:
         run.save(search)
         run.sink.emit(
             run_events.generation_event(
-                state,
+                run,
                 search,
-                objective,
                 found,
                 step_norm=step.step_norm,
                 generation_s=evaluated_s - began_s + (run.clock.now_s() - validated_s),
-                device_s=run.device_s,
                 eta_s=eta_s(spec.budget, state, run.clock.now_s() - began_s),
             )
         )

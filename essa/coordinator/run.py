@@ -8,7 +8,7 @@ from pathlib import Path
 from essa.coordinator.state import Preparation, open_run, save_run
 from essa.data import JobData
 from essa.events import StageEvent, WarningEvent
-from essa.objective.build import make_objective
+from essa.objective.objective import Objective
 from essa.ports import Clock, EventSink, MonotonicClock, Recorder
 from essa.search.base import SearchStrategy
 from essa.spec.job import AlignmentJobSpec
@@ -67,6 +67,7 @@ class Run:
     def __init__(
         self,
         spec: AlignmentJobSpec,
+        objective: Objective,
         data: JobData,
         outlets: Outlets,
         space: Space,
@@ -74,6 +75,8 @@ class Run:
     ) -> None:
         """Open it.
 
+        Args:
+            objective: of the job's method, in its first state.
         Raises:
             CheckpointIncompatibleError: the checkpoint was written over another space.
             CheckpointCorruptError: no intact copy of it is left.
@@ -83,7 +86,7 @@ class Run:
         self.space = space
         self.sink, self.recorder = outlets.sink, outlets.recorder
         self.clock, self.devices = outlets.clock, outlets.devices
-        self.objective = make_objective(spec, space.dimension)
+        self.objective = objective
         self._checkpoint = start.checkpoint
         opened = open_run(
             start.checkpoint, space.digest, dimension=space.dimension, before=start.before

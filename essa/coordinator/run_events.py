@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from essa.coordinator.generation import Generation
+from essa.coordinator.run import Run
 from essa.coordinator.state import RunState
 from essa.data import JobData
 from essa.events import (
@@ -12,6 +15,7 @@ from essa.events import (
     GenerationEvent,
     ResultEvent,
     ScoreSummary,
+    StepEvent,
     ValidationEvent,
 )
 from essa.objective.fitness import bootstrap_interval, component_means
@@ -26,22 +30,18 @@ BASE, WARM_START, ALIGNED = range(len(TESTED_MODELS))
 
 
 def generation_event(
-    state: RunState,
+    run: Run,
     search: SearchStrategy,
-    objective: Objective,
     found: Generation,
     *,
     step_norm: float,
     generation_s: float,
-    device_s: float,
     eta_s: float,
 ) -> GenerationEvent:
     """Summarise one generation, which took `generation_s` without validation."""
-    scores, fitness = found.scores, found.fitness
-    finite = fitness[np.isfinite(fitness)]
+    finite = found.fitness[np.isfinite(found.fitness)]
     return GenerationEvent(
-        generation=state.generation,
-        fitness=[float(value) if np.isfinite(value) else None for value in fitness],
+        fitness=_known(found.fitness),
         best=float(finite.max()),
         mean=float(finite.mean()),
         worst=float(finite.min()),
@@ -50,63 +50,38 @@ def generation_event(
         step_norm=step_norm,
         distance=float(np.linalg.norm(search.mean)),
         reliability=found.reliability,
-        missing_scores=int(np.isnan(scores.rewards_N_P).sum()),
-        generated_tokens=scores.generated_tokens,
-        tokens_per_s=scores.generated_tokens / max(scores.rollout_s, 1e-9),
-        rollout_s=scores.rollout_s,
-        reward_s=scores.reward_s,
-        coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s),
-        elapsed_s=state.elapsed_s,
+        informative_frac=found.informative_frac,
+        missing_scores=int(np.isnan(found.scores.rewards_N_P).sum()),
         eta_s=eta_s,
-        device_s=device_s,
-        tokens=state.tokens,
-        samples=state.samples,
-        completions=state.completions,
-        components=component_means(scores.components),
-        constraints=list(objective.status()),
-        feasible_frac=objective.feasible_frac(found.means_N_J),
+        constraints=list(run.objective.status()),
+        feasible_frac=run.objective.feasible_frac(found.means_N_J),
+        **_spent(run, found.scores, generation_s),
     )
 
 
-def gradient_event(
-    state: RunState,
+def step_event(
+    run: Run,
     rollouts: GroupRollouts,
     news: TrainerNews,
     *,
     step_norm: float,
-    generation_s: float,
-    device_s: float,
+    step_s: float,
     eta_s: float,
-) -> GenerationEvent:
-    """Summarise one step of a gradient method, which took `generation_s` without validation."""
-    scores, rewards = rollouts.scores, rollouts.rewards_P_G
-    groups = scores.rewards_N_P[0]
+) -> StepEvent:
+    """Summarise one step of training, which took `step_s` without validation."""
+    rewards, groups = rollouts.rewards_P_G, rollouts.scores.rewards_N_P[0]
     known = groups[np.isfinite(groups)]
-    return GenerationEvent(
-        generation=state.generation,
-        fitness=[float(value) if np.isfinite(value) else None for value in groups],
+    return StepEvent(
+        fitness=_known(groups),
         best=float(known.max()),
         mean=float(np.nanmean(rewards)),
         worst=float(known.min()),
-        sigma=None,
         step_norm=step_norm,
         distance=float(np.linalg.norm(news.vector)),
-        reliability=None,
         missing_scores=int(np.isnan(rewards).sum()),
-        generated_tokens=scores.generated_tokens,
-        tokens_per_s=scores.generated_tokens / max(scores.rollout_s, 1e-9),
-        rollout_s=scores.rollout_s,
-        reward_s=scores.reward_s,
-        train_s=news.train_s,
-        coordinator_s=max(0.0, generation_s - scores.rollout_s - scores.reward_s - news.train_s),
-        elapsed_s=state.elapsed_s,
         eta_s=eta_s,
-        device_s=device_s,
-        tokens=state.tokens,
-        samples=state.samples,
-        completions=state.completions,
-        components=component_means(scores.components),
         training=dict(news.metrics),
+        **_spent(run, rollouts.scores, step_s, news.train_s),
     )
 
 
@@ -192,6 +167,32 @@ def precision_gap(
         f"searched on. Set engine.precision to {served} to search on the base you serve, or "
         f"evaluation.serving_precision to {searched} to serve the one you searched on"
     )
+
+
+def _spent(
+    run: Run, scores: PopulationScores, round_s: float, train_s: float = 0.0
+) -> dict[str, Any]:
+    """Fields of a round that tell its costs, and what the run has used by then."""
+    return {
+        "generation": run.state.generation,
+        "generated_tokens": scores.generated_tokens,
+        "tokens_per_s": scores.generated_tokens / max(scores.rollout_s, 1e-9),
+        "rollout_s": scores.rollout_s,
+        "reward_s": scores.reward_s,
+        "train_s": train_s,
+        "coordinator_s": max(0.0, round_s - scores.rollout_s - scores.reward_s - train_s),
+        "elapsed_s": run.state.elapsed_s,
+        "device_s": run.device_s,
+        "tokens": run.state.tokens,
+        "samples": run.state.samples,
+        "completions": run.state.completions,
+        "components": component_means(scores.components),
+    }
+
+
+def _known(fitness: FloatArray) -> list[float | None]:
+    """Fitness as JSON has it: None where it is missing."""
+    return [float(value) if np.isfinite(value) else None for value in fitness]
 
 
 def _validation(state: RunState, prompts: int) -> ScoreSummary | None:

@@ -9,7 +9,17 @@ import numpy as np
 from essa.constrained.scale import RunningScale
 from essa.objective.fitness import mean_of_known
 from essa.objective.objective import RewardObjective
+from essa.spec.job import AlignmentJobSpec
 from essa.types import FloatArray, PopulationScores
+from reward.spec import CompositeSpec
+
+
+def reward_objective(spec: AlignmentJobSpec) -> RewardObjective:
+    """The objective of a job that maximises its reward, components normalised where it says so."""
+    share, reward = spec.evaluation.max_missing_frac, spec.reward
+    if isinstance(reward, CompositeSpec) and reward.normalize == "running":
+        return NormalizedObjective({part.name: part.weight for part in reward.components}, share)
+    return RewardObjective(share)
 
 
 class NormalizedObjective(RewardObjective):

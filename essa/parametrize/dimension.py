@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 from essa.errors import AdapterError, SpecError
 
@@ -47,36 +47,20 @@ def selected_count(alpha: float, rank: int) -> int:
 
 
 def search_dimension(
-    config: Mapping[str, Any],
-    *,
-    rank: int,
-    alpha: float,
-    target: str,
-    target_modules: Sequence[str],
+    layers: int, rank: int, target_modules: Sequence[str], *, alpha: float, target: str
 ) -> int:
-    """Search dimension D of a LoRA adapter on a Hugging Face model.
+    """Search dimension D of a LoRA adapter.
 
     Args:
-        config: the model's config.json; `num_hidden_layers` is read, from `text_config` where
-            the model has one.
+        layers: decoder layers of the model.
         rank: LoRA rank, the same for all modules.
+        target_modules: linear layers adapted in every decoder layer.
         alpha: fraction of singular values searched.
         target: `factors` or `product`.
-        target_modules: linear layers adapted in every decoder layer.
     Raises:
-        SpecError: the configuration has no layer count.
         AdapterError: no singular value is selected.
     Source:
         ESSA, arXiv:2507.04453, Figure 1: layers * matrices per layer * 2 * floor(alpha * r).
     """
-    layers = config.get("num_hidden_layers")
-    if layers is None:
-        text: Mapping[str, Any] = config.get("text_config") or {}
-        layers = text.get("num_hidden_layers")
-    if not isinstance(layers, int) or layers < 1:
-        raise SpecError(
-            f"the model's config.json has num_hidden_layers={layers!r}; cannot tell the dimension",
-            field="model.path",
-        )
     factors = 2 if check_target(target) == "factors" else 1
     return layers * len(set(target_modules)) * factors * selected_count(alpha, rank)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from essa.errors import SpecError
-from essa.parametrize.dimension import selected_count
+from essa.parametrize.dimension import search_dimension
 from essa.plan.device import SWITCH_BYTES_PER_S, Device
 from essa.plan.engine_speed import EngineSpeed
+from essa.plan.job_needs import PROMPT_TOKENS
 from essa.plan.latency import (
     ESSA_BYTES_PER_WORKER,
     Link,
@@ -22,6 +23,7 @@ from essa.plan.memory import Parts, essa_memory, gpus_for, grpo_memory
 from essa.plan.shape import ModelShape
 from essa.plan.simulation import Fleet, Simulated, simulate
 from essa.spec.engine import Precision
+from essa.spec.model import ATTENTION_MODULES
 
 SIZES = tuple(2**power for power in range(11))
 """Engines of the scaling table: 1 to 1,024."""
@@ -31,7 +33,6 @@ FEWEST_SEQUENCES = 32
 """An engine gets devices until so many sequences fit beside its weights."""
 LINK = Link(25e9)
 """Assumed: half of a 400 Gbit/s adapter for every GPU."""
-MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Setting:
     precision: Precision = Precision.BF16
     rank: int = 8
     alpha: float = 1.0
-    modules: tuple[str, ...] = MODULES
+    modules: tuple[str, ...] = ATTENTION_MODULES
     population: int = 96
     batch: int = 100
-    prompt_tokens: int = 128
+    prompt_tokens: int = PROMPT_TOKENS
     max_tokens: int = 1024
     answer_tokens: float = 512.0
     spread: float = 0.5
@@ -87,8 +88,9 @@ class Setting:
     @property
     def dimension(self) -> int:
         """D; the paper's figure 1."""
-        values = 2 * selected_count(self.alpha, self.rank)
-        return self.shape.layers * len(set(self.modules)) * values
+        return search_dimension(
+            self.shape.layers, self.rank, self.modules, alpha=self.alpha, target="factors"
+        )
 
     def answer_lengths(self) -> Sequence[int]:
         """Answers to draw from."""

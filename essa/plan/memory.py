@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from essa.plan.shape import ModelShape
 from essa.spec.engine import Precision
+from essa.spec.grpo import OptimizerName
+from essa.spec.method_base import Training
 
 Parts = dict[str, float]
 """Bytes by what they are for."""
 
-OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "lion": 4.0, "sgd": 0.0}
-"""Of a trained parameter, beside its weight and its gradient."""
+OPTIMISER_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
+    "adamw_8bit": 2.0,
+    "paged_adamw_8bit": 2.0,
+    "lion": 4.0,
+    "lion_8bit": 1.0,
+    "sgd": 0.0,
+}
+"""State of an optimiser for each number that is trained; APOLLO's is at most this."""
 ACTIVATION_BYTES = 34
 """Kept for the backward pass of one layer, of a token and a hidden unit, in 16 bits without the
 attention scores, which fused kernels do not keep (Korthikanti et al. 2022, arXiv:2205.05198,
@@ -70,15 +79,32 @@ def grpo_memory(
     one_layer = float(ACTIVATION_BYTES * tokens * shape.hidden)
     layers = shape.layers * (2.0 * tokens * shape.hidden if is_checkpointing else one_layer)
     again = one_layer if is_checkpointing else 0.0
-    # Logits and their gradient in 32 bits.
-    logits = 2 * 4.0 * tokens * shape.vocabulary
     return {
         "base": shape.weight_bytes(precision),
         "adapter": 4.0 * trained,
         "gradients": 4.0 * trained,
         "optimiser": OPTIMISER_BYTES[optimiser] * trained,
-        "activations": layers + again + logits,
+        "activations": layers + again + _logit_bytes(shape, tokens),
         "kv_cache": shape.cache_bytes(cached_tokens),
+    }
+
+
+def trainer_memory(
+    shape: ModelShape, training: Training, *, weights: int, trained: int, answer_tokens: int
+) -> Parts:
+    """Of a process that only trains, without the activations of the decoder's layers.
+
+    Args:
+        weights: numbers of the adapter.
+        trained: numbers of it that are trained.
+        answer_tokens: of the longest answer.
+    """
+    return {
+        "base": shape.weight_bytes(training.precision),
+        "adapter": 4.0 * weights * training.adapters,
+        "gradient": 4.0 * trained,
+        "optimizer": OPTIMISER_BYTES[training.optimizer] * trained,
+        "logits": _logit_bytes(shape, training.completions * answer_tokens),
     }
 
 
@@ -92,3 +118,8 @@ def gpus_for(fixed_bytes: float, gpu_bytes: float) -> int:
     while gpus * gpu_bytes < fixed_bytes:
         gpus *= 2
     return gpus
+
+
+def _logit_bytes(shape: ModelShape, tokens: int) -> float:
+    """Of the logits of so many tokens, and their gradient, in 32 bits."""
+    return 2 * 4.0 * tokens * shape.vocabulary

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from essa.spec.base import SpecModel
+from essa.spec.base import SettingError
+from essa.spec.engine import Precision
+from essa.spec.method_base import BaseMethodSpec
+
+if TYPE_CHECKING:
+    from essa.spec.job import AlignmentJobSpec
 
 
-class BestOfNSpec(SpecModel):
+class BestOfNSpec(BaseMethodSpec):
     """Judge the warm start by the best of N sampled answers to every prompt.
 
     Nothing is searched or trained: `batch_size` and `budget` are not read, of `search` only
@@ -18,8 +23,33 @@ class BestOfNSpec(SpecModel):
     must score every completion for itself.
     """
 
+    needs_score_each = True
+    tags = ("best-of-n",)
+
     type: Literal["best_of_n"] = "best_of_n"
     samples: int = Field(default=8, ge=2)
     """Answers sampled for each prompt (N)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Of these answers. Base and warm start, shown beside them, decode as `rollout` says."""
+
+    def check(self, job: AlignmentJobSpec) -> None:
+        super().check(job)
+        if job.search.target == "weights":
+            raise SettingError(
+                "search.target",
+                "weights",
+                "has nothing to move with method.type best_of_n; leave search.target out",
+            )
+
+    def completions(self, job: AlignmentJobSpec) -> int:
+        return 0
+
+    def made_how(self, job: AlignmentJobSpec) -> str:
+        return (
+            "by a short warm start alone. `aligned` below is the best of "
+            f"{self.samples} answers sampled at temperature {self.temperature:g}, by "
+            "the reward: to have that score, sample as many and choose as the reward does."
+        )
+
+    def ran_on(self, precision: Precision) -> str:
+        return f"Answers were sampled on {precision}"

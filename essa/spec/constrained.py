@@ -7,14 +7,18 @@ the fitness of each component, standardised over the population.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from essa.spec.base import SpecModel
-from essa.spec.best_of_n import BestOfNSpec
-from essa.spec.grpo import GrpoSpec
+from essa.spec.method_base import BaseMethodSpec
+from essa.spec.search import SearchSpec
 from essa.spec.threshold_search import ThresholdSearchSpec
+from reward.spec import CompositeSpec
+
+if TYPE_CHECKING:
+    from essa.spec.job import AlignmentJobSpec
 
 DISTANCE = "distance"
 """A component that every job has: Euclidean distance of a vector from the warm start over the root
@@ -123,13 +127,7 @@ ControllerSpec = Annotated[
 ]
 
 
-class EvolutionSpec(SpecModel):
-    """Maximise the reward."""
-
-    type: Literal["evolution"] = "evolution"
-
-
-class ConstrainedSpec(SpecModel):
+class ConstrainedSpec(BaseMethodSpec):
     """Maximise one component of a composite reward while others are held at thresholds.
 
     The result is the mean vector with the highest objective on the validation set among those that
@@ -198,7 +196,34 @@ class ConstrainedSpec(SpecModel):
             seen.add((one.component, one.direction))
         return self
 
+    def check(self, job: AlignmentJobSpec) -> None:
+        if not isinstance(job.reward, CompositeSpec):
+            raise ValueError(
+                f"method.type is constrained_evolution but reward.type is {job.reward.type}; "
+                "write the objective and what is constrained as components of a composite reward"
+            )
+        known = {DISTANCE, *(part.name for part in job.reward.components)}
+        places = {"method.objective": self.objective} | {
+            f"method.constraints.{index}.component": one.component
+            for index, one in enumerate(self.constraints)
+        }
+        if self.threshold_search is not None:
+            places["method.threshold_search.metric"] = self.threshold_search.metric
+        for place, name in places.items():
+            if name not in known:
+                raise ValueError(
+                    f"{place} is {name!r}, which is no component of the reward; it has "
+                    f"{', '.join(sorted(known))}"
+                )
 
-MethodSpec = Annotated[
-    EvolutionSpec | ConstrainedSpec | GrpoSpec | BestOfNSpec, Field(discriminator="type")
-]
+    def searched_with(self, search: SearchSpec, sigma_init: float) -> SearchSpec:
+        """The search with `sigma_min` raised to a share of the initial step size.
+
+        While a multiplier is near 0, the best place is the start itself: the step size shrinks, and
+        what is then asked for is out of reach. A search with a fixed step size has no `sigma_min`
+        and is returned as it is.
+        """
+        floor = getattr(search, "sigma_min", None)
+        if floor is None:
+            return search
+        return search.model_copy(update={"sigma_min": max(floor, self.sigma_floor * sigma_init)})

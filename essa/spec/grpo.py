@@ -6,12 +6,20 @@ compares with it; its appendix names the learning rate, the batch and the mini-b
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from essa.spec.base import SpecModel
+from essa.spec.base import SettingError
+from essa.spec.engine import Precision
+from essa.spec.method_base import BaseMethodSpec, Moved, Training
+from essa.spec.search import SearchSpec
 from essa.types import is_dict
+
+if TYPE_CHECKING:
+    from essa.number_format import Activations
+    from essa.spec.job import AlignmentJobSpec
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -36,13 +44,30 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset gives to the settings that are not written out."""
 
 
-class GrpoSpec(SpecModel):
+_BASE_PRECISION = {
+    "auto": Precision.BF16,
+    "fp32": Precision.FP32,
+    "bf16": Precision.BF16,
+    "int8": Precision.INT8,
+    "nf4": Precision.INT4,
+}
+_TRAINED = {
+    "lora": "all weights of the adapter",
+    "singular_values": "the singular values of the adapter's A and B, whose singular vectors stay",
+}
+
+
+class GrpoSpec(BaseMethodSpec):
     """Train the warm-start adapter by group-relative policy gradients.
 
     `batch_size` counts prompts per step, `budget.generations` steps (rounds of rollouts). Prompts,
     reward, validation, test and the rule for the result are those of an evolution job; `search` is
     not read. The reward must score every completion for itself.
     """
+
+    trains = True
+    needs_score_each = True
+    tags = ("grpo", "trl")
 
     type: Literal["grpo"] = "grpo"
     preset: Literal["tuned", "paper"] = "tuned"
@@ -96,3 +121,55 @@ class GrpoSpec(SpecModel):
         if is_dict(given):
             return PRESETS.get(str(given.get("preset", "tuned")), {}) | given
         return given
+
+    def check(self, job: AlignmentJobSpec) -> None:
+        super().check(job)
+        completions = self.completions(job)
+        mini = self.mini_batch or completions
+        micro = min(self.micro_batch, mini)
+        for name, size, whole, of in (
+            ("mini_batch", mini, completions, "batch_size x method.group_size"),
+            ("micro_batch", micro, mini, "method.mini_batch"),
+        ):
+            if whole % size:
+                raise SettingError(
+                    f"method.{name}",
+                    size,
+                    f"does not divide the {whole} completions of {of}; set it to "
+                    f"{math.gcd(size, whole)}",
+                )
+
+    def moved(self, search: SearchSpec) -> Moved:
+        # `search` is not read: all singular values of both factors.
+        return Moved("weights" if self.parameters == "lora" else "factors", 1.0)
+
+    def moves_weights(self, search: SearchSpec) -> bool:
+        # The trainer hands back whole adapters.
+        return True
+
+    def completions(self, job: AlignmentJobSpec) -> int:
+        return job.batch_size * self.group_size
+
+    def training(self, job: AlignmentJobSpec) -> Training:
+        return Training(
+            precision=_BASE_PRECISION[self.precision],
+            optimizer=self.optimizer,
+            completions=min(self.micro_batch, self.mini_batch or self.completions(job)),
+            # The KL divergence needs a reference, which is one more adapter.
+            adapters=2 if self.kl_coefficient else 1,
+        )
+
+    def settled(self, training: Activations) -> Self:
+        if self.precision != "auto":
+            return self
+        return self.model_copy(update={"precision": "bf16" if training == "bfloat16" else "fp32"})
+
+    def made_how(self, job: AlignmentJobSpec) -> str:
+        return (
+            "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
+            f"({self.optimizer}, {self.group_size} completions a prompt), trained "
+            f"{_TRAINED[self.parameters]}."
+        )
+
+    def ran_on(self, precision: Precision) -> str:
+        return f"Rollouts ran on {precision}, gradients went through {self.precision}"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from essa.spec.base import SettingError, SpecModel
-from essa.spec.best_of_n import BestOfNSpec
-from essa.spec.constrained import DISTANCE, ConstrainedSpec, EvolutionSpec, MethodSpec
+from essa.spec.base import SpecModel
 from essa.spec.data import DataSpec
 from essa.spec.derived import BATCH_SIZE, with_derived
+from essa.spec.design import check_design, groups_of
 from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngineSpec
-from essa.spec.grpo import GrpoSpec
 from essa.spec.integrations import IntegrationSpec
+from essa.spec.method import EvolutionSpec, MethodSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
-from essa.spec.search import AnnealedEsSpec, SearchSpec, SepCmaEsSpec
+from essa.spec.search import SearchSpec, SepCmaEsSpec
 from essa.types import is_mapping
-from reward.spec import CompositeSpec, PassAtKSpec, RewardSpec
-from reward.spec.batch import BatchMetricSpec
+from reward.spec import PassAtKSpec, RewardSpec
 from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
@@ -97,18 +94,13 @@ class AlignmentJobSpec(SpecModel):
 
     @property
     def groups(self) -> int:
-        """Groups of candidates that have a part of a generation's prompts each, `essa.groups`."""
-        design, population = self.search.design, self.search.population
-        if design == "auto":
-            needs_batch = next(models_in(self.reward, BatchMetricSpec), None) is not None
-            has_pairs = isinstance(self.search, AnnealedEsSpec) and not needs_batch
-            design = "pairs" if has_pairs else "shared"
-        return {"shared": 1, "blocks": population // 4, "pairs": population // 2}[design]
+        """Groups of candidates with prompts of their own in a generation, see `essa.groups`."""
+        return groups_of(self.search, self.reward)
 
     @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
-        return isinstance(self.method, GrpoSpec) or self.search.target == "weights"
+        return self.method.moves_weights(self.search)
 
     @model_validator(mode="before")
     @classmethod
@@ -116,110 +108,14 @@ class AlignmentJobSpec(SpecModel):
         return with_derived(content) if is_mapping(content) else content
 
     @model_validator(mode="after")
-    def _design_fits(self) -> AlignmentJobSpec:
-        if isinstance(self.method, GrpoSpec | BestOfNSpec):
-            return self
-        design, groups = self.search.design, self.groups
-        if design == "pairs" and not isinstance(self.search, AnnealedEsSpec):
-            raise SettingError(
-                "search.design",
-                design,
-                f"is for search.type annealed_es, which compares the members of a pair alone; "
-                f"{self.search.type} ranks all candidates: use shared or blocks",
-            )
-        if groups > 1 and next(models_in(self.reward, BatchMetricSpec), None) is not None:
-            raise SettingError(
-                "search.design",
-                design,
-                "needs a score for every completion, and the reward has a metric of the whole "
-                "batch; use shared",
-            )
-        for where, size in (
-            ("search.population", self.search.population),
-            ("batch_size", self.batch_size),
-        ):
-            if groups > 1 and size % groups:
-                raise SettingError(
-                    where,
-                    size,
-                    f"cannot be shared out evenly among the {groups} groups of search.design "
-                    f"{design}; use a multiple of {groups}",
-                )
+    def _fits_its_design(self) -> AlignmentJobSpec:
+        if not self.method.needs_score_each:
+            check_design(self.search, self.reward, self.batch_size)
         return self
 
     @model_validator(mode="after")
-    def _method_names_components(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, ConstrainedSpec):
-            return self
-        if not isinstance(self.reward, CompositeSpec):
-            raise ValueError(
-                f"method.type is constrained_evolution but reward.type is {self.reward.type}; "
-                "write the objective and what is constrained as components of a composite reward"
-            )
-        known = {DISTANCE, *(part.name for part in self.reward.components)}
-        places = {"method.objective": self.method.objective} | {
-            f"method.constraints.{index}.component": one.component
-            for index, one in enumerate(self.method.constraints)
-        }
-        if self.method.threshold_search is not None:
-            places["method.threshold_search.metric"] = self.method.threshold_search.metric
-        for place, name in places.items():
-            if name not in known:
-                raise ValueError(
-                    f"{place} is {name!r}, which is no component of the reward; it has "
-                    f"{', '.join(sorted(known))}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _samples_need_a_score_each(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, GrpoSpec | BestOfNSpec):
-            return self
-        method = self.method.type
-        for part in models_in(self.reward, BatchMetricSpec):
-            raise SettingError(
-                "reward",
-                cast("RewardSpec", part).type,
-                f"is a metric of the whole batch, and method.type {method} needs a score for every "
-                "completion; score completions one by one, or use method.type evolution",
-            )
-        if isinstance(self.reward, CompositeSpec) and self.reward.normalize == "running":
-            raise SettingError(
-                "reward.normalize",
-                "running",
-                f"is for populations; with method.type {method} set it to none: completions are "
-                "compared within their group",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _best_of_n_moves_no_weights(self) -> AlignmentJobSpec:
-        if isinstance(self.method, BestOfNSpec) and self.search.target == "weights":
-            raise SettingError(
-                "search.target",
-                "weights",
-                "has nothing to move with method.type best_of_n; leave search.target out",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _gradients_come_in_whole_batches(self) -> AlignmentJobSpec:
-        if not isinstance(self.method, GrpoSpec):
-            return self
-        completions = self.batch_size * self.method.group_size
-        mini = self.method.mini_batch or completions
-        micro = min(self.method.micro_batch, mini)
-        for name, size, whole, of in (
-            ("mini_batch", mini, completions, "batch_size x method.group_size"),
-            ("micro_batch", micro, mini, "method.mini_batch"),
-        ):
-            if whole % size:
-                raise SettingError(
-                    f"method.{name}",
-                    size,
-                    f"does not divide the {whole} completions of {of}; set it to "
-                    f"{math.gcd(size, whole)}",
-                )
+    def _fits_its_method(self) -> AlignmentJobSpec:
+        self.method.check(self)
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from essa.spec.base import SpecModel
 
 Sigma = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Target = Literal["factors", "product", "weights"]
 
 
 class LadderSpec(SpecModel):
@@ -36,7 +37,7 @@ class SearchSpecModel(SpecModel):
 
     population: int = Field(default=16, ge=2)
     """Candidates per generation (lambda)."""
-    target: Literal["factors", "product", "weights"] = "factors"
+    target: Target = "factors"
     """`factors`: singular values of A and of B, the paper's choice. `product`: of B @ A.
     `weights`: every weight of A and B, a control that shows what the small space is worth;
     candidates are then evaluated one after the other, and `alpha` is not read."""

@@ -24,7 +24,7 @@ from alignment_api.files.offline import uploaded_files
 from alignment_api.processes.lifetime import die_with_parent, unwind_on_terminate
 from alignment_api.settings import Settings
 from essa.errors import EssaError
-from essa.events import ErrorEvent, Event, StageEvent, event_adapter
+from essa.events import ErrorEvent, Event, StageEvent, read_event
 from essa.plan.job_speeds import JobSpeeds
 from essa.ports import EventSink, RunControl, RunSite
 from essa.spec import AlignmentJobSpec
@@ -46,7 +46,7 @@ def measure(job: AlignmentJobSpec, home: Path, console: Console) -> JobSpeeds:
             if "speeds" in said:
                 speeds = JobSpeeds(**said["speeds"])
                 continue
-            event = event_adapter.validate_python(said)
+            event = read_event(said)
             if isinstance(event, ErrorEvent):
                 last = event.message
             else:

@@ -1,7 +1,7 @@
-r"""In a child: whether an answer is mathematically equal to a reference, by math-verify.
+r"""Code for child processes: checks whether an answer equals a reference, with math-verify.
 
-Library: https://github.com/huggingface/Math-Verify, with its time limits off: they are signals, and
-the parent keeps the time.
+The time limits of the library (https://github.com/huggingface/Math-Verify) are off: they use
+signals, and the parent process enforces the time.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PLAIN = ExprExtractionConfig()
 
 
 def load(arguments: Mapping[str, Any]) -> Callable[[Any], float]:
-    """Return what compares one completion with one reference.
+    """Return a function that compares one completion with one reference.
 
     Args:
-        arguments: `boxed_only`. An item has `completion` and `reference`, whose `####` is cut off.
+        arguments: `boxed_only`. An item has `completion`, and `reference` without its `####`.
     """
-    # It warns that its time limits are off.
+    # math-verify warns that its time limits are off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     boxed_only = bool(arguments["boxed_only"])
 
@@ -49,19 +49,19 @@ def load(arguments: Mapping[str, Any]) -> Callable[[Any], float]:
 
 
 def read_reference(text: str) -> list[Any]:
-    """What a reference says; empty where nothing can be read."""
+    """Parse a reference; return an empty list if nothing can be read."""
     if not is_readable(text):
         return []
     if is_marked(text) or has_words(without_units(text)):
         found = _parse(text, LATEX, PLAIN)
     else:
         found = _parse(to_latex(text), LATEX)
-    # Besides the value there is its text, by which two answers that are no formula can be equal.
+    # Besides values, `found` has the text, by which two answers without a formula could be equal.
     return found if any(not isinstance(part, str) for part in found) else []
 
 
 def read_completion(text: str, boxed_only: bool) -> list[Any]:
-    """What a completion answers; empty where nothing can be read."""
+    """Parse the answer of a completion; return an empty list if nothing can be read."""
     boxes = last_boxes(text)
     if boxes is not None:
         return _parse(boxes, LATEX)
@@ -80,7 +80,7 @@ def _parse(text: str, *configurations: Any) -> list[Any]:
 def _equal(reference: Any, answer: Any) -> bool:
     try:
         return verify(reference, answer, timeout_seconds=None, raise_on_error=True)
-    # Too large to be compared is no difference.
+    # Values that are too large to compare are not known to differ.
     except (MemoryError, RecursionError):
         raise
     # The library fails in many ways on things that cannot be compared, such as a set and a word.

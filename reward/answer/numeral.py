@@ -7,9 +7,9 @@ from decimal import Context, Decimal
 
 from reward.errors import RewardParseError
 
-# Decimal and not float or int: 2**53 + 1 stays apart from 2**53, and a run of 5,000 digits, which
-# a degenerate completion may hold, is above Python's limit for int(). The context is our own
-# because the thread's one may have been changed.
+# Decimal and not float or int: 2**53 + 1 stays distinct from 2**53, and a run of 5,000 digits,
+# which a degenerate completion may contain, is above Python's limit for int(). The context is our
+# own because the thread's context may have been changed.
 _ARITHMETIC = Context(prec=40)
 
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])|[0-9]++)"
@@ -42,8 +42,8 @@ def last_number(text: str) -> Decimal:
 
     Understands thousands commas, decimals, a minus sign, a currency sign before the digits,
     exponents (`1e5`), fractions (`3/4`), mixed numbers (`1 3/4`) and their LaTeX forms. Units are
-    passed over, and a percent sign is a unit: `25%` is 25. Digits that belong to a word (`H2O`)
-    or to the exponent of a unit (`cm^2`) are not numbers, nor is a division by zero.
+    ignored, and a percent sign is a unit: `25%` is 25. Digits that belong to a word (`H2O`) or to
+    the exponent of a unit (`cm^2`) are not numbers, nor is a division by zero.
 
     Returns:
         The number, fractions rounded to 40 digits.

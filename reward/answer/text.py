@@ -1,11 +1,11 @@
-r"""Where the answer stands in text about mathematics, and how plain notation becomes LaTeX."""
+r"""Finding the answer in mathematical text, and converting plain notation to LaTeX."""
 
 from __future__ import annotations
 
 import re
 
 ANSWER_MARK = "####"
-"""Stands before the final answer in GSM8K (Cobbe et al. 2021, arXiv:2110.14168)."""
+"""Mark before the final answer in GSM8K (Cobbe et al. 2021, arXiv:2110.14168)."""
 
 _DELIMITED = re.compile(r"\$[^$]+\$|\\\(|\\\[|\\boxed\b")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}")
@@ -26,12 +26,12 @@ _LONGEST_EXPRESSION = 200
 
 
 def after_mark(text: str) -> str:
-    """What follows the last `####`; all of it where there is none."""
+    """Return the text after the last `####`; all of the text if there is none."""
     return text.rpartition(ANSWER_MARK)[2].strip()
 
 
 def last_boxes(text: str) -> str | None:
-    """The last box that is closed, with those that only a comma, `and` or `or` parts from it."""
+    """Return the last closed box, with those before it that a comma, `and` or `or` joins to it."""
     spans: list[tuple[int, int]] = []
     for box in _BOX.finditer(text):
         # A box within a box belongs to the outer one.
@@ -58,23 +58,23 @@ def _closing_brace(text: str, start: int) -> int | None:
 
 
 def marked_tail(text: str) -> str:
-    """What follows a `####` in the last line; all of the text where that has none.
+    """Return the text after a `####` in the last line; all of the text if that line has none.
 
-    Only there: models also write headings with four of these.
+    Other lines do not count: models also write headings with `####`.
     """
     lines = text.strip().splitlines()
     return after_mark(lines[-1]) if lines and ANSWER_MARK in lines[-1] else text
 
 
 def is_marked(text: str) -> bool:
-    """Whether the text says itself where its LaTeX is."""
+    """Return whether the text delimits its LaTeX."""
     return _DELIMITED.search(text) is not None
 
 
 def is_expression(text: str) -> bool:
-    """Whether the text is one plain expression, and nothing else.
+    """Return whether the text is one plain expression, and nothing else.
 
-    Where there is white space, two letters may be a word (`it is 5`), else a product (`xy+5`).
+    If there is white space, two letters may be a word (`it is 5`), else a product (`xy+5`).
     """
     text = text.strip()
     if not text or "\n" in text or len(text) > _LONGEST_EXPRESSION or is_marked(text):
@@ -84,28 +84,28 @@ def is_expression(text: str) -> bool:
 
 
 def is_readable(text: str) -> bool:
-    """Whether there is anything mathematical to read: a digit, a symbol or a command, and not
-    words alone. A cheap look that starts nothing."""
+    """Return whether there is anything mathematical to read: a digit, a symbol or a command, not
+    only words. The check is cheap and starts no process."""
     if re.search(r"[0-9]", text) or is_marked(text):
         return True
     return re.search(r"[A-Za-z\\\u221e\u03c0\u2205]", text) is not None and not has_words(text)
 
 
 def has_words(text: str, pattern: re.Pattern[str] = _WORD) -> bool:
-    """Whether the text has words that are neither commands nor functions."""
+    """Return whether the text has words that are neither commands nor functions."""
     words = pattern.findall(_TEXT_COMMAND.sub("", text))
     return not all(_FUNCTIONS.fullmatch(word) for word in words)
 
 
 def without_units(text: str) -> str:
-    """The text without words that follow a number at its end."""
+    """Return the text without words that follow a number at its end."""
     return _UNIT_WORDS.sub("", text)
 
 
 def to_latex(text: str) -> str:
     r"""Return a plain expression as LaTeX between dollar signs.
 
-    Words after a number are units and dropped, as are a currency's sign and a final full stop.
+    Words after a number count as units and are dropped, as are currency signs and a final period.
     """
     text = without_units(text.strip(" \t*`.")).replace(r"\$", "").replace("$", "")
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)

@@ -8,14 +8,14 @@ MAX_CHARS = 500
 
 
 def describe(error: BaseException, filename: str | None) -> str:
-    """Return the last line of the traceback, and where in the user's file it happened.
+    """Return the last line of the traceback, with the line of the user's file that raised.
 
     Args:
-        filename: of the code that is not ours; None where all of it is.
+        filename: file of the user's code; None if all code is ours.
     """
     try:
         text = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-    # The text of an exception comes from the same code that raised it.
+    # The text of an exception comes from the code that raised it, and that code may fail again.
     except Exception:
         text = type(error).__name__
     lines = [

@@ -14,10 +14,10 @@ class Entry(NamedTuple):
 
 
 def family(leader: int) -> set[int]:
-    """Process ids of a session leader, of its session and of all that descend from these.
+    """Return the process ids of a session leader, its session and all descendants of these.
 
-    A process that left the session is found by its parents, one whose parent ended by its session.
-    Empty where `/proc` cannot be read.
+    A process that left the session is found by its parents; one whose parent ended, by its session.
+    The set is empty if `/proc` cannot be read.
     """
     table = _table()
     found = {pid for pid, entry in table.items() if leader in (pid, entry.session)}
@@ -42,7 +42,7 @@ def _table() -> dict[int, Entry]:
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                # The name of the program stands in brackets and may hold anything, brackets too.
+                # The program's name is in brackets and may contain anything, even brackets.
                 fields = file.read().rpartition(b")")[2].split()
         # Processes end while they are being listed.
         except OSError:

@@ -12,14 +12,14 @@ from typing import Any
 
 HEADER = struct.Struct(">I")
 MAX_BYTES = 64 * 2**20
-"""Longest message; a longer one from a child is taken for garbage."""
+"""Longest message; a longer one from a child is treated as garbage."""
 CHUNK_BYTES = 65_536
 WATCH_S = 0.1
-"""How often a channel that waits looks at what its child is doing."""
+"""Interval at which a waiting channel checks its child."""
 
 
 class ChannelClosed(Exception):
-    """The other end is gone, or what it sends is no message."""
+    """The other end is gone, or sent something that is no message."""
 
 
 class ChannelTimeout(Exception):
@@ -30,7 +30,7 @@ def pack(message: Any) -> bytes:
     """Return the bytes of one message.
 
     Raises:
-        ValueError: JSON cannot carry it, or it is too long.
+        ValueError: JSON cannot carry the message, or the message is too long.
     """
     try:
         body = json.dumps(message).encode()
@@ -45,7 +45,7 @@ def unpack(body: bytes) -> Any:
     """Return the message in these bytes.
 
     Raises:
-        ChannelClosed: they hold none.
+        ChannelClosed: the bytes hold no message.
     """
     try:
         return json.loads(body)
@@ -74,9 +74,9 @@ class Channel:
     """The service's end of a child's pipes. Both are made non-blocking.
 
     Args:
-        write_fd: to the child.
-        read_fd: from the child.
-        watch: called every `WATCH_S` while waiting; raises to end the waiting.
+        write_fd: descriptor of the pipe to the child.
+        read_fd: descriptor of the pipe from the child.
+        watch: called every `WATCH_S` seconds while waiting; raises to end the waiting.
     """
 
     def __init__(self, write_fd: int, read_fd: int, watch: Callable[[], None]) -> None:
@@ -90,9 +90,9 @@ class Channel:
         """Send one packed message and wait for the answer.
 
         Args:
-            deadline_s: of the monotonic clock.
+            deadline_s: deadline on the monotonic clock.
         Raises:
-            ChannelTimeout: no answer by then.
+            ChannelTimeout: no answer came by the deadline.
             ChannelClosed: the child is gone or sent garbage.
         """
         left = memoryview(packed)

@@ -1,4 +1,4 @@
-"""What a child takes away from itself before it runs anything that is not ours."""
+"""Restrictions that a child puts on itself before it runs any code that is not ours."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ _NEW_USER, _NEW_PROCESSES, _NEW_NETWORK = 0x1000_0000, 0x2000_0000, 0x4000_0000
 _DEATH_SIGNAL = 1
 MAX_FILE_BYTES = 64 * 2**20
 SPARE_TASKS = 512
-"""Threads count as processes for the kernel, and numeric libraries start many. The number of
-processes alone is watched from outside; this bounds what a fork bomb does until it is seen."""
+"""Tasks allowed beyond `max_processes`: the kernel counts threads too, and numeric libraries start
+many. The parent watches the number of processes; this bounds a fork bomb until the parent sees it.
+"""
 SIGNALLED = 128
-"""Exit code of a process that stands for another: this plus the number of the deadly signal."""
+"""Offset of a stand-in's exit code: the number of the signal that killed its child is added."""
 
 
 class Isolation(NamedTuple):
-    """What was reached. `notes` says what the kernel refused, for the log."""
+    """The isolation achieved. `notes` says what the kernel refused, for the log."""
 
     separate: bool
     notes: list[str]
 
 
 def isolate(parent: int, folder: str, pipes: Sequence[int]) -> Isolation:
-    """Leave the service's network and processes behind, and write beneath `folder` only.
+    """Cut this process off from the service's network and processes; write only beneath `folder`.
 
-    May fork: only the process that is to do the work returns, the others wait for it. Nothing but
-    this package has run in it yet, and it has one thread.
+    May fork: only the process that does the work returns, the others wait for it. The caller must
+    have a single thread and must have run no code but this package's.
 
     Args:
-        parent: process id of the service; without it the child ends.
-        pipes: file descriptors that are the worker's alone.
+        parent: process id of the service; if the service is gone, the child ends.
+        pipes: file descriptors that only the worker may hold.
     """
     notes: list[str] = []
     libc = ctypes.CDLL(None, use_errno=True)
     separate = libc.unshare(_NEW_USER | _NEW_PROCESSES | _NEW_NETWORK) == 0
     reason = os.strerror(ctypes.get_errno())
-    # After unshare(), which clears it. The signal comes when the *thread* that started us ends.
+    # After unshare(), which clears the signal. It comes when the *thread* that started us ends.
     libc.prctl(_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the service is gone")
     if separate:
-        # The first process of a namespace takes everything in it along when it ends, whatever
-        # session or group that joined. It ignores most signals, so a second one does the work.
+        # When the first process of a namespace ends, everything in the namespace ends, whatever its
+        # session or group. The first process ignores most signals, so a second one does the work.
         _stand_for_a_child(pipes)
         libc.prctl(_DEATH_SIGNAL, signal.SIGKILL)
         _stand_for_a_child(pipes)
@@ -72,21 +73,21 @@ def apply_limits(limits: ChildLimits, separate: bool) -> None:
     """Set the limits that last for the child's life.
 
     Args:
-        separate: the child has namespaces of its own.
+        separate: whether the child has namespaces of its own.
     """
     memory = limits.memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
     if separate:
-        # Only there the count starts at zero; elsewhere it includes every thread that the
-        # service's user has on this machine.
+        # The count starts at zero only in a namespace; outside, it includes every thread of the
+        # service's user on this machine.
         tasks = limits.max_processes + SPARE_TASKS
         resource.setrlimit(resource.RLIMIT_NPROC, (tasks, tasks))
 
 
 def grant_cpu(seconds: float) -> None:
-    """Let this process use this much more processor time; then SIGXCPU ends it."""
+    """Let this process use `seconds` more of processor time; then SIGXCPU ends it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
@@ -97,7 +98,7 @@ def _stand_for_a_child(pipes: Sequence[int]) -> None:
     child = os.fork()
     if child == 0:
         return
-    # Only where no other process holds them does their end show that the worker is gone.
+    # The end of a pipe shows that the worker is gone only if no other process holds the pipe.
     for fd in pipes:
         os.close(fd)
     while True:

@@ -1,4 +1,4 @@
-"""Landlock: a process takes rights away from itself, without being root.
+"""Landlock: a process gives up rights, without being root.
 
 Source:
     Linux kernel documentation, "Landlock: unprivileged access control"; the numbers are those of
@@ -17,7 +17,7 @@ _RULE_PATH_BENEATH = 1
 _NO_NEW_PRIVILEGES = 38
 
 _WRITE_FILE = 1 << 1
-# WRITE_FILE, then removing and making of every kind of file: bits 4 to 12.
+# WRITE_FILE, then removing and creating every kind of file: bits 4 to 12.
 _WRITE = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
 _MOVE_BETWEEN_FOLDERS = 1 << 13  # from version 2
 _TRUNCATE = 1 << 14  # from version 3
@@ -26,11 +26,11 @@ _OUTSIDE = 0b11  # abstract Unix sockets and signals, from version 6
 
 
 def confine(folder: str) -> str | None:
-    """Let this process and all its children write beneath `folder` only, use no TCP, and leave
-    processes outside alone: no signals, no reading of their memory or environment.
+    """Restrict this process and all its children: they may write only beneath `folder`, use no TCP,
+    and neither signal processes outside nor read their memory or environment.
 
     Returns:
-        None, or what the kernel cannot forbid, for a note.
+        None, or a note on what the kernel cannot forbid.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _ASK_FOR_VERSION)

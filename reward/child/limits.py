@@ -1,4 +1,4 @@
-"""What one child may use."""
+"""The resources that one child may use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ChildLimits:
     """Limits of one child.
 
     Attributes:
-        timeout_s: wall clock, one item.
-        cpu_s: processor time of the child's main process, one item.
+        timeout_s: wall-clock time of one item.
+        cpu_s: processor time of the child's main process for one item.
         memory_mb: address space of every process.
-        output_bytes: what is kept of the text that one item prints.
+        output_bytes: bytes kept of the text that one item prints.
         max_processes: processes that the child may have at once, beside its own.
-        settable: which of these the user can change; messages name only those.
+        settable: names of the limits that the user can change; messages name only those.
     """
 
     timeout_s: float = 10.0
@@ -34,17 +34,17 @@ class ChildLimits:
     )
 
     def remedy(self, path: str, name: str) -> str:
-        """The end of a message: what to do about the limit of this name."""
+        """Return the end of a message: what to do about the limit `name`."""
         if name in self.settable:
             return f"simplify what is scored or raise {path}.{name}"
         return "simplify what is scored; this limit is fixed"
 
     def to_message(self) -> dict[str, Any]:
-        """As JSON can carry it."""
+        """Return the limits in a form that JSON can carry."""
         return asdict(self)
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> ChildLimits:
-        """From what `to_message` gave."""
+        """Read limits from the result of `to_message`."""
         fields: dict[str, Any] = {**message, "settable": tuple(message["settable"])}
         return cls(**fields)

@@ -1,4 +1,4 @@
-"""What is printed while an item is scored: kept up to a limit."""
+"""Text that is printed while an item is scored, kept up to a limit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Output(io.RawIOBase):
-    """Stands for standard output and standard error, and forgets all but the first bytes.
+    """Replaces standard output and standard error, and keeps only the first bytes.
 
-    What does not come through Python, such as the output of a program that is started, goes to
-    the null device.
+    Output that does not pass through Python, such as that of a program started by the item, goes
+    to the null device.
     """
 
     def __init__(self, limit: int) -> None:

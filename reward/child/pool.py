@@ -17,16 +17,16 @@ from reward.machine import usable_cores
 
 MAX_CHILDREN = 4
 RECYCLE_ITEMS = 2000
-"""Items after which a child is replaced, whatever it may have piled up by then."""
+"""Items after which a child is replaced, to free what it has accumulated."""
 MAX_LOAD_FAILURES = 3
-"""After so many starts in a row that failed, no more are tried: the program is at fault."""
+"""Failed starts in a row after which no more are tried: the program is at fault."""
 LONGEST_SHARED_S = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What a child made of one item."""
+    """A child's answer to one item."""
 
     value: Any
     output: str
@@ -36,14 +36,14 @@ class ChildPool:
     """Scores items in at most `size` children at once, from any number of threads.
 
     Children are started when there is an item for them and kept for the next ones. The pool ends
-    them when it is closed, when nobody holds it any more, and when the service ends.
+    them when it is closed, when nothing refers to it any more, and when the service ends.
 
     Args:
-        program: what every child runs.
-        limits: of every child.
-        path: of the reward, for messages.
-        max_retries: how often an item is tried again whose child died; not after a limit.
-        size: most children; None is one for every processor, at most `MAX_CHILDREN`.
+        program: program that every child runs.
+        limits: limits of every child.
+        path: path of the reward, for messages.
+        max_retries: retries of an item whose child died; exceeded limits are not retried.
+        size: largest number of children; None is one per core, at most `MAX_CHILDREN`.
     """
 
     def __init__(
@@ -85,12 +85,13 @@ class ChildPool:
         """Score one item that stands for several.
 
         Args:
-            share: for how many; it gets their time, up to `LONGEST_SHARED_S` or the time of one.
+            share: number of items; their times add up, but not beyond `LONGEST_SHARED_S`, unless
+                the time of one item is longer.
         """
         return self._submit(item, share).result()
 
     def close(self) -> None:
-        """End all children; what is under way is missing. Safe to call twice."""
+        """End all children; items under way are missing. Safe to call twice."""
         with self._lock:
             self._closed = True
             busy = [child for child in self._children if child not in self._idle]
@@ -201,7 +202,7 @@ class ChildPool:
 
 
 def _finish(threads: ThreadPoolExecutor, children: set[Child]) -> None:
-    # Perhaps called in one of these threads, by the garbage collector; nothing is under way then.
+    # The garbage collector may call this in one of these threads; nothing is under way then.
     threads.shutdown(wait=False)
     for child in list(children):
         child.close()

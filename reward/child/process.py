@@ -22,10 +22,10 @@ from reward.child.limits import ChildLimits
 LOAD_S = 60.0
 """Least time a child gets to load its program; on a busy machine imports take seconds."""
 GRACE_S = 0.5
-"""Time in which a child whose pipe ended shows how it died."""
+"""Longest wait for the exit status of a child whose pipe ended."""
 ROOT = str(Path(__file__).parents[2])
 PROGRAM = "import sys; sys.path.append(sys.argv[1]); from reward.child.worker import main; main()"
-# -P: neither the current folder nor the script's is searched for modules; -s: nor the user's own.
+# -P keeps the current folder and the script's folder out of the module path, -s the user's own.
 # Not -I, which would ignore the hash seed as well.
 ARGUMENTS = (sys.executable, "-P", "-s", "-c", PROGRAM, ROOT)
 ENVIRONMENT = {
@@ -34,7 +34,7 @@ ENVIRONMENT = {
     # The order of a set of strings, and so perhaps a score, is the same in every child.
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
-    # Children run beside each other; each has one core's worth of work.
+    # Children run in parallel; each has work for one core.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -42,18 +42,18 @@ ENVIRONMENT = {
 
 
 class Program(NamedTuple):
-    """What a child runs: a module with `load(arguments)`, and its arguments as JSON has them."""
+    """Program of a child: a module with `load(arguments)`, and arguments that JSON can carry."""
 
     module: str
     arguments: dict[str, Any]
 
 
 class ChildDied(Exception):
-    """The child ended, or had to be ended, with an item in hand; says how."""
+    """The child ended, or had to be ended, while it had an item; the message says how."""
 
 
 class LimitReached(Exception):
-    """The item ran into a limit; `name` is its field in `ChildLimits`."""
+    """The item exceeded a limit; `name` is the field of that limit in `ChildLimits`."""
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(what)
@@ -62,7 +62,7 @@ class LimitReached(Exception):
 
 
 class Child:
-    """A started process in a folder of its own. Used by one thread at a time, but for `kill`."""
+    """A started process in a folder of its own. Used by one thread at a time, except for `kill`."""
 
     def __init__(self, limits: ChildLimits) -> None:
         self._limits = limits
@@ -101,9 +101,9 @@ class Child:
         """Let the child load its program.
 
         Returns:
-            `notes`, and `error` where the program cannot be loaded.
+            `notes`, and `error` if the program cannot be loaded.
         Raises:
-            LimitReached, ChildDied: of no further use; `close` it.
+            LimitReached, ChildDied: the child is of no further use; `close` it.
         """
         setup = {
             "program": program.module,
@@ -121,9 +121,9 @@ class Child:
         """Let the child score one packed request.
 
         Returns:
-            `value` or `error`, and what was printed as `output`.
+            `value` or `error`, and the printed text as `output`.
         Raises:
-            LimitReached, ChildDied: of no further use; `close` it.
+            LimitReached, ChildDied: the child is of no further use; `close` it.
         """
         answer = self._exchange(packed, timeout_s)
         self.items += 1
@@ -136,7 +136,7 @@ class Child:
             self._signal()
 
     def close(self) -> None:
-        """Kill the child and free what it held."""
+        """Kill the child and free its resources."""
         self._reap()
         for pipe in self._pipes:
             pipe.close()
@@ -148,12 +148,12 @@ class Child:
         for pid in family(self._process.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        # At once for the whole group, so that no fork escapes.
+        # The whole group at once, so that no fork escapes.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _reap(self) -> int:
-        """Kill the child and wait for it; from then on its number may be another's."""
+        """Kill the child and wait for it; afterwards its process id may be reused."""
         with self._lock:
             self._signal()
             code = self._process.wait()
@@ -185,12 +185,12 @@ class Child:
             )
 
     def _ended(self) -> bool:
-        # Without reaping: its number must stay taken until the group has been killed.
+        # Without reaping: the process id must stay taken until the group has been killed.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, options) is not None
 
     def _death(self, what: str) -> Exception:
-        """How the child died, once its pipe has ended."""
+        """Return how the child died, after its pipe has ended."""
         deadline_s = time.monotonic() + GRACE_S
         while not self._ended():
             if time.monotonic() > deadline_s:

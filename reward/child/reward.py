@@ -1,4 +1,4 @@
-"""What rewards that score in child processes have in common."""
+"""The base of rewards that score in child processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from reward.sample import Sample
 
 
 class ChildReward(Reward[Spec]):
-    """Scores in child processes: subclasses give `_program` and `_limits`.
+    """Scores in child processes: subclasses implement `_program` and `_limits`.
 
-    The children are started with the first item. `reward.child` says what they keep in.
+    The children are started at the first item. `reward.child` says how they are contained.
     """
 
     max_retries = 0
@@ -33,21 +33,21 @@ class ChildReward(Reward[Spec]):
 
     @abstractmethod
     def _program(self) -> Program:
-        """What the children run."""
+        """Return the program that the children run."""
 
     @abstractmethod
     def _limits(self) -> ChildLimits:
-        """Under which limits."""
+        """Return the limits of the children."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the kernel did not allow in containing the children; empty before the first item."""
+        """Notes on containment that the kernel refused; empty before the first item."""
         pool = self._pool
         return pool.notes if pool else ()
 
     @property
     def children(self) -> ChildPool:
-        """The processes. Opened with the first use, and again after `close`."""
+        """Pool of child processes. Opened at the first use, and again after `close`."""
         with self._lock:
             if self._pool is None:
                 self._pool = ChildPool(
@@ -67,11 +67,11 @@ class ChildReward(Reward[Spec]):
         item: Callable[[Sample], Any],
         read: Callable[[Any], RewardResult],
     ) -> list[RewardResult]:
-        """Score samples one by one, several at once.
+        """Score samples independently of each other, several at once.
 
         Args:
-            item: what a child is given for a sample.
-            read: the result from what the child made of it.
+            item: function from a sample to the item that a child gets.
+            read: function from the child's answer to the result.
         """
         items = [attempt(self.path, sample, item) for sample in samples]
         good = [entry for entry in items if not isinstance(entry, RewardResult)]
@@ -88,6 +88,6 @@ class ChildReward(Reward[Spec]):
             return RewardResult(NaN, error=answer.message)
         try:
             return read(answer.value)
-        # The value comes from a process that runs code which is not ours.
+        # The value comes from a process that runs code that is not ours.
         except (TypeError, ValueError, LookupError, OverflowError) as error:
             return RewardResult(NaN, error=f"{self.path}: unreadable answer of a child: {error}")

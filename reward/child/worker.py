@@ -1,4 +1,4 @@
-"""The program of a child process: `main` is all that it runs."""
+"""The main program of a child process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Handler = Callable[[Any], Any]
 def main() -> None:
     """Serve items until the pipe ends.
 
-    The first message says what to load: `program`, a module with `load(arguments)`, which returns
-    the function that takes an item; and under which limits. It is answered with `notes`. Every
-    item is answered with `value` or `error`, with what was printed and with the peak of memory.
+    The first message names the limits and `program`, a module with `load(arguments)`, which returns
+    a function of an item; the reply has `notes`. The reply to every item has `value` or `error`,
+    the printed text and the peak memory.
     """
-    # Away from the numbers that programs expect to be the standard streams.
+    # Away from the descriptors that programs expect to be the standard streams.
     requests, replies = (os.dup(fd) for fd in (0, 1))
     setup = read_message(requests)
     limits = ChildLimits.from_message(setup["limits"])
@@ -44,7 +44,7 @@ def main() -> None:
         grant_cpu(request["cpu_s"])
         answer = _attempt(lambda item=request["item"]: {"value": handler(item)}, filename)
         if os.getpid() != me:
-            # The item forked, and this is the copy: the answer is the original's to give.
+            # The item forked, and this is the copy: only the original may answer.
             os._exit(0)
         _reply(replies, answer | _state(output))
 
@@ -63,8 +63,8 @@ def _load(setup: dict[str, Any], filename: str | None) -> tuple[Handler | None, 
 def _attempt(work: Callable[[], dict[str, Any]], filename: str | None) -> dict[str, Any]:
     try:
         return work()
-    # Whatever code that is not ours raises, SystemExit and KeyboardInterrupt included, concerns
-    # this item only and goes back with it.
+    # Whatever the user's code raises, SystemExit and KeyboardInterrupt included, concerns only this
+    # item and is returned as its error.
     except BaseException as error:
         is_memory = isinstance(error, MemoryError)
         return {"error": describe(error, filename), "is_memory": is_memory}

@@ -1,1 +1,1 @@
-"""The rewards, in modules as their specifications are in `reward.spec`."""
+"""The rewards, in modules named like those of their specifications in `reward.spec`."""

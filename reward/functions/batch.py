@@ -41,11 +41,11 @@ LabelSpec = TypeVar("LabelSpec", bound=LabelMetricSpec)
 
 
 class LabelReward(SummedReward[LabelSpec]):
-    """A metric of how often each label was given rightly and wrongly.
+    """A metric of how often each label was given correctly and incorrectly.
 
-    The completion's label is the first or last of `labels` that stands in it as a whole word or
-    phrase, read from left to right; where two begin at one place, the longer. A completion without
-    any label counts as a miss of the right one. The reference must be one of the labels as a whole.
+    The completion's label is the first or last of `labels` found in it as a whole word or phrase,
+    from left to right; if two begin at one place, the longer one counts. A completion without any
+    label counts as a miss of the correct one. The reference must equal one of the labels.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LabelReward(SummedReward[LabelSpec]):
 
     @abstractmethod
     def _of_counts(self, counts: Sequence[LabelCount]) -> float:
-        """The metric of the counts of every class, in the order of `labels`."""
+        """Return the metric of the counts of every class, in the order of `labels`."""
 
     def _given(self, completion: str) -> int | None:
         found = [match[0] for match in self._find(self.spec.normal(completion))]
@@ -108,9 +108,9 @@ class LabelReward(SummedReward[LabelSpec]):
 class F1(LabelReward[F1Spec]):
     """F1 of the labels read from the completions against the reference column, over the batch.
 
-    2 * hits / (2 * hits + false alarms + misses), 0 where there is no hit. `binary` counts for the
-    label `positive`, `micro` for all labels together; `macro` is the mean over the labels that
-    occur among the references of the batch. `LabelReward` says how labels are read.
+    2 * hits / (2 * hits + false alarms + misses), 0 if there is no hit. `binary` counts the label
+    `positive`, `micro` all labels together; `macro` is the mean over the labels that occur among
+    the references of the batch. `LabelReward` says how labels are read.
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class BalancedAccuracy(LabelReward[BalancedAccuracySpec]):
 class CorpusBleu(SummedReward[CorpusBleuSpec]):
     """sacrebleu's corpus score over 100: n-gram matches and lengths are summed over the batch.
 
-    This is not the mean of the answers' own BLEU: a long answer counts more, and brevity is
-    punished for the batch as a whole.
+    This is not the mean of the answers' own BLEU: a long answer counts more, and the brevity
+    penalty is that of the batch as a whole.
 
     Source:
         Papineni et al. (2002), BLEU; Post (2018), arXiv:1804.08771, for sacrebleu.
@@ -190,8 +190,8 @@ class CorpusBleu(SummedReward[CorpusBleuSpec]):
 def _counter(tokenize: str, lowercase: bool, max_order: int) -> BLEU:
     from sacrebleu.metrics.bleu import BLEU
 
-    # Only counts are taken from it, which some ways of smoothing would change; the effective order
-    # changes none, and without it sacrebleu warns at every sentence.
+    # Only the counts are used, which some smoothing methods would change. The effective order does
+    # not change them, and without it sacrebleu warns at every sentence.
     return BLEU(
         tokenize=tokenize,
         lowercase=lowercase,
@@ -209,11 +209,11 @@ class _Answer(NamedTuple):
 
 
 class PassAtK(InnerReward[PassAtKSpec, _Answer]):
-    """Chance that k answers to a prompt have a correct one among them; the mean over prompts.
+    """Probability that k answers to a prompt include a correct one, averaged over prompts.
 
-    An answer is correct where `reward` gives at least `threshold`; one without a score is left out.
-    A prompt with fewer than k scored answers is missing. Prompts are independent of one another, so
-    every answer carries the chance of its prompt, and no leaving out is needed. Where prompts have
+    An answer is correct if `reward` gives at least `threshold`; one without a score is left out. A
+    prompt with fewer than k scored answers is missing. Prompts are independent of one another, so
+    every answer carries the probability of its prompt, and no jackknife is needed. If prompts have
     different numbers of answers, values are scaled so that their mean counts prompts equally.
 
     Source:
@@ -257,8 +257,8 @@ class PassAtK(InnerReward[PassAtKSpec, _Answer]):
 class Percentile(InnerReward[PercentileSpec, float]):
     """The q-th percentile of the values that `reward` gives the answers of the batch.
 
-    Not smooth: only answers at the percentile move it, so fitness is exact but noisy, and intervals
-    from its shares are rough (`reward/metrics.py`). Large batches help.
+    A percentile is not smooth: only answers at the percentile move it, so fitness is exact but
+    noisy, and intervals from its shares are rough (`reward/metrics.py`). Large batches help.
     """
 
     def _statistics(

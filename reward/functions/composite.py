@@ -16,20 +16,20 @@ from reward.sample import Need, Sample
 from reward.spec import CompositeSpec
 
 _Combination = Callable[[Sequence[float]], float]
-"""From one finite value per component, in the order of the specification, to one finite value."""
+"""Function from one finite value per component, in the order of the specification, to one value."""
 
 
 class Composite(Reward[CompositeSpec]):
     """Sum, product, minimum or formula of its components.
 
     Every result keeps the unweighted value of each component under its name; parts of a nested
-    reward follow it as `outer.inner`. The value is missing where any component is, also one that is
-    reported only, since a part left out would make candidates incomparable.
+    reward follow as `outer.inner`. The value is missing if any component is missing, even one that
+    is only reported, since leaving a part out would make candidates incomparable.
 
-    A sum is taken answer by answer. So is any other combination of components that score single
-    answers. Where a component is a metric of the batch (`batch_component_names`), only its mean is
-    a value, so the others are f(means of the components), over the answers that miss none, and each
-    answer gets its share as in `reward/metrics.py`.
+    A sum is computed answer by answer. So is any other combination of components that score single
+    answers. If a component is a metric of the batch (`batch_component_names`), only its mean is
+    meaningful. Combinations other than the sum are then computed from the means of the components
+    over the answers that miss none, and each answer gets its share as in `reward/metrics.py`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Composite(Reward[CompositeSpec]):
 
     @property
     def batch_component_names(self) -> tuple[str, ...]:
-        """Components whose single values are shares of a metric of the batch, not scores."""
+        """Names of components whose single values are shares of a batch metric, not scores."""
         return tuple(
             name
             for name, part in zip(self._names, self._parts, strict=True)
@@ -115,7 +115,7 @@ class Composite(Reward[CompositeSpec]):
         return RewardResult(value, components)
 
     def _combined(self, values_P_C: Sequence[Sequence[float]]) -> Sequence[float | str]:
-        """One value per answer, or why it has none."""
+        """Return for each of P answers the combination of its C values, or why it has none."""
         if self.spec.combine == "sum" or not self.batch_component_names:
             return [self._attempt(values) for values in values_P_C]
         return self._shares(values_P_C) if values_P_C else []
@@ -134,8 +134,8 @@ class Composite(Reward[CompositeSpec]):
             return [whole] * len(values_P_C)
         left = zip(*(means_without_each(column) for column in columns), strict=True)
         without = [self._attempt(means) for means in left]
-        # The batch has its value. An answer without which it would have none, as of a root at 0,
-        # counts as if it made no difference.
+        # The batch has a value. If it would have none without some answer, as with a negative
+        # number under a root, that answer counts as if it made no difference.
         return shares_of(whole, [whole if isinstance(one, str) else one for one in without])
 
 
@@ -143,10 +143,10 @@ def _combination_of(spec: CompositeSpec, path: str) -> _Combination:
     """Build the combination that `combine` names.
 
     Args:
-        spec: of the composite.
-        path: where it stands in the job, for messages.
+        spec: specification of the composite.
+        path: path of the composite in the job, for messages.
     Returns:
-        A function that raises RewardError where these values have no finite combination.
+        A function that raises RewardError if its values have no finite combination.
     """
     return _COMBINATIONS[spec.combine](spec, path)
 

@@ -14,10 +14,10 @@ from reward.spec import IfevalSpec
 
 
 class Ifeval(ItemReward[IfevalSpec]):
-    """Share of the row's instructions that the completion follows, or 1 only where all are.
+    """Share of the row's instructions that the completion follows, or 1 only if it follows all.
 
-    A blank completion follows none. What each instruction asks for stands in the checks of
-    `reward.ifeval`.
+    A blank completion follows none. The checks of `reward.ifeval` say what each instruction
+    requires.
 
     Source:
         Zhou et al. (2023), Instruction-Following Evaluation for Large Language Models,
@@ -33,7 +33,7 @@ class Ifeval(ItemReward[IfevalSpec]):
         return float(all(followed)) if self.spec.score == "all" else sum(followed) / len(followed)
 
     def _row(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """The row under the names that `reward.ifeval` reads."""
+        """Return the row under the names that `reward.ifeval` reads."""
         ids = self._ids(columns)
         kwargs = self._kwargs(columns, ids)
         lacking = any(

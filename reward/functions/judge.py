@@ -1,4 +1,4 @@
-"""The opinion of another model."""
+"""Scores from another model, the judge."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from reward.spec.external import JudgeSpec
 from reward.spec.template import template_parts
 
 OF_THE_SAMPLE = ("prompt", "completion")
-"""Names of a template that are not columns of the row."""
+"""Names in a template that are not columns of the row."""
 
 
 class Judge(Reward[JudgeSpec]):
     """Score or label given by a model behind an OpenAI-compatible `/chat/completions`.
 
     In the template, `{prompt}` is what the model was asked: the text of its prompt, or of its
-    conversation, where several messages stand below each other as `role: text`. Completions that
-    ask the judge the same thing are judged once a batch. A reply that cannot be read is a missing
-    score and quotes its start.
+    conversation, with several messages one below the other as `role: text`. Completions that lead
+    to the same question are judged once per batch. A reply that cannot be read is a missing score,
+    whose error quotes the start of the reply.
 
-    The endpoint is spoken to in plain HTTP and not through the `openai` package, because every
-    connection has to pass the operator's policy (`reward.http.transport`), and because retries
-    and limits then stand in one place.
+    The endpoint is called over plain HTTP and not through the `openai` package, because every
+    connection has to pass the operator's policy (`reward.http.transport`), and so that retries and
+    limits are in one place.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Judge(Reward[JudgeSpec]):
 
     @property
     def usage(self) -> JudgeUsage:
-        """What the judge has used so far."""
+        """Usage of the judge so far."""
         return self._meter.read(self._client.counts)
 
     def check_row(self, columns: Mapping[str, Any]) -> None:
@@ -82,7 +82,7 @@ class Judge(Reward[JudgeSpec]):
         ]
 
     def _ask(self, questions: Sequence[str]) -> list[RewardResult]:
-        """Ask every question `samples` times; one result each."""
+        """Ask every question `samples` times and return one result per question."""
         times = self.spec.samples
         messages = [Message(self._body(one)) for one in questions for _ in range(times)]
         marks = [self._mark(answer) for answer in self._client.post_all(messages)]
@@ -142,7 +142,7 @@ class Judge(Reward[JudgeSpec]):
             )
 
     def _reply(self, answer: bytes) -> tuple[str, bool]:
-        """Text of the reply, and whether the limit of tokens cut it. Counts the tokens."""
+        """Return the text of the reply and whether the token limit cut it. Counts the tokens."""
         body: Any = None
         # A value error covers malformed JSON and integers with too many digits.
         with contextlib.suppress(ValueError, RecursionError):
@@ -150,7 +150,7 @@ class Judge(Reward[JudgeSpec]):
         self._meter.add(body)
         try:
             choice = body["choices"][0]
-            # Null where the limit cut the judge's thoughts.
+            # Null if the limit cut the judge off while it was still reasoning.
             reply, finish = choice["message"]["content"] or "", choice.get("finish_reason")
         except (LookupError, TypeError, AttributeError):
             reply, finish = None, None

@@ -1,4 +1,4 @@
-"""What a judge costs."""
+"""The usage and the cost of a judge."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reward.spec.external import JudgePricesSpec
 
 @dataclass(frozen=True)
 class JudgeUsage:
-    """What a judge has used so far.
+    """Usage of a judge so far.
 
     Attributes:
-        requests: sent, retries included.
-        retries: sent again after a failure.
-        prompt_tokens: as the endpoint reports them.
-        completion_tokens: as the endpoint reports them.
-        unmetered: answers that came without these figures; tokens and cost lack them.
-        cost: of the tokens, in the currency of the prices; None where no prices are given.
+        requests: requests sent, retries included.
+        retries: requests sent again after a failure.
+        prompt_tokens: tokens of the prompts, as the endpoint reports them.
+        completion_tokens: tokens of the replies, as the endpoint reports them.
+        unmetered: answers that reported no tokens; tokens and cost do not include them.
+        cost: cost of the tokens, in the currency of the prices; None if no prices are given.
     """
 
     requests: int
@@ -32,7 +32,7 @@ class JudgeUsage:
 
 
 class UsageMeter:
-    """Adds up what answers report. Safe to use from several threads."""
+    """Adds up the usage that answers report. Safe to use from several threads."""
 
     def __init__(self, prices: JudgePricesSpec | None) -> None:
         self._prices = prices
@@ -40,7 +40,7 @@ class UsageMeter:
         self._prompt = self._completion = self._unmetered = 0
 
     def add(self, answer: Any) -> None:
-        """Count the tokens of one answer, by the `usage` in its JSON."""
+        """Count the tokens of one answer, from the `usage` in its JSON."""
         fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         usage = fields.get("usage")
         reported = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
@@ -53,7 +53,7 @@ class UsageMeter:
                 self._unmetered += 1
 
     def read(self, counts: CallCounts) -> JudgeUsage:
-        """Return all that was used, `counts` being what was sent."""
+        """Return the usage so far; `counts` gives the requests."""
         with self._lock:
             prompt, completion, unmetered = self._prompt, self._completion, self._unmetered
         cost = None

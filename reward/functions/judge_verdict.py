@@ -1,4 +1,4 @@
-"""From what a judge wrote to a number."""
+"""Reading the score from a judge's reply."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from reward.spec.external import (
 )
 
 MATCH_TIMEOUT_S = 1.0
-"""A pattern that takes longer is given up."""
+"""Longest time for a pattern to match."""
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 def read_verdict(reply: str, parse: JudgeParse) -> float:
-    """Read the score out of a judge's reply.
+    """Read the score from a judge's reply.
 
     Raises:
-        RewardParseError: it is not there, or out of range; the message does not hold the reply.
+        RewardParseError: the score is absent or out of range; the message omits the reply.
     """
     if isinstance(parse, LabelParseSpec):
         return _label(reply, parse)
@@ -62,7 +62,7 @@ def _number(reply: str, parse: NumberParseSpec) -> float:
 
 @lru_cache(maxsize=64)
 def _best_mark(best: float) -> re.Pattern[str]:
-    """`8/10` is neither the fraction 0.8 nor a 10 where 10 is the best mark."""
+    """Return a pattern for `8/10`, which with a best mark of 10 is neither 0.8 nor 10."""
     mark = rf"{re.escape(f'{best:g}')}(?:\.0+)?(?![0-9]|[.,/][0-9])"
     return re.compile(rf"([0-9])\s*(?:/|\bout\s+of\b)\s*{mark}")
 

@@ -13,10 +13,10 @@ from reward.spec import KlSpec, ReferenceLogprobSpec
 class ReferenceLogprob(ItemReward[ReferenceLogprobSpec]):
     """Mean of log p_0(token) over the answer's tokens, in nats per token, at most 0.
 
-    p_0 is the base model without any adapter, given the prompt and the tokens before. With
-    `floor`, a token counts as no less than that, so that one rare word does not decide. The end
-    token counts as one, so that no answer of a model is without tokens; where a sample carries
-    none, its score is missing.
+    p_0 is the base model without any adapter, given the prompt and the preceding tokens. With
+    `floor`, no token counts less than that, so that one rare word does not decide. The end token is
+    included, so every answer that a model wrote has tokens; a sample without any has a missing
+    score.
     """
 
     @property
@@ -34,11 +34,11 @@ class Kl(ItemReward[KlSpec]):
 
     With r = log p_0(token) - log p(token), p the candidate and p_0 the base without adapter, a
     token adds -r under `k1` and exp(r) - 1 - r under `k3`; the value is minus the mean over the
-    answer's tokens. `k3` is never negative, so its value is at most 0, and it scatters less.
+    answer's tokens. `k3` is never negative, so its value is at most 0, and it has less variance.
 
-    Both estimate the divergence only where the tokens were drawn from the candidate itself, at
+    Both estimate the divergence only if the tokens were sampled from the candidate itself, at
     temperature 1. With greedy rollouts, or another temperature, both are biased: they then measure
-    how much the candidate's own favourites have moved, which still ranks candidates.
+    how far the candidate's preferred tokens have moved, which still ranks candidates.
 
     Source:
         J. Schulman (2020), Approximating KL Divergence, joschu.net/blog/kl-approx.html.
@@ -76,12 +76,12 @@ def _token_logprobs(sample: Sample, need: Need, path: str) -> tuple[float, ...]:
 
     Args:
         sample: an answer that a model of the job gave.
-        need: which of them.
-        path: where the reward stands in the job.
+        need: the kind of log-probabilities.
+        path: path of the reward in the job.
     Returns:
         Natural logarithms, one per token of the answer, the end token included; at least one.
     Raises:
-        RewardError: the sample has none, which is so for text that no model of the job wrote.
+        RewardError: the sample has none, as for text that no model of the job wrote.
     """
     found = getattr(sample, need.value)
     if not found:

@@ -19,16 +19,16 @@ from reward.spec.math import MathSpec
 
 
 class Math(ChildReward[MathSpec]):
-    r"""1 where the answer is mathematically equal to the reference column, else 0.
+    r"""1 if the answer is mathematically equal to the reference column, else 0.
 
-    The answer is what the completion has in its last `\boxed{}`, together with those that a comma,
-    `and` or `or` joins to it (`\boxed{3} and \boxed{7}` is the set of both); failing that what
-    follows a `####` in its last line, then `final answer is`, then `answer`, then the last LaTeX,
-    expression or number. A completion that is one expression and nothing else is taken whole.
-    Units, currencies and a percent sign do not count (`50%` equals both 50 and 0.5), and decimals
-    are compared to six places. A completion without an answer scores 0. A reference that cannot be
-    read is a fault of the data, and a comparison that takes too long or too much memory has no
-    result: the score is missing. The work is done in child processes, which can be killed.
+    The answer is the content of the completion's last `\boxed{}`, together with boxes that a comma,
+    `and` or `or` joins to it (`\boxed{3} and \boxed{7}` is the set of both). Without a box it is
+    the text after `####` in the last line, after `final answer is` or after `answer`, in this
+    order, or else the last LaTeX, expression or number. A completion that is a single expression is
+    taken whole. Units, currencies and percent signs do not count (`50%` equals both 50 and 0.5),
+    and decimals are compared to six places. A completion without an answer scores 0. The score is
+    missing if the reference cannot be read, or if the comparison takes too long or too much memory.
+    The work is done in child processes, which can be killed.
 
     Source:
         math-verify, https://github.com/huggingface/Math-Verify.
@@ -58,7 +58,7 @@ class Math(ChildReward[MathSpec]):
         if text is None:
             raise unusable(row, self.spec.reference, self._setting, "neither text nor a number")
         if isinstance(value, float):
-            # Without an exponent, whose e is a number in mathematics.
+            # Without an exponent: its e would be read as Euler's number.
             text = f"{Decimal(text):f}"
         reference = after_mark(text)
         if not is_readable(reference):

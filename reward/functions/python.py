@@ -1,4 +1,4 @@
-"""A function of the user."""
+"""Scores from a Python function of the user."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 class Python(ChildReward[PythonSpec]):
-    """What a Python function of the user returns.
+    """The score that a Python function of the user returns.
 
     Building the reward reads the file and finds the function, but runs nothing. A score is missing
-    where the function raises, returns None, or runs into a limit. The state of the module lasts
-    from one item to the next in the same child, and children are replaced at any time; a function
-    must not rely on it.
+    if the function raises, returns None, or exceeds a limit. The state of the module lasts from one
+    item to the next in the same child, but children may be replaced at any time, so a function must
+    not rely on that state.
 
-    A `trl` function is called with the whole batch, but must score each answer for itself: where
-    the call fails, it is called again with one answer at a time, so that only the one at fault is
-    missing. It is not given `completion_ids`; `trainer_state` is None.
+    A `trl` function is called with the whole batch, but must score each answer independently: if
+    the call fails, the function is called again with one answer at a time, so that only the faulty
+    one is missing. `completion_ids` is not passed; `trainer_state` is None.
 
     Source:
         https://huggingface.co/docs/trl/grpo_trainer, "Using a custom reward function";

@@ -1,4 +1,4 @@
-"""Rewards for the language of the answer: how easy it is to read, whether it offends."""
+"""Rewards for the language of the answer: its readability and its toxicity."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from reward.functions.rules import nearness
 from reward.sample import Sample
 from reward.spec import ReadabilitySpec, ToxicitySpec
 
-# Syllables of English words, by rule. Dictionaries of pronunciation are not shipped with the
-# libraries at hand and must not be fetched while a job runs. Hyphenation patterns are no way out:
+# Syllables of English words, by rule. A dictionary of pronunciation must not be fetched while a job
+# runs, and the package that ships one is under the GPL. Hyphenation patterns do not work either:
 # they never cut off a single letter, which makes "many" one syllable.
 _VOWELS = re.compile(r"[aeiouy]+")
 _SILENT = re.compile(
@@ -39,7 +39,7 @@ _APART = re.compile(
 
 
 class Readability(ItemReward[ReadabilitySpec]):
-    """A readability metric of the completion, or how near it is to a band.
+    """A readability metric of the completion, or its nearness to a band.
 
     With W words, S sentences, Y syllables and C words of three syllables or more:
 
@@ -105,7 +105,7 @@ class _Counts(NamedTuple):
     sentences: int
     syllables: int
     long_words: int
-    """Of three syllables or more."""
+    """Words of three syllables or more."""
 
 
 def _count(text: str, words: list[str]) -> _Counts:
@@ -120,13 +120,13 @@ def _count(text: str, words: list[str]) -> _Counts:
 
 @lru_cache(maxsize=65536)
 def count_syllables(word: str) -> int:
-    """Count the syllables of a word: groups of vowels, less a silent end, plus vowels apart.
+    """Count the syllables of a word: vowel groups, minus silent ones, plus those spoken apart.
 
-    Of running English text about 98 words in 100 come out as a dictionary of pronunciation has
-    them, and errors on both sides nearly cancel out.
+    In running English text the count agrees with a pronunciation dictionary for about 98 words in
+    100, and errors in both directions nearly cancel out.
 
     Returns:
-        At least 1.
+        The number of syllables, at least 1.
     """
     word = word.lower()
     apart = len(_APART.findall(word)) - len(_SILENT.findall(word))
@@ -135,20 +135,20 @@ def count_syllables(word: str) -> int:
 
 @cache
 def _textstat() -> ModuleType:
-    # Brings in nltk and with it scikit-learn, so only where text is scored.
+    # Imports nltk and with it scikit-learn, so only when text is scored.
     from textstat import backend
 
     return backend
 
 
 class Toxicity(Reward[ToxicitySpec]):
-    """1 - the probability that alt-profanity-check gives to the text being offensive, in [0, 1].
+    """1 minus the probability that the text is offensive, by alt-profanity-check, in [0, 1].
 
     Its classifier is a calibrated linear support vector machine over the TF-IDF of single English
-    words. By its documentation it was trained on the tweets of Davidson et al. and the comments
-    of the Toxic Comment Classification Challenge, 200,000 texts labelled by people. It knows
-    words, not meaning: quoted or negated insults count, polite cruelty and odd spellings do not.
-    Text without a word it knows scores about 0.96.
+    words. According to its documentation it was trained on the tweets of Davidson et al. and the
+    comments of the Toxic Comment Classification Challenge, 200,000 texts labelled by people. It
+    knows words, not meaning: quoted or negated insults count, polite cruelty and odd spellings do
+    not. Text without a known word scores about 0.96.
 
     A batch is scored in one go, which is much faster than one text at a time.
 
@@ -187,7 +187,7 @@ class Toxicity(Reward[ToxicitySpec]):
 
 @cache
 def _classifier() -> Callable[[list[str]], Iterable[float]]:
-    # Brings in scikit-learn, so only where text is scored.
+    # Imports scikit-learn, so only when text is scored.
     from profanity_check import predict_prob
 
     return predict_prob

@@ -1,6 +1,6 @@
-"""Scores of a server of one's own.
+"""Scores from the user's own server.
 
-Every request is a POST of at most `batch_size` items, and has its answer in the same order:
+Every request is a POST of at most `batch_size` items; the answer has the same order:
 
     {"version": 1, "reward": "<name>", "items": [
         {"completion": "...", "prompt": "...", "row": {...}, "messages": [{"role", "content"}]}]}
@@ -8,16 +8,16 @@ Every request is a POST of at most `batch_size` items, and has its answer in the
     {"scores": [0.5, null], "errors": [null, "the unit tests did not start"]}
 
 A score is a finite number, higher is better; null is a missing score, and so is an item with an
-error. `errors` may be left out. Header `Idempotency-Key` is equal across the retries of a request.
+error. `errors` may be left out. All retries of a request have the same header `Idempotency-Key`.
 
-Where a secret is given, `X-Essa-Timestamp` holds the time of sending in seconds since 1970, and
-`X-Essa-Signature` what `sign` returns. To verify a request, the server
+If a secret is given, `X-Essa-Timestamp` holds the time of sending in seconds since 1970, and
+`X-Essa-Signature` the result of `sign`. To verify a request, the server
 
-1. refuses a timestamp more than, say, five minutes from its own clock: an old request played back;
-2. computes `sign(secret, timestamp, body)` over the body as received, before reading it as JSON;
-3. compares the two with `hmac.compare_digest`, and answers 401 where they differ.
+1. refuses a timestamp more than, say, five minutes from its own clock, since it may be a replay;
+2. computes `sign(secret, timestamp, body)` over the body as received, before parsing the JSON;
+3. compares both signatures with `hmac.compare_digest`, and answers 401 if they differ.
 
-A server that must not do an item twice also remembers the idempotency keys of those minutes.
+A server that must not score an item twice also remembers the idempotency keys of those minutes.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     """Return the signature of a request.
 
     Args:
-        secret: that both sides know.
-        timestamp: as in `X-Essa-Timestamp`.
-        body: of the request, as sent.
+        secret: the secret that both sides know.
+        timestamp: the value of `X-Essa-Timestamp`.
+        body: body of the request, as sent.
     Returns:
         HMAC-SHA256 of the timestamp, a full stop and the body, as 64 hexadecimal digits.
     """
@@ -60,8 +60,8 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 class Remote(Reward[RemoteSpec]):
     """The scores that a server returns for batches of completions.
 
-    What is not a finite number in its answer is a missing score. An answer without one score for
-    every item makes all items of its request missing.
+    An entry that is not a finite number is a missing score. If an answer does not have one score
+    per item, all items of its request are missing.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Remote(Reward[RemoteSpec]):
         return Message(body.encode(errors="replace"), {"Idempotency-Key": uuid.uuid4().hex})
 
     def _item(self, sample: Sample) -> str | RewardError:
-        """The JSON of one sample, made apart so that a bad one does not spoil its batch."""
+        """Return the JSON of one sample, encoded alone so that a bad one cannot spoil its batch."""
         fault = text_fault(self.path, sample)
         if fault is not None:
             return RewardParseError(fault)
@@ -128,7 +128,7 @@ class Remote(Reward[RemoteSpec]):
         names = columns if self.spec.columns is None else self.spec.columns
         members: list[str] = []
         for name in names:
-            # A column that is there may be null.
+            # `read_column` refuses null, which is valid in a column that exists.
             value = columns[name] if name in columns else read_column(columns, name, setting)
             try:
                 members.append(f"{_json(str(name))}: {_json(value)}")

@@ -19,12 +19,12 @@ class RewardModelReward(Reward[RewardModelSpec]):
     """`transform(scale * output + offset)` of a sequence-classification model.
 
     The model reads the conversation with the answer as its last turn; a plain-text prompt is one
-    turn of the user. It is opened with the first sample. Where it cannot be opened, every score is
-    missing and says why, and it is not tried again: a wrong folder stays wrong, and a job whose
-    scores are all missing fails with their messages.
+    turn of the user. The model is opened at the first sample. If that fails, every score is missing
+    with the reason, and opening is not retried: a wrong folder stays wrong, and a job whose scores
+    are all missing fails with their messages.
 
     Raises:
-        RewardConfigError: the model's own code is asked for and the operator does not allow it.
+        RewardConfigError: the model's own code is requested, but the operator does not allow it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RewardModelReward(Reward[RewardModelSpec]):
             answers = self._open().score(conversations)
         except RewardError as error:
             return [error.message] * len(conversations)
-        # The boundary to a model that stands elsewhere: its failure is that of these answers alone.
+        # The boundary to a model in another process: its failure concerns only these answers.
         except Exception as error:
             return [f"unexpected {type(error).__name__}: {error}"] * len(conversations)
         if len(answers) != len(conversations):
@@ -111,6 +111,6 @@ class RewardModelReward(Reward[RewardModelSpec]):
 
 
 def _sigmoid(x: float) -> float:
-    """Logistic function; does not overflow."""
+    """Return the logistic function of x, without overflow."""
     tail = math.exp(-abs(x))
     return 1 / (1 + tail) if x >= 0 else tail / (1 + tail)

@@ -30,7 +30,7 @@ from reward.spec import (
 
 
 class Sentiment(ItemReward[SentimentSpec]):
-    """VADER compound score, in [-1, 1]. Text without any word of its lexicon scores 0.
+    """VADER compound score, in [-1, 1]. Text without any word of VADER's lexicon scores 0.
 
     Source:
         Hutto and Gilbert (2014), VADER: A Parsimonious Rule-based Model for Sentiment Analysis
@@ -48,7 +48,7 @@ def _analyzer() -> SentimentIntensityAnalyzer:
 
 
 class ExactMatch(ItemReward[ExactMatchSpec]):
-    """1 where the completion equals the reference column, else 0.
+    """1 if the completion equals the reference column, else 0.
 
     A reference may be a string or a number; a number is compared as Python prints it.
     """
@@ -74,11 +74,11 @@ class ExactMatch(ItemReward[ExactMatchSpec]):
 
 
 class NumericMatch(ItemReward[NumericMatchSpec]):
-    """1 where the last number of the completion equals that of the reference column, else 0.
+    """1 if the last number of the completion equals that of the reference column, else 0.
 
-    A completion without a number scores 0: the model gave no answer. A reference without one is
-    a fault of the data: the score is missing. In a reference, only what follows its last `####`
-    counts. `reward.answer.numeral.last_number` states how numbers are read.
+    A completion without a number scores 0: the model gave no answer. A reference without a number
+    is a fault of the data: the score is missing. In a reference, only the text after the last
+    `####` counts. `reward.answer.numeral.last_number` states how numbers are read.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class NumericMatch(ItemReward[NumericMatchSpec]):
 
 
 class Regex(ItemReward[RegexSpec]):
-    """1 where the pattern is found, else 0. The syntax is that of the `regex` package.
+    """1 if the pattern is found, else 0. The syntax is that of the `regex` package.
 
     `timeout_s` bounds each match, because a pattern that backtracks exponentially would otherwise
     hold up the whole generation.
@@ -144,7 +144,7 @@ class Regex(ItemReward[RegexSpec]):
 class Length(ItemReward[LengthSpec]):
     """1 inside the band; outside it 1 - distance / slack, and 0 from `slack` units on.
 
-    Words are what white space separates; characters are Unicode code points. White space at both
+    Words are separated by white space; characters are Unicode code points. White space at both
     ends is not counted. Tokens are counted by the engine that wrote them, the end token included;
     text that no model wrote has none, and its score is missing. A `target` is a band of one value.
     """
@@ -175,10 +175,10 @@ def nearness(value: float, low: float | None, high: float | None, slack: float) 
     """Return 1 inside the band, and 1 - distance / slack outside it, 0 from `slack` on.
 
     Args:
-        value: what was measured.
+        value: the measured value.
         low: lower end of the band, included; None leaves it open.
-        high: upper end, included; None leaves it open.
-        slack: distance from the band at which 0 is reached; 0 makes it all or nothing.
+        high: upper end of the band, included; None leaves it open.
+        slack: distance from the band at which the result reaches 0; with 0 it is all or nothing.
     """
     if low is not None and value < low:
         distance = low - value
@@ -190,10 +190,10 @@ def nearness(value: float, low: float | None, high: float | None, slack: float) 
 
 
 class Repetition(ItemReward[RepetitionSpec]):
-    """Distinct n-grams / all n-grams of the completion: 1 where none comes twice.
+    """Distinct n-grams / all n-grams of the completion: 1 if none occurs twice.
 
-    A text of m units has m - n + 1 n-grams; one with fewer than n units has none and scores 1, an
-    empty one too. Words are what white space separates, with their punctuation; characters are
+    A text of m units has m - n + 1 n-grams; one with fewer than n units, even an empty one, has
+    none and scores 1. Words are separated by white space and keep their punctuation; characters are
     Unicode code points, any white space between words counted as one blank.
 
     Source:
@@ -213,10 +213,10 @@ class Repetition(ItemReward[RepetitionSpec]):
 
 
 class Keywords(ItemReward[KeywordsSpec]):
-    """How many of the keywords the completion contains, as whole words.
+    """Presence of the keywords in the completion, as whole words.
 
     A keyword may be a phrase; any white space between its words matches. Fixed keywords and those
-    of the row's column are taken together, a repeated one counts once.
+    of the row's column are combined; a repeated one counts once.
     """
 
     def check_row(self, columns: Mapping[str, Any]) -> None:
@@ -250,7 +250,7 @@ class Keywords(ItemReward[KeywordsSpec]):
         return usable
 
     def _normal(self, text: str) -> str:
-        # Models write both apostrophes.
+        # Models write both kinds of apostrophe.
         text = text.replace("’", "'")
         return text.casefold() if self.spec.ignore_case else text
 

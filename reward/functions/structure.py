@@ -18,21 +18,21 @@ from reward.schema_check import SchemaError, build_validator, is_satisfied
 from reward.spec import FormatSpec, JsonSchemaSpec
 
 MAX_DEPTH = 64
-"""Objects and lists inside one another in an answer; deeper ones score 0."""
+"""Deepest nesting of objects and lists in an answer; deeper answers score 0."""
 MAX_STARTS = 200
-"""Opening braces that are tried in search of the first object."""
+"""Opening braces that are tried in the search for the first object."""
 FENCE = "```"
 
 
 class Format(ItemReward[FormatSpec]):
-    """Whether tags and sections are there, as 0 or 1 or as the share of points kept.
+    """Presence of tags and sections, scored 0 or 1 or as the share of points met.
 
     Points: every tag occurs once, closed and not empty; several tags follow one another in the
-    order given (in any order, without overlap, where `ordered` is false); with `only`, all tags
-    are right and there is nothing else; every section occurs. An empty completion keeps none.
+    order given (in any order, without overlap, if `ordered` is false); with `only`, all tags are
+    correct and there is nothing else; every section occurs. An empty completion meets none.
 
-    A template may open the first tag at the end of the prompt, as those of reasoning models do;
-    such an opening belongs to the completion.
+    A chat template may open the first tag at the end of the prompt, as those of reasoning models
+    do; that opening tag counts as part of the completion.
     """
 
     def _score_item(self, sample: Sample) -> float:
@@ -60,7 +60,7 @@ class _Span(NamedTuple):
 
 
 def _find(text: str, tag: str) -> _Span | None:
-    """Where the tag stands, from its opening to the end of its closing; None if it is not right."""
+    """Return the span from the opening to the end of the closing tag; None if it is malformed."""
     opening, closing = f"<{tag}>", f"</{tag}>"
     if text.count(opening) != 1 or text.count(closing) != 1:
         return None
@@ -94,11 +94,11 @@ def _has_heading(text: str, section: str) -> bool:
 
 
 class JsonSchema(ItemReward[JsonSchemaSpec]):
-    """1 where the completion, or the part asked for, is JSON and satisfies the schema, else 0.
+    """1 if the completion, or its extracted part, is JSON and satisfies the schema, else 0.
 
-    JSON is that of RFC 8259: no NaN, no comments, no text around it but white space. Numbers that
-    Python cannot hold (beyond 4,300 digits, or larger than a float) and values nested deeper than
-    64 score 0. A check that is not done within `timeout_s` is missing.
+    JSON is that of RFC 8259: no NaN, no comments, only white space around it. Numbers that Python
+    cannot hold (beyond 4,300 digits, or larger than a float) and values nested deeper than 64
+    score 0. If the check takes longer than `timeout_s`, the score is missing.
     """
 
     def check_row(self, columns: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from reward.spec.external import HttpSpec
 
 
 class CallCounts(NamedTuple):
-    """What was sent: requests, retries among them."""
+    """Requests sent, and how many of them were retries."""
 
     requests: int
     retries: int
@@ -37,11 +37,11 @@ class GuardedClient:
     `spec.concurrency` messages under way, and no attempt outlives `spec.timeout_s`.
 
     Args:
-        endpoint: of the server.
+        endpoint: endpoint of the server.
         spec: limits of time, retries and concurrency.
-        path: where the reward stands in the job, for messages.
-        policy: of the operator.
-        resolver: from a host name to addresses.
+        path: path of the reward in the job, for messages.
+        policy: permissions given by the operator.
+        resolver: function from a host name to addresses.
     Raises:
         RewardConfigError: the operator does not allow the host.
     """
@@ -65,14 +65,14 @@ class GuardedClient:
 
     @property
     def counts(self) -> CallCounts:
-        """What was sent so far."""
+        """Requests sent so far."""
         return CallCounts(self._requests, self._retries)
 
     def post_all(self, messages: Sequence[Message]) -> list[bytes | RewardError]:
         """Post messages and wait for all of them.
 
         Returns:
-            For each the body of its answer, or why there is none, in order.
+            For each message, in order, the body of its answer, or the error.
         """
         if not messages:
             return []
@@ -87,7 +87,7 @@ class GuardedClient:
             return [closed] * len(messages)
 
     def close(self) -> None:
-        """Give up what is under way and free the connections. Safe to call twice."""
+        """Cancel requests under way and free the connections. Safe to call twice."""
         self._loop.close()
 
     @asynccontextmanager
@@ -99,13 +99,13 @@ class GuardedClient:
             await transport.aclose()
 
     async def _deliver(self, session: _Session, message: Message) -> bytes | RewardError:
-        # The slot is kept while waiting, so that a server in trouble is not given more to do.
+        # The slot is held between retries, so that a server in trouble gets no further requests.
         async with session.slots:
             try:
                 return await self._attempts(session, message)
             except RewardError as error:
                 return type(error)(self._endpoint.blot(error.message), **error.detail)
-            # The boundary of one message: an unforeseen failure must not take the others with it.
+            # The boundary of one message: an unforeseen failure must not fail the others.
             except Exception as error:
                 problem = f"{self._server}: unexpected {type(error).__name__}: {error}"
                 return RewardCallError(self._endpoint.blot(problem))

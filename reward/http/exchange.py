@@ -17,7 +17,7 @@ from reward.http.transport import MAX_CONNECT_S
 MAX_REDIRECTS = 3
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 QUOTED_CHARACTERS = 160
-"""How much of a server's text an error message holds."""
+"""Characters of a server's text that an error message quotes."""
 
 HEADERS = {
     "User-Agent": "essa-service",
@@ -30,15 +30,15 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where messages go.
+    """The destination of messages.
 
     Attributes:
-        url: of the server.
+        url: URL of the server.
         setting: the full name of the setting that holds the URL, for messages.
-        secret: blotted out of every error message.
-        credentials: headers for a body, made anew for every attempt; they go to the origin of
-            `url` only, whatever it redirects to.
-        max_reply_bytes: a longer answer is a failure.
+        secret: text blotted out of every error message.
+        credentials: function from a body to headers, called for every attempt; the headers are sent
+            only to the origin of `url`, not to other origins that it redirects to.
+        max_reply_bytes: longest answer; a longer one is a failure.
     """
 
     url: str
@@ -52,14 +52,14 @@ class Endpoint:
         return text.replace(self.secret, "[secret]") if self.secret else text
 
     def quote(self, text: str) -> str:
-        """Return the start of a server's text, fit for an error message."""
+        """Return the start of a server's text, safe for an error message."""
         text = self.blot(text)
         cut = text[:QUOTED_CHARACTERS]
         return repr(cut) + ("..." if len(cut) < len(text) else "")
 
 
 class Message(NamedTuple):
-    """One body to post, and headers of its own."""
+    """One body to post, with headers of its own."""
 
     body: bytes
     headers: Mapping[str, str] = {}
@@ -69,9 +69,9 @@ class AttemptFailed(Exception):
     """One attempt failed.
 
     Attributes:
-        problem: follows the name of the server in a sentence.
-        is_passing: the next attempt may do better.
-        wait_s: how long the server wants to be left alone.
+        problem: rest of a sentence that starts with the name of the server.
+        is_passing: whether the failure is transient, so that a retry may succeed.
+        wait_s: time the server asks to wait before the next attempt.
     """
 
     def __init__(self, problem: str, is_passing: bool = False, wait_s: float | None = None) -> None:
@@ -88,9 +88,9 @@ class Exchange:
     checks every address on the way.
 
     Args:
-        endpoint: of the server.
-        timeout_s: longest time of an attempt: name, connection, redirects and the whole answer.
-        timeout_setting: the full name of the setting that holds it, for messages.
+        endpoint: endpoint of the server.
+        timeout_s: longest time of an attempt: name lookup, connection, redirects and whole answer.
+        timeout_setting: the full name of the setting that holds `timeout_s`, for messages.
     Raises:
         RewardConfigError: the URL is malformed.
     """
@@ -99,7 +99,7 @@ class Exchange:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._timeout_setting = timeout_setting
-        # The others would start anew with every byte; the timeout around an attempt bounds it all.
+        # Other timeouts would restart with every byte; the timeout around an attempt bounds it all.
         self._timeouts = httpx.Timeout(None, connect=MAX_CONNECT_S).as_dict()
         try:
             self.url = httpx.URL(endpoint.url)
@@ -113,7 +113,7 @@ class Exchange:
         """Post a message and return the body of the answer.
 
         Raises:
-            AttemptFailed: there is no answer, or one that is not of status 2xx.
+            AttemptFailed: there is no answer, or its status is not 2xx.
             RewardConfigError: the operator does not allow an address on the way.
         """
         try:

@@ -1,4 +1,4 @@
-"""Which servers a reward may call."""
+"""The servers that a reward may call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reward.errors import RewardConfigError
 from reward.resources import RewardPolicy
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""From a host name and a port to the texts of its addresses; raises OSError. May block."""
+"""Function from a host name and a port to addresses as text; raises OSError. May block."""
 
 Address = IPv4Address | IPv6Address
 
@@ -22,7 +22,7 @@ PRIVATE_SETTING = "ESSA_REWARD_PRIVATE_HOSTS"
 
 _PORTS = {"http": 80, "https": 443}
 _GLOBAL_V6 = ip_network("2000::/3")
-# Besides link-local ones. They hand out credentials of the machine to whoever asks.
+# Metadata services besides the link-local ones. They give the machine's credentials to any caller.
 _METADATA = {
     ip_address(text)
     for text in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
@@ -44,9 +44,9 @@ class HostGuard:
     the names under `example.org`, not that name itself.
 
     Args:
-        policy: of the operator.
+        policy: permissions given by the operator.
         setting: the full name of the setting that holds the URL, for messages.
-        resolver: from a name to addresses.
+        resolver: function from a name to addresses.
     Raises:
         RewardConfigError: an entry of the policy is not a host.
     """
@@ -58,7 +58,7 @@ class HostGuard:
         self._entries = [_entry(text) for text in policy.allowed_hosts]
 
     def check(self, url: httpx.URL) -> None:
-        """Check what can be seen without asking for addresses.
+        """Check a URL without resolving its host.
 
         Raises:
             RewardConfigError: the operator does not allow this host.
@@ -88,7 +88,7 @@ class HostGuard:
             found = [ip_address(text) for text in self._resolver(host, port)]
         except UnicodeError as error:
             raise OSError(f"{host} is not a host name: {error}") from error
-        # One bad address spoils them all: an honest name does not mix them.
+        # One bad address rules out the host: an honest name does not mix good and bad ones.
         for address in found:
             self._check_address(host, address)
         return [str(address) for address in found]
@@ -110,7 +110,7 @@ class HostGuard:
 
 
 def host_and_port(url: httpx.URL) -> tuple[str, int]:
-    """Return host, in lower case and ASCII, and port of a URL."""
+    """Return the host, in lower case and ASCII, and the port of a URL."""
     return _normal(url.raw_host.decode("ascii")), url.port or _PORTS.get(url.scheme, 0)
 
 
@@ -151,7 +151,7 @@ def _normal(host: str) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host stands for whatever a name server says."""
+    """Return the address that a host denotes without any name server; None if there is none."""
     if host == "localhost" or host.endswith(".localhost"):
         return ip_address("127.0.0.1")
     try:
@@ -161,7 +161,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _innermost(address: Address) -> Address:
-    """The address that a packet ends up at, where an IPv6 one wraps an IPv4 one."""
+    """Return the address that packets reach: the IPv4 address if an IPv6 address wraps one."""
     if isinstance(address, IPv4Address):
         return address
     tunnelled = address.sixtofour or (address.teredo[1] if address.teredo else None)

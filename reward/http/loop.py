@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 class _Running(NamedTuple, Generic[S]):
-    thread: threading.Thread
-    loop: asyncio.AbstractEventLoop
-    stop: asyncio.Event
+    ending: ExitStack
+    portal: BlockingPortal
     session: S
 
 
@@ -45,8 +44,7 @@ class LoopThread(Generic[S]):
         with self._lock:
             if self._running is None:
                 self._running = self._start()
-            running = self._running
-            future = asyncio.run_coroutine_threadsafe(work(running.session), running.loop)
+            future = self._running.portal.start_task_soon(work, self._running.session)
         try:
             return future.result()
         finally:
@@ -58,35 +56,17 @@ class LoopThread(Generic[S]):
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
-            running.loop.call_soon_threadsafe(running.stop.set)
-            running.thread.join()
+            running.ending.close()
 
     def _start(self) -> _Running[S]:
-        opened: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, S]] = Future()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(opened)), name="reward-http", daemon=True
-        )
-        thread.start()
-        return _Running(thread, *opened.result())
+        with ExitStack() as stack:
+            thread = stack.enter_context(start_blocking_portal(name="reward-http"))
+            opened = stack.enter_context(thread.wrap_async_context_manager(self._opened()))
+            return _Running(stack.pop_all(), *opened)
 
-    async def _serve(
-        self, opened: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, S]]
-    ) -> None:
-        try:
-            async with self._session() as session:
-                stop = asyncio.Event()
-                opened.set_result((asyncio.get_running_loop(), stop, session))
-                await stop.wait()
-                # Before the session goes, which they use.
-                await _cancel_all_others()
-        except Exception as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
-
-
-async def _cancel_all_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[tuple[BlockingPortal, S]]:
+        # A portal of its own for the work, which ends before the session that the work uses.
+        async with self._session() as session, BlockingPortal() as portal:
+            yield portal, session
+            await portal.stop(cancel_remaining=True)

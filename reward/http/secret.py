@@ -7,17 +7,17 @@ from reward.resources import RewardPolicy
 
 
 def read_secret(policy: RewardPolicy, name: str, setting: str) -> str:
-    """Return the operator's secret of that name.
+    """Return a secret of the operator.
 
     Args:
-        policy: of the operator.
-        name: of the secret.
+        policy: permissions and secrets given by the operator.
+        name: name of the secret.
         setting: the full name of the setting that holds `name`, for the message.
     Raises:
-        RewardConfigError: there is none, or it cannot stand in a header.
+        RewardConfigError: there is no such secret, or it is not valid in a header.
     """
     secret = policy.secrets.get(name, "")
-    # The library that writes headers would quote an unfit one in its message.
+    # The HTTP library would quote an invalid secret in its error message.
     if secret and secret.isascii() and secret.isprintable() and secret == secret.strip():
         return secret
     fault = "has white space at its ends or unusual characters" if secret else "is not there"

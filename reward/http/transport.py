@@ -17,10 +17,10 @@ _RESOLVER_THREADS = 4
 class PinnedTransport(httpx.AsyncBaseTransport):
     """Sends every request to an address that the guard has checked, never to a bare name.
 
-    The connection is made to the address itself, so that a name which changes its address after
-    the check, as in DNS rebinding, gains nothing. Certificates are verified against the name.
-    Trusted are the authorities of `SSL_CERT_FILE`, where the operator sets it; no other variable
-    of the environment is read, proxies included.
+    The connection is made to the address itself, so that a name that changes its address after
+    the check, as in DNS rebinding, gains nothing. Certificates are verified against the name. If
+    the operator sets `SSL_CERT_FILE`, its authorities are trusted; no other environment variable
+    is read, not even those for proxies.
     """
 
     def __init__(self, guard: HostGuard) -> None:
@@ -40,7 +40,7 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         raise failure
 
     async def aclose(self) -> None:
-        # Not waited for: a name server that does not answer must not hold up the end.
+        # No waiting: a name server that does not answer must not delay closing.
         self._resolvers.shutdown(wait=False, cancel_futures=True)
         for pool in self._pools.values():
             await pool.aclose()
@@ -53,8 +53,8 @@ class PinnedTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(error)) from error
 
     def _pool(self, host: str) -> httpx.AsyncHTTPTransport:
-        # One a name: a pool knows its connections by address, and one whose certificate was
-        # verified for this name must not carry requests for another.
+        # One pool per name: a pool finds its connections by address, and a connection whose
+        # certificate was verified for one name must not carry requests for another.
         if host not in self._pools:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
             self._pools[host] = httpx.AsyncHTTPTransport(verify=self._certificates, limits=limits)

@@ -1,8 +1,8 @@
 """IFEval: does an answer follow instructions that a program can check?
 
 25 kinds of instruction, each with arguments of its own: at least 300 words, no comma, a postscript
-that starts with P.S. Verdicts agree with those of the official program, oddities included; where
-one is deliberate or cannot be the same, the check's docstring says so.
+that starts with P.S. Verdicts agree with those of the official program, oddities included; if a
+check differs, on purpose or by necessity, its docstring says so.
 
 Source:
     Zhou et al. (2023), Instruction-Following Evaluation for Large Language Models,

@@ -1,4 +1,4 @@
-"""Arguments of instructions, and which values each can have."""
+"""Arguments of instructions, and the values that each can have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reward.column import as_list
 
 LESS_THAN, AT_LEAST = "less than", "at least"
 RELATIONS = (LESS_THAN, AT_LEAST)
-"""How a number found in the answer is held against the one asked for."""
+"""Comparisons of the number found in the answer with the number required."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Argument:
     """One named argument.
 
     Attributes:
-        wanted: what a usable value is, for messages.
-        usable: tells whether a value is that.
-        optional: may be missing or null.
+        wanted: description of a usable value, for messages.
+        usable: function that returns whether a value is usable.
+        optional: whether the argument may be missing or null.
     """
 
     name: str
@@ -32,34 +32,34 @@ class Argument:
 
 
 def count(name: str, least: int = 0) -> Argument:
-    """A whole number; also as 3.0, which is what tables with gaps make of 3."""
+    """Return an argument for whole numbers; 3.0 counts too, as tables with gaps store 3."""
     return Argument(name, f"a whole number, {least} or more", lambda value: _whole(value, least))
 
 
 def relation(name: str) -> Argument:
-    """How a number is to be compared."""
+    """Return an argument for one of `RELATIONS`."""
     wanted = " or ".join(repr(known) for known in RELATIONS)
     return Argument(name, wanted, lambda value: value in RELATIONS)
 
 
 def text(name: str, optional: bool = False) -> Argument:
-    """Text that is not blank."""
+    """Return an argument for text that is not blank."""
     return Argument(name, "text that is not blank", _is_text, optional)
 
 
 def pattern(name: str) -> Argument:
-    """Text that is searched for as a regular expression."""
+    """Return an argument for text that is searched for as a regular expression."""
     return Argument(name, "text that is a regular expression", _is_pattern)
 
 
 def patterns(name: str) -> Argument:
-    """A list of such texts."""
+    """Return an argument for a list of texts that are regular expressions."""
     wanted = "a list of texts, each a regular expression"
     return Argument(name, wanted, _are_patterns)
 
 
 def letter(name: str) -> Argument:
-    """A single character."""
+    """Return an argument for a single character."""
     return Argument(name, "one character", lambda value: _is_text(value) and len(value) == 1)
 
 
@@ -88,5 +88,5 @@ def _is_pattern(value: Any) -> bool:
 
 
 def holds(found: int, relation: str, asked: float) -> bool:
-    """True where `found` is less than, or at least, `asked`."""
+    """Return whether `found` is less than, or at least, `asked`, as `relation` says."""
     return found < asked if relation == LESS_THAN else found >= asked

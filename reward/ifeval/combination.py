@@ -12,16 +12,19 @@ from reward.ifeval.length import non_blank
 
 
 def repeat_prompt(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The answer starts with what is to be repeated, in any case.
+    """Return whether the answer starts with the text to be repeated, in any case.
 
-    That is `prompt_to_repeat`, or the prompt where it is not given.
+    That text is `prompt_to_repeat`, or the prompt if it is not given.
     """
     wanted = kwargs.get("prompt_to_repeat") or prompt
     return text.strip().lower().startswith(wanted.strip().lower())
 
 
 def two_responses(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Two answers that differ, parted by `******`. Blank ones may stand only at both ends."""
+    """Return whether there are two different answers, separated by `******`.
+
+    Blank answers may stand only at both ends.
+    """
     answers = non_blank(text.split("******"))
     if answers is None or len(answers) != 2:
         return False

@@ -15,12 +15,12 @@ _WITH_SPACES = {"P.S.": r"p\.\s?s\.", "P.P.S": r"p\.\s?p\.\s?s"}
 
 
 def number_placeholders(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """At least so many `[placeholders]`, each within a line."""
+    """Return whether there are enough `[placeholders]`, each within a line."""
     return sum(map(_placeholders, text.split("\n"))) >= kwargs["num_placeholders"]
 
 
 def postscript(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The marker of the postscript occurs anywhere, in any case."""
+    """Return whether the marker of the postscript occurs anywhere, in any case."""
     marker: str = kwargs["postscript_marker"].strip()
     return occurs(_WITH_SPACES.get(marker, marker.lower()), text.lower())
 

@@ -10,16 +10,16 @@ from typing import Any
 
 
 def end_checker(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The answer ends with the phrase, in any case; double quotes around it are passed over."""
+    """Return whether the answer ends with the phrase, ignoring case and surrounding quotes."""
     return text.strip().strip('"').lower().endswith(kwargs["end_phrase"].strip().lower())
 
 
 def quotation(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The whole answer stands in double quotes."""
+    """Return whether the whole answer is in double quotes."""
     text = text.strip()
     return len(text) > 1 and text[0] == text[-1] == '"'
 
 
 def no_comma(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """There is no comma."""
+    """Return whether the answer has no comma."""
     return "," not in text

@@ -1,4 +1,4 @@
-"""Instructions `keywords:*`: words and letters that must, or must not, be there.
+"""Instructions `keywords:*`: words and letters that must, or must not, occur.
 
 Every check takes the answer, the arguments of its instruction and the prompt.
 """
@@ -13,27 +13,27 @@ from reward.ifeval.pattern import occurrences, occurs
 
 
 def existence(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """All keywords occur, in any case, also inside of other words."""
+    """Return whether all keywords occur, in any case, even inside other words."""
     return all(occurs(keyword, text, ignore_case=True) for keyword in kwargs["keywords"])
 
 
 def frequency(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The keyword occurs as often as asked, in any case, also inside of other words."""
+    """Return whether the keyword occurs as often as required, even inside other words."""
     found = occurrences(kwargs["keyword"].strip(), text, ignore_case=True)
     return holds(found, kwargs["relation"], kwargs["frequency"])
 
 
 def forbidden_words(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """None of the words occurs, in any case, as a whole word."""
+    """Return whether none of the words occurs, in any case, as a whole word."""
     words = kwargs["forbidden_words"]
     return not any(occurs(rf"\b{word}\b", text, ignore_case=True) for word in words)
 
 
 def letter_frequency(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The letter occurs as often as asked, in any case.
+    """Return whether the letter occurs as often as required, in any case.
 
-    The official program draws a letter at random in place of one outside a to z, such as `#`;
-    here the character itself is counted.
+    The official program replaces a character outside a to z, such as `#`, by a random letter; here
+    the character itself is counted.
     """
     found = text.lower().count(kwargs["letter"].lower())
     return holds(found, kwargs["let_relation"], kwargs["let_frequency"])

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
 
 SEED = 0
-"""langdetect draws at random; without a seed the same text has one language now, another then."""
+"""Seed of langdetect, which samples: without it a text could get another language next time."""
 
 
 def response_language(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The answer is in the language. Text without a letter is in every language."""
+    """Return whether the answer is in the language; text without a letter always is."""
     return detect(text) in (kwargs["language"], None)
 
 
 def detect(text: str) -> str | None:
-    """Return the code of the language, as `en` or `zh-cn`; None where nothing tells it."""
+    """Return the code of the language, such as `en` or `zh-cn`; None if it cannot be detected."""
     from langdetect.lang_detect_exception import LangDetectException
 
     detector = _factory().create()
@@ -34,7 +34,7 @@ def detect(text: str) -> str | None:
 
 
 def language(name: str) -> Argument:
-    """A code of a language that can be told."""
+    """Return an argument for the code of a language that langdetect knows."""
     wanted = "a code that langdetect knows, as 'en' or 'zh-cn'"
     return Argument(name, wanted, lambda value: isinstance(value, str) and value in _codes())
 

@@ -1,4 +1,4 @@
-"""Instructions `length_constraints:*`: how many words, sentences, paragraphs.
+"""Instructions `length_constraints:*`: the number of words, sentences and paragraphs.
 
 Every check takes the answer, the arguments of its instruction and the prompt.
 """
@@ -20,30 +20,33 @@ _PUNCTUATION = re.compile(r"[.,?!'\"]")
 
 
 def number_words(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Runs of letters, digits and underscores, as many as asked; "don't" is two.
+    """Return whether the answer has as many words as required.
 
-    Vowel signs, as those of Hindi, belong to their word; with NLTK 3.9 the official program
-    cut words there, with 3.10 it does not.
+    Words are runs of letters, digits and underscores; "don't" is two. Vowel signs, such as those of
+    Hindi, belong to their word; the official program splits words there with NLTK 3.9, not 3.10.
     """
     return holds(len(_WORD.findall(text)), kwargs["relation"], kwargs["num_words"])
 
 
 def number_sentences(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Sentences, as many as asked (`reward.ifeval.sentence`)."""
+    """Return whether the answer has as many sentences (`reward.ifeval.sentence`) as required."""
     return holds(len(split_sentences(text)), kwargs["relation"], kwargs["num_sentences"])
 
 
 def number_paragraphs(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Exactly so many paragraphs, parted by `***`. Only the first and the last may be blank."""
+    """Return whether there are as many paragraphs as required, separated by `***`.
+
+    Only the first and the last may be blank.
+    """
     paragraphs = non_blank(_DIVIDER.split(text))
     return paragraphs is not None and len(paragraphs) == kwargs["num_paragraphs"]
 
 
 def nth_paragraph_first_word(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """So many paragraphs, parted by two newlines, and the n-th of them begins with the word.
+    """Return whether there are as many paragraphs as required, and the n-th begins with the word.
 
-    Blank ones do not count towards the number of paragraphs, but do in finding the n-th. Case,
-    quotes before the word and punctuation after it are passed over.
+    Two newlines separate paragraphs. Blank ones do not count towards the number, but do in finding
+    the n-th. Case, quotes before the word and punctuation after it are ignored.
     """
     paragraphs = text.split("\n\n")
     filled = sum(bool(paragraph.strip()) for paragraph in paragraphs)
@@ -53,13 +56,13 @@ def nth_paragraph_first_word(text: str, kwargs: Mapping[str, Any], prompt: str) 
     words = paragraphs[nth - 1].split(maxsplit=1)
     if not words:
         return False
-    # In this order: a double quote inside a single one is passed over, the reverse is not.
+    # In this order: a double quote inside a single one is stripped, the reverse is not.
     start = words[0].lstrip("'").lstrip('"')
     return _PUNCTUATION.split(start, 1)[0].lower() == kwargs["first_word"].lower()
 
 
 def non_blank(parts: list[str]) -> list[str] | None:
-    """The parts without a blank first or last one; None where one between them is blank."""
+    """Return the parts without a blank first or last one; None if one between them is blank."""
     inner = parts[1:-1]
     if not all(part.strip() for part in inner):
         return None

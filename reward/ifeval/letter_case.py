@@ -14,16 +14,16 @@ from reward.ifeval.sentence import split_words
 
 
 def english_capital(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """All letters are capitals, and the text is English."""
+    """Return whether all letters are capitals and the text is English."""
     return text.isupper() and detect(text) in ("en", None)
 
 
 def english_lowercase(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """All letters are small, and the text is English."""
+    """Return whether all letters are small and the text is English."""
     return text.islower() and detect(text) in ("en", None)
 
 
 def capital_word_frequency(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Words all in capitals, as many as asked (`reward.ifeval.sentence.split_words`)."""
+    """Return whether as many words (`sentence.split_words`) as required are all in capitals."""
     found = sum(word.isupper() for word in split_words(text))
     return holds(found, kwargs["capital_relation"], kwargs["capital_frequency"])

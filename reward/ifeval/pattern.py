@@ -1,7 +1,7 @@
-"""Texts of the row that the answer is searched for.
+"""Searching the answer for texts of the row.
 
 The official program takes keywords, section names and postscript markers as regular expressions,
-so `C.T` finds "cut". So does this one, with a limit on the time a search may take.
+so `C.T` finds "cut". This module does the same, with a time limit for each search.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import regex
 from reward.errors import RewardTimeoutError
 
 TIMEOUT_S = 1.0
-"""A search that takes longer is given up."""
+"""Longest time for one search."""
 
 
 def occurs(pattern: str, text: str, ignore_case: bool = False) -> bool:
-    """True where the pattern is found.
+    """Return whether the pattern is found.
 
     Raises:
         RewardTimeoutError: the search took too long.
@@ -29,7 +29,7 @@ def occurs(pattern: str, text: str, ignore_case: bool = False) -> bool:
 
 
 def occurrences(pattern: str, text: str, ignore_case: bool = False) -> int:
-    """Number of places where the pattern is found, none overlapping another.
+    """Return the number of matches of the pattern that do not overlap.
 
     Raises:
         RewardTimeoutError: the search took too long.

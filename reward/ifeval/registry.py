@@ -23,11 +23,11 @@ from reward.ifeval.language import language, response_language
 
 
 class Instruction(NamedTuple):
-    """How one kind of instruction is checked.
+    """The check of one kind of instruction.
 
     Attributes:
-        check: takes the answer, which is not blank, the arguments and the prompt.
-        library: module it cannot do without.
+        check: function of the answer, which is not blank, the arguments and the prompt.
+        library: module that the check needs.
     """
 
     check: Callable[[str, Mapping[str, Any], str], bool]
@@ -99,10 +99,10 @@ INSTRUCTIONS: dict[str, Instruction] = {
 
 
 def check_library(instruction_id: str) -> None:
-    """Check that the library which a known instruction needs is installed.
+    """Check that the library that a known instruction needs is installed.
 
     Raises:
-        RewardConfigError: it is not.
+        RewardConfigError: the library is not installed.
     """
     library = INSTRUCTIONS[instruction_id].library
     if library is not None and not _is_installed(library):
@@ -113,9 +113,9 @@ def check_library(instruction_id: str) -> None:
 
 
 def argument_problem(instruction_id: str, kwargs: Mapping[str, Any]) -> str | None:
-    """What is wrong with the arguments of a known instruction, None where they can be used.
+    """Return what is wrong with the arguments of a known instruction, None if they can be used.
 
-    Nulls stand for arguments that are not given: data sets that come as tables have them.
+    A null counts as an argument that is not given: data sets in tables fill gaps with nulls.
     """
     given = {name: value for name, value in kwargs.items() if value is not None}
     arguments = {argument.name: argument for argument in INSTRUCTIONS[instruction_id].arguments}

@@ -16,9 +16,9 @@ class Accuracy:
     """Shares in [0, 1].
 
     Attributes:
-        prompt: of prompts all of whose instructions are followed.
-        instruction: of instructions followed, over all prompts.
-        by_type: of instructions followed, by instruction id.
+        prompt: share of prompts whose instructions are all followed.
+        instruction: share of instructions followed, over all prompts.
+        by_type: share of instructions followed, by instruction id.
     """
 
     prompt: float
@@ -28,7 +28,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class IfevalReport:
-    """What a model scores on IFEval.
+    """The scores of a model on IFEval.
 
     Attributes:
         counts: number of instructions by id.
@@ -46,7 +46,7 @@ def report(rows: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> IfevalR
     Args:
         rows: one per answer, with `instruction_id_list`, `kwargs` and `prompt`.
     Raises:
-        RewardError: there is no answer, or not one for each row.
+        RewardError: there are no rows, or not one answer for each row.
         RewardConfigError, RewardTimeoutError: as `reward.ifeval.follow`.
     Source:
         Zhou et al. (2023), arXiv:2311.07911, Section 2.2 and Table 3.

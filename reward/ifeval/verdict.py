@@ -1,4 +1,4 @@
-"""Which instructions an answer follows."""
+"""Verdicts on the instructions that an answer should follow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from reward.ifeval.registry import INSTRUCTIONS, argument_problem, check_library
 
 
 def follow(instruction_id: str, kwargs: Mapping[str, Any] | None, prompt: str, answer: str) -> bool:
-    """Tell whether the answer, as it is, follows the instruction. A blank answer never does.
+    """Return whether the answer, unmodified, follows the instruction. A blank answer never does.
 
     Args:
-        kwargs: arguments of the instruction; nulls are passed over.
-        prompt: what the model was asked; read by `combination:repeat_prompt` alone, where its
-            arguments do not say what to repeat.
-        answer: without the prompt.
+        kwargs: arguments of the instruction; nulls are ignored.
+        prompt: prompt of the answer; read only by `combination:repeat_prompt`, if its arguments do
+            not say what to repeat.
+        answer: the answer, without the prompt.
     Raises:
         RewardConfigError: the instruction is not known, its arguments cannot be used, or the
             library it needs is not installed.
@@ -26,11 +26,11 @@ def follow(instruction_id: str, kwargs: Mapping[str, Any] | None, prompt: str, a
 
 
 def verdicts(row: Mapping[str, Any], answer: str, loose: bool = False) -> list[bool]:
-    """Tell for each instruction of a row whether the answer follows it.
+    """Return for each instruction of a row whether the answer follows it.
 
     Args:
-        row: with `instruction_id_list`, `kwargs`, one entry for each, and `prompt`.
-        loose: `loose_forms` count, not the answer alone.
+        row: row with `instruction_id_list`, `kwargs` of the same length, and `prompt`.
+        loose: whether any of `loose_forms` may follow the instruction, not the answer alone.
     Returns:
         One verdict per instruction, in order.
     Raises:
@@ -59,13 +59,13 @@ def _follows_one(
 
 
 def loose_forms(answer: str) -> list[str]:
-    """The answer, and what is left of it without its first line, its last line, and its asterisks.
+    """Return the answer, and variants without its first line, its last line or its asterisks.
 
     A model that says "Sure, here it is:" first, or sets a word in bold, may have followed the
-    instruction all the same. An instruction is followed loosely where one form follows it.
+    instruction all the same. An instruction is followed loosely if one of the forms follows it.
 
     Returns:
-        The 8 combinations, the answer itself first; each once, without the blank ones.
+        Up to 8 combinations, the answer itself first, without duplicates and blank ones.
     Source:
         Zhou et al. (2023), arXiv:2311.07911, Section 2.2.
     """

@@ -1,7 +1,7 @@
 """Reward specifications: a reward is data, not code.
 
-Higher is better for every reward. What a reward computes in detail stands in the class of the
-same name under `reward/functions/`.
+Higher is better for every reward. The class of the same name in `reward/functions/` says in detail
+what a reward computes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metrics of a whole batch: rewards that no single answer has a value of.
+"""Metrics of a whole batch: rewards that have no value for a single answer.
 
 A search without gradients needs one number per candidate, so this number may be a metric of all
 its answers together. Every answer then carries its share of the metric, and the mean over the
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class BatchMetricSpec(RewardSpecModel):
-    """A metric of the whole batch. Its mean is the metric, its single values are shares of it."""
+    """A metric of the whole batch: single values are its shares, and their mean is the metric."""
 
 
 class LabelMetricSpec(BatchMetricSpec):
-    """How a label is read from the completion, and where the right one stands."""
+    """A metric of labels that are read from the completion and from a column of the row."""
 
     labels: tuple[str, ...] = Field(min_length=2, max_length=100)
     """All classes, as the completion names them."""
     reference: str = Field(default="answer", min_length=1)
-    """Column of the row that holds the right label: one of `labels`, text or a number."""
+    """Column of the row that holds the correct label: one of `labels`, text or a number."""
     take: Literal["first", "last"] = "last"
-    """Which label counts where the completion names several, as whole words. A completion that
-    names none is wrong, not missing."""
+    """Label that counts if the completion names several, as whole words. A completion that names
+    none is wrong, not missing."""
     ignore_case: bool = True
 
     @model_validator(mode="after")
@@ -46,7 +46,7 @@ class LabelMetricSpec(BatchMetricSpec):
         return self
 
     def normal(self, text: str) -> str:
-        """The form in which labels are compared."""
+        """Return a text in the form in which labels are compared."""
         text = " ".join(text.split())
         return text.casefold() if self.ignore_case else text
 
@@ -56,10 +56,10 @@ class F1Spec(LabelMetricSpec):
 
     type: Literal["f1"] = "f1"
     average: Literal["binary", "macro", "micro"] = "macro"
-    """`binary`: of the label `positive`; `macro`: mean over the labels that are right for some row
-    of the batch; `micro`: of all labels taken together."""
+    """Averaging. `binary`: F1 of the label `positive`; `macro`: mean over the labels that are
+    correct for some row of the batch; `micro`: F1 of all labels pooled."""
     positive: str | None = None
-    """The label that `binary` is about."""
+    """Label whose F1 `binary` computes."""
 
     @model_validator(mode="after")
     def _positive_fits(self) -> F1Spec:
@@ -78,10 +78,10 @@ class F1Spec(LabelMetricSpec):
 
 
 class BalancedAccuracySpec(LabelMetricSpec):
-    """Mean over the classes of the share of their rows that the completions label rightly.
+    """Mean recall over the classes: the share of each class's rows that are labelled correctly.
 
-    Unlike accuracy it cannot be won by naming the most frequent label. Counted are the classes that
-    are right for some row of the batch.
+    Unlike accuracy, it does not reward always naming the most frequent label. Only classes that are
+    correct for some row of the batch count.
     """
 
     type: Literal["balanced_accuracy"] = "balanced_accuracy"
@@ -97,14 +97,14 @@ class CorpusBleuSpec(BatchMetricSpec):
     """Tokenizer, as sacrebleu calls it: `zh` for Chinese, `char` for characters."""
     lowercase: bool = False
     smooth: Literal["exp", "floor", "none"] = "exp"
-    """How an n-gram order without a match is smoothed."""
+    """Smoothing of n-gram orders without a match."""
     max_order: int = Field(default=4, ge=1, le=8)
-    """Longest n-grams. A batch in which no answer has this many words scores 0: lower it for short
-    answers."""
+    """Longest n-grams. A batch in which no answer has this many words scores 0: lower `max_order`
+    for short answers."""
 
 
 class InnerMetricSpec(BatchMetricSpec):
-    """A metric of the values that another reward gives the single answers."""
+    """A metric of the values that another reward gives to the single answers."""
 
     reward: RewardSpec
 
@@ -119,17 +119,17 @@ class InnerMetricSpec(BatchMetricSpec):
 
 
 class PassAtKSpec(InnerMetricSpec):
-    """Chance that of k answers to one prompt at least one is correct, as the mean over prompts.
+    """Probability that at least one of k answers to a prompt is correct, averaged over prompts.
 
-    Needs k answers to every prompt: `rollout.samples_per_prompt`, and `rollout.temperature` above
-    0, so that they differ.
+    Needs at least k answers to every prompt (`rollout.samples_per_prompt`), and a
+    `rollout.temperature` above 0, so that the answers differ.
     """
 
     type: Literal["pass_at_k"] = "pass_at_k"
     k: int = Field(default=1, ge=1)
-    """Answers that are allowed; at most `rollout.samples_per_prompt`."""
+    """Number of answers drawn per prompt; at most `rollout.samples_per_prompt`."""
     threshold: float = Field(default=0.5, allow_inf_nan=False)
-    """An answer is correct where `reward` gives it at least this."""
+    """Least value of `reward` at which an answer is correct."""
 
 
 class PercentileSpec(InnerMetricSpec):
@@ -137,4 +137,4 @@ class PercentileSpec(InnerMetricSpec):
 
     type: Literal["percentile"] = "percentile"
     q: float = Field(default=10.0, ge=0, le=100)
-    """10 is the worst decile, 50 the median. Between two answers it is interpolated."""
+    """Percentile to take: 10 is the worst decile, 50 the median. Interpolated between answers."""

@@ -15,46 +15,46 @@ if TYPE_CHECKING:
     from reward.spec import RewardSpec
 
 MAX_NESTING = 8
-"""Composites inside composites; far above any sensible job, far below the recursion limit."""
+"""Deepest nesting of composites; far above any sensible job, far below the recursion limit."""
 
 
 class CompositeComponentSpec(RewardSpecModel):
     """One named part of a composite reward."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    """Name under which its unweighted value is reported. A formula needs a plain one: letters,
-    digits and `_`, no digit in front."""
+    """Name under which the unweighted value is reported. A formula needs a plain name: letters,
+    digits and `_`, not starting with a digit."""
     weight: float = Field(default=1.0, allow_inf_nan=False)
-    """Of `sum` a factor, negative to punish; of `product` an exponent. 0 to report only. `min`
-    takes 1 or 0; a `formula` has its weights inside, here it stays 1."""
+    """Factor in a `sum`, negative to penalize; exponent in a `product`. With 0 the component is
+    only reported. `min` takes 1 or 0; a `formula` contains its own weights, so leave 1 here."""
     reward: RewardSpec
 
 
 class CompositeSpec(RewardSpecModel):
-    """Named components, combined into one value. Missing where any component is missing.
+    """Named components, combined into one value. Missing if any component is missing.
 
-    A `sum` is taken answer by answer. So are the others, unless a component is a metric of the
+    A `sum` is computed answer by answer. So are the others, unless a component is a metric of the
     batch (`f1`, `balanced_accuracy`, `corpus_bleu`, `pass_at_k`, `percentile`, or a composite of
-    such): only the mean of such a component means something, so the means of all components over
+    these): only the mean of such a component is meaningful, so the means of all components over
     the batch are combined, and every answer gets its share of the result.
     """
 
     type: Literal["composite"] = "composite"
     components: tuple[CompositeComponentSpec, ...] = Field(min_length=1)
     combine: Literal["sum", "product", "min", "formula"] = "sum"
-    """`sum`: weight times value, added up; `product`: value to the power of weight, multiplied;
-    `min`: the smallest value, so that no component can be traded for another; `formula`: as given
-    there."""
+    """Combination. `sum`: sum of weight times value; `product`: product of value to the power of
+    weight; `min`: the smallest value, so that no component can be traded for another; `formula`:
+    the arithmetic given in `formula`."""
     normalize: Literal["none", "running"] = "none"
-    """`running`: within a generation the search ranks candidates by weights times values in units
-    of each component's own running standard deviation over the population, so that a weight says
-    how much a component counts, whatever its scale. Validation, targets and results stay in the
-    plain sum. For the outermost composite of a job, with `combine: sum`."""
+    """Scaling of the components. With `running`, the search ranks the candidates of a generation by
+    the weighted sum of values divided by each component's running standard deviation over the
+    population, so that a weight counts the same whatever the component's scale. Validation, targets
+    and results use the plain sum. Only for the outermost composite of a job and `combine: sum`."""
     formula: str | None = Field(default=None, min_length=1, max_length=MAX_LENGTH)
     """Arithmetic over component names: `0.5 * tone + max(0, topic - 0.2)`. Numbers, `+ - * / //
     % **`, comparisons (1 or 0), `x if condition else y`, and the functions min, max, abs, floor,
-    ceil, exp, log, sqrt, clip(value, low, high) and round. A component that is not named is
-    reported only. Where a step has no finite value, as in a division by 0, the score is missing."""
+    ceil, exp, log, sqrt, clip(value, low, high) and round. A component that is not named is only
+    reported. If a step has no finite value, such as a division by 0, the score is missing."""
 
     @model_validator(mode="after")
     def _unique_names(self) -> CompositeSpec:

@@ -1,4 +1,4 @@
-"""Rewards that a server elsewhere computes, asked over HTTP."""
+"""Rewards that an external server computes, called over HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reward.spec.template import template_parts
 
 
 def _checked_url(url: str) -> str:
-    """Refuse what could not be called; whether the operator allows the host is seen later."""
+    """Refuse a URL that could not be called; the operator's list of hosts is checked later."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -49,24 +49,24 @@ SecretName = Annotated[
 
 
 class HttpSpec(RewardSpecModel):
-    """How a server is called."""
+    """Settings for calls to a server."""
 
     timeout_s: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     """Longest time from the start of one request to the end of its answer."""
     max_retries: int = Field(default=3, ge=0, le=10)
-    """Further tries after status 429 or 5xx, a timeout or a lost connection. Pauses between them
-    grow from half a second; a `Retry-After` of the server is kept up to a minute."""
+    """Retries after status 429 or 5xx, a timeout or a lost connection. Pauses between them grow
+    from half a second; a `Retry-After` of the server is obeyed up to a minute."""
     concurrency: int = Field(default=8, ge=1, le=256)
-    """Most requests under way at a time."""
+    """Largest number of concurrent requests."""
 
 
 class RangedSpec(RewardSpecModel):
     """A number read from a reply."""
 
     min: float | None = Field(default=None, allow_inf_nan=False)
-    """A reply below it cannot be read: the score is missing."""
+    """Smallest valid number; with a smaller one the score is missing."""
     max: float | None = Field(default=None, allow_inf_nan=False)
-    """A reply above it cannot be read: the score is missing."""
+    """Largest valid number; with a larger one the score is missing."""
     scale: bool = False
     """Map `min` to 0 and `max` to 1."""
 
@@ -88,11 +88,11 @@ class NumberParseSpec(RangedSpec):
 
 
 class RegexParseSpec(RangedSpec):
-    """The number in the first group of the pattern, where it is first found."""
+    """The number in the first group of the pattern's first match."""
 
     type: Literal["regex"] = "regex"
     pattern: str = Field(min_length=1, max_length=4096)
-    """In the syntax of the `regex` package, with at least one group: `Score: *(\\d+)`."""
+    """Pattern in the syntax of the `regex` package, with at least one group: `Score: *(\\d+)`."""
 
     @field_validator("pattern")
     @classmethod
@@ -111,8 +111,8 @@ class LabelParseSpec(RewardSpecModel):
 
     type: Literal["label"] = "label"
     labels: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(min_length=1)
-    """Score of every label: `{"good": 1, "bad": 0}`. Where one holds another, as `not good` does
-    `good`, the longer counts."""
+    """Score of every label: `{"good": 1, "bad": 0}`. If one label contains another, as `not good`
+    contains `good`, the longer one counts."""
 
     @field_validator("labels")
     @classmethod
@@ -128,11 +128,11 @@ class LabelParseSpec(RewardSpecModel):
 
 
 class JsonParseSpec(RangedSpec):
-    """A number in the JSON of the reply; text around it and code fences are passed over."""
+    """A number in the JSON of the reply; code fences and text around the JSON are ignored."""
 
     type: Literal["json"] = "json"
     path: str = Field(default="score", pattern=r"^[^.]+(\.[^.]+)*$")
-    """Names and list positions from the top, separated by dots: `ratings.0.value`."""
+    """Path to the number: names and list positions, separated by dots: `ratings.0.value`."""
 
 
 JudgeParse = Annotated[
@@ -141,12 +141,12 @@ JudgeParse = Annotated[
 
 
 class JudgePricesSpec(RewardSpecModel):
-    """What the endpoint costs, in any currency."""
+    """Prices of the endpoint, in any currency."""
 
     prompt: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Per million tokens of the prompt."""
+    """Price per million tokens of the prompt."""
     completion: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Per million tokens of the reply."""
+    """Price per million tokens of the reply."""
 
 
 DEFAULT_PROMPT = """\
@@ -162,39 +162,39 @@ Answer:
 Reply with the number and nothing else."""
 
 OURS = ("messages", "model", "n", "stream")
-"""Fields of a request that `extra` must leave alone."""
+"""Fields of a request that `extra` must not set."""
 
 
 class JudgeSpec(HttpSpec):
     """The score that a model behind an OpenAI-compatible endpoint gives the completion.
 
-    Missing where the reply cannot be read. The operator must allow the host.
+    The score is missing if the reply cannot be read. The operator must allow the host.
     """
 
     type: Literal["judge"] = "judge"
     base_url: HttpUrl
-    """What stands before `/chat/completions`: `https://api.example.org/v1`."""
+    """Part of the URL before `/chat/completions`: `https://api.example.org/v1`."""
     model: str = Field(min_length=1)
-    """Name of the judge at that endpoint."""
+    """Name of the judge model at that endpoint."""
     prompt: str = Field(default=DEFAULT_PROMPT, min_length=1)
-    """What the judge is asked. `{completion}` is the answer, `{prompt}` what the model was asked;
-    other names in braces are columns of the row. Literal braces are written twice."""
+    """Prompt for the judge. `{completion}` is the answer, `{prompt}` the prompt it answers; other
+    names in braces are columns of the row. Literal braces are written twice."""
     system: str | None = None
-    """System message before it, taken as it is."""
+    """System message sent before the prompt, unchanged."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_tokens: int = Field(default=256, ge=1)
-    """Longest reply."""
+    """Longest reply, in tokens."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request. Null takes a field out: an endpoint that wants another name
-    gets `{"max_tokens": null, "max_completion_tokens": 256}`."""
+    """Further fields of the request. Null removes a field: for an endpoint that expects another
+    name, give `{"max_tokens": null, "max_completion_tokens": 256}`."""
     parse: JudgeParse = NumberParseSpec(min=0, max=10, scale=True)
-    """How the reply becomes a number."""
+    """Method of reading a number from the reply."""
     samples: int = Field(default=1, ge=1, le=64)
-    """Replies to ask for; the score is the mean of those that can be read."""
+    """Replies per answer; the score is the mean of those that can be read."""
     api_key: SecretName | None = None
     """Name of a secret of the operator, sent as a bearer token. Never the key itself."""
     prices: JudgePricesSpec | None = None
-    """For the cost in the usage; no cost where it is not given."""
+    """Prices for the cost in the usage; without them no cost is reported."""
 
     @field_validator("prompt")
     @classmethod
@@ -228,19 +228,19 @@ class JudgeSpec(HttpSpec):
 
 
 class RemoteSpec(HttpSpec):
-    """The score that a server of your own computes, sent batches of completions as JSON.
+    """The score that your own server computes for batches of completions, sent as JSON.
 
-    The operator must allow the host. The protocol stands in `reward/functions/remote.py`.
+    The operator must allow the host. `reward/functions/remote.py` describes the protocol.
     """
 
     type: Literal["remote"] = "remote"
     url: HttpUrl
-    """Where batches are posted."""
+    """URL to which batches are posted."""
     name: str = Field(default="remote", min_length=1)
-    """Sent along as `reward`, for a server that computes several."""
+    """Name sent along as `reward`, for a server that computes several rewards."""
     columns: tuple[str, ...] | None = None
-    """Columns of the row that are sent; all where it is not given."""
+    """Columns of the row that are sent; by default all."""
     batch_size: int = Field(default=32, ge=1, le=4096)
-    """Most completions in one request."""
+    """Largest number of completions in one request."""
     secret: SecretName | None = None
-    """Name of a secret of the operator that signs every request; unsigned where not given."""
+    """Name of a secret of the operator that signs every request; by default none is signed."""

@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RewardSpecModel(BaseModel):
-    """Frozen, closed to unknown fields; field docstrings become JSON Schema descriptions."""
+    """Frozen model without unknown fields; field docstrings become JSON Schema descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

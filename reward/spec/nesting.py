@@ -11,7 +11,7 @@ Model = TypeVar("Model", bound=RewardSpecModel)
 
 
 def parts_of(model: RewardSpecModel) -> Iterator[RewardSpecModel]:
-    """What a specification holds directly: rewards, and named components around them."""
+    """Yield the direct parts of a specification: rewards, and named components around them."""
     for name in type(model).model_fields:
         value: Any = getattr(model, name)
         parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
@@ -21,7 +21,7 @@ def parts_of(model: RewardSpecModel) -> Iterator[RewardSpecModel]:
 
 
 def models_in(model: RewardSpecModel, kind: type[Model]) -> Iterator[Model]:
-    """All models of this kind inside, the model itself included."""
+    """Yield all models of a kind inside a model, the model itself included."""
     if isinstance(model, kind):
         yield model
     for part in parts_of(model):
@@ -29,6 +29,6 @@ def models_in(model: RewardSpecModel, kind: type[Model]) -> Iterator[Model]:
 
 
 def depth_of(model: RewardSpecModel, kind: type[RewardSpecModel]) -> int:
-    """How many models of this kind stand inside one another, the model itself included."""
+    """Return how deep models of a kind are nested in one another, the model itself included."""
     below = max((depth_of(part, kind) for part in parts_of(model)), default=0)
     return below + isinstance(model, kind)

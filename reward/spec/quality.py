@@ -11,11 +11,11 @@ from reward.spec.rules import check_band
 
 
 class ReadabilitySpec(RewardSpecModel):
-    """How easy English text is to read: nearness to a band, or the metric itself.
+    """Readability of English text: nearness to a band, or the metric itself.
 
     With `min`, `max` or `target`: 1 in the band, falling linearly to 0 over `slack` outside it.
-    With none of them: the metric, which has no bounds. All but `flesch_reading_ease` are school
-    grades, higher for harder text.
+    Without them: the metric, which has no bounds. All but `flesch_reading_ease` are school grades,
+    higher for harder text.
     """
 
     type: Literal["readability"] = "readability"
@@ -27,20 +27,20 @@ class ReadabilitySpec(RewardSpecModel):
         "coleman_liau_index",
         "automated_readability_index",
     ] = "flesch_reading_ease"
-    """`flesch_reading_ease`: about 100 for very easy text, 60 to 70 for plain, below 30 for
-    academic."""
+    """Metric. `flesch_reading_ease` is about 100 for very easy text, 60 to 70 for plain, below 30
+    for academic text."""
     min: float | None = Field(default=None, allow_inf_nan=False)
-    """Lower end of the band, included; no lower end where it is not given."""
+    """Lower end of the band, included; by default there is none."""
     max: float | None = Field(default=None, allow_inf_nan=False)
-    """Upper end of the band, included; no upper end where it is not given."""
+    """Upper end of the band, included; by default there is none."""
     target: float | None = Field(default=None, allow_inf_nan=False)
-    """The one value that scores 1; needs `slack`."""
+    """Single value that scores 1; needs `slack`."""
     slack: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Distance from the band, in units of the metric, at which the reward has fallen to 0."""
 
     @property
     def has_band(self) -> bool:
-        """False where the metric itself is the reward."""
+        """False if the metric itself is the reward."""
         return not (self.min is None and self.max is None and self.target is None)
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class ReadabilitySpec(RewardSpecModel):
 class ToxicitySpec(RewardSpecModel):
     """1 minus the probability that English text is offensive: higher is cleaner.
 
-    By the linear classifier of alt-profanity-check, which weighs single words.
+    Computed by the linear classifier of alt-profanity-check, which weighs single words.
     """
 
     type: Literal["toxicity"] = "toxicity"

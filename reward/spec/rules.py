@@ -17,7 +17,7 @@ class SentimentSpec(RewardSpecModel):
 
 
 class ExactMatchSpec(RewardSpecModel):
-    """1 where the completion equals the reference column, else 0."""
+    """1 if the completion equals the reference column, else 0."""
 
     type: Literal["exact_match"] = "exact_match"
     reference: str = Field(default="answer", min_length=1)
@@ -28,31 +28,31 @@ class ExactMatchSpec(RewardSpecModel):
 
 
 class NumericMatchSpec(RewardSpecModel):
-    """1 where the last number of the completion equals that of the reference column, else 0.
+    """1 if the last number of the completion equals that of the reference column, else 0.
 
-    Reads `1,234.50`, `$18`, `-3`, `3/4`, `1 3/4` and their LaTeX forms; units are passed over, a
-    percent sign too. A completion without a number scores 0.
+    Reads `1,234.50`, `$18`, `-3`, `3/4`, `1 3/4` and their LaTeX forms; units are ignored, percent
+    signs too. A completion without a number scores 0.
     """
 
     type: Literal["numeric_match"] = "numeric_match"
     reference: str = Field(default="answer", min_length=1)
-    """Column of the row that holds the reference: a number, or text that ends in one. Where the
-    text has a `####`, as in GSM8K, only what follows it counts."""
+    """Column of the row that holds the reference: a number, or text that ends in one. If the text
+    has a `####`, as in GSM8K, only the text after it counts."""
     tolerance: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
     """Absolute difference that still counts as equal."""
 
 
 class RegexSpec(RewardSpecModel):
-    """1 where the pattern is found in the completion, else 0."""
+    """1 if the pattern is found in the completion, else 0."""
 
     type: Literal["regex"] = "regex"
     pattern: str = Field(min_length=1, max_length=4096)
-    """In the syntax of the `regex` package, which extends that of Python's `re`."""
+    """Pattern in the syntax of the `regex` package, which extends that of Python's `re`."""
     full_match: bool = False
-    """Ask for the whole completion to match, not some part of it."""
+    """Require the whole completion to match, not only a part of it."""
     ignore_case: bool = False
     timeout_s: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    """A match that takes longer is a missing score."""
+    """Longest time for a match; if it takes longer, the score is missing."""
 
     @field_validator("pattern")
     @classmethod
@@ -76,13 +76,13 @@ class LengthSpec(RewardSpecModel):
 
     type: Literal["length"] = "length"
     unit: Literal["characters", "words", "tokens"] = "words"
-    """`tokens` are those of the model, the end token included."""
+    """Unit of length. `tokens` are those of the model, the end token included."""
     min: int | None = Field(default=None, ge=0)
-    """Shortest length of the band, included; no lower end where it is not given."""
+    """Shortest length in the band; by default there is none."""
     max: int | None = Field(default=None, ge=0)
-    """Longest length of the band, included; no upper end where it is not given."""
+    """Longest length in the band; by default there is none."""
     target: int | None = Field(default=None, ge=0)
-    """The one length that scores 1; needs `slack`."""
+    """Single length that scores 1; needs `slack`."""
     slack: int = Field(default=0, ge=0)
     """Distance from the band, in units, at which the reward has fallen to 0."""
 
@@ -95,16 +95,16 @@ class LengthSpec(RewardSpecModel):
 
 
 class RepetitionSpec(RewardSpecModel):
-    """Share of the n-grams of the completion that are distinct: 1 where nothing is repeated.
+    """Share of the n-grams of the completion that are distinct: 1 if nothing is repeated.
 
-    A completion too short for one n-gram scores 1, so that another reward should ask for length.
+    A completion too short for one n-gram scores 1, so another reward should require some length.
     """
 
     type: Literal["repetition"] = "repetition"
     n: int = Field(default=3, ge=1, le=100)
-    """Units in a row that make up one n-gram."""
+    """Number of consecutive units in one n-gram."""
     unit: Literal["words", "characters"] = "words"
-    """`characters` for languages written without white space between words."""
+    """Unit of the n-grams; `characters` suits languages without white space between words."""
     ignore_case: bool = True
 
 
@@ -116,7 +116,7 @@ class KeywordsSpec(RewardSpecModel):
     column: str | None = Field(default=None, min_length=1)
     """Column of the row with further keywords: a list, or one string."""
     require: Literal["any", "all", "share"] = "share"
-    """`any`: 1 where one is found; `all`: 1 where all are; `share`: the share found."""
+    """Score. `any`: 1 if one is found; `all`: 1 if all are found; `share`: the share found."""
     ignore_case: bool = True
 
     @field_validator("keywords")
@@ -137,7 +137,7 @@ def check_band(target: float | None, low: float | None, high: float | None, slac
     """Check the settings of a band of good values against each other.
 
     Raises:
-        ValueError: they contradict each other; names the settings.
+        ValueError: the settings contradict each other; the message names them.
     """
     if target is None:
         if low is not None and high is not None and low > high:

@@ -11,26 +11,26 @@ from reward.spec.model import RewardSpecModel
 
 
 class FormatSpec(RewardSpecModel):
-    """Whether the completion has the tags and sections asked for.
+    """Presence of the required tags and sections in the completion.
 
-    For answers such as `<think>...</think><answer>...</answer>`: `tags: [think, answer]` and
+    For answers such as `<think>...</think><answer>...</answer>`, give `tags: [think, answer]` and
     `only: true`.
     """
 
     type: Literal["format"] = "format"
     tags: tuple[str, ...] = ()
-    """Names of tags, each to occur exactly once as `<name>...</name>` with text between. Where
-    the prompt ends in the opening tag, the completion starts inside it."""
+    """Names of tags, each of which must occur exactly once as `<name>...</name>` with text between.
+    If the prompt ends in an opening tag, the completion starts inside that tag."""
     ordered: bool = True
-    """Ask for the tags in the order given. They never may overlap."""
+    """Require the tags in the order given. Tags may never overlap."""
     only: bool = False
-    """Ask for nothing but white space outside the tags."""
+    """Allow nothing but white space outside the tags."""
     sections: tuple[str, ...] = ()
     """Headings that must occur at the start of a line, as `# Heading` of any level or as
-    `Heading:`; capitals and small letters are alike, and bold type is passed over."""
+    `Heading:`; case and bold type are ignored."""
     require: Literal["all", "share"] = "all"
-    """`all`: 1 where every point is kept, else 0; `share`: the share of points kept. Points are
-    every tag, every section, the order of the tags where there are several, and `only`."""
+    """Score. `all`: 1 if every point is met, else 0; `share`: the share of points met. Points are
+    every tag, every section, the order of the tags if there are several, and `only`."""
 
     @field_validator("tags")
     @classmethod
@@ -65,23 +65,23 @@ class FormatSpec(RewardSpecModel):
 
 
 class JsonSchemaSpec(RewardSpecModel):
-    """1 where the completion is JSON that satisfies a JSON Schema, else 0.
+    """1 if the completion is JSON that satisfies a JSON Schema, else 0.
 
-    Drafts 3 to 2020-12, the last where the schema has no `$schema`. `format` is not checked, and
+    Drafts 3 to 2020-12 are supported; without `$schema` it is 2020-12. `format` is not checked, and
     nothing is fetched: `$ref` may only point into the schema itself.
     """
 
     type: Literal["json_schema"] = "json_schema"
     json_schema: dict[str, Any] | None = None
-    """The schema, the same for every row."""
+    """Schema for every row."""
     column: str | None = Field(default=None, min_length=1)
-    """Column of the row that holds its schema: an object, or text that is one. Instead of
+    """Column that holds the schema of the row, as an object or as JSON text; give this or
     `json_schema`."""
     extract: Literal["whole", "fenced", "first_object"] = "whole"
-    """`whole`: the completion is JSON and nothing else; `fenced`: the first block between a line
-    "```json" and a line "```" is read; `first_object`: the first object found in it."""
+    """Part of the completion that is checked. `whole`: all of it; `fenced`: the first block between
+    a line "```json" and a line "```"; `first_object`: the first JSON object in it."""
     timeout_s: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    """A check that takes longer is a missing score."""
+    """Longest time for a check; if it takes longer, the score is missing."""
 
     @field_validator("json_schema")
     @classmethod

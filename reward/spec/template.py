@@ -7,21 +7,21 @@ from typing import NamedTuple
 
 
 class TemplatePart(NamedTuple):
-    """Literal text, and the name whose value follows it; None where the text ends."""
+    """Literal text and the name whose value follows it; the last name may be None."""
 
     literal: str
     name: str | None
 
 
 def template_parts(template: str, example: str = "completion") -> tuple[TemplatePart, ...]:
-    """Read a format string over plain names: no attributes, indices or format codes.
+    """Parse a format string of plain names: no attributes, indices or format codes.
 
-    Those are left out because they reach into the objects that fill the template.
+    These are refused because they reach into the objects that fill the template.
 
     Args:
-        example: a name that may stand in it, for the message.
+        example: a valid name, for the message.
     Raises:
-        ValueError: it is malformed, or has anything but plain names in braces.
+        ValueError: the template is malformed, or has anything but plain names in braces.
     """
     try:
         parts = list(Formatter().parse(template))

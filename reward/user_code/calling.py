@@ -17,16 +17,16 @@ from reward.user_code.signature import Signature
 Call = tuple[list[Any], dict[str, Any]]
 
 TOKEN_IDS = ("completion_ids", "completions_ids", "prompt_ids")
-"""What TRL passes and this service does not have."""
+"""Arguments that TRL passes and this service does not have."""
 NOT_COLUMNS = ("prompt", "prompts", "completion", "completions", "trainer_state", *TOKEN_IDS)
 VERL_PARAMETERS = ("data_source", "solution_str", "ground_truth", "extra_info")
 
 
 def required_columns(signature: Signature, path: str) -> tuple[str, ...]:
-    """Columns that every row must have for this function, beside those verl has a rule for.
+    """Return the columns that every row must have for a function, beside verl's own parameters.
 
     Raises:
-        RewardConfigError: the function requires something that it cannot be given.
+        RewardConfigError: the function requires an argument that it cannot be given.
     """
     if signature.style == "trl":
         unknown = [name for name in signature.required if name in TOKEN_IDS]
@@ -47,9 +47,9 @@ def required_columns(signature: Signature, path: str) -> tuple[str, ...]:
 
 
 def batch_item(signature: Signature, samples: Sequence[Sample]) -> Call:
-    """The call of a TRL function: lists, with one entry for each sample.
+    """Return the call of a TRL function: lists with one entry per sample.
 
-    Prompts and completions are lists of messages where the prompt was a conversation, else text.
+    Prompts and completions are lists of messages if the prompt was a conversation, else text.
     """
     names = dict.fromkeys(
         name for sample in samples for name in sample.columns if name not in NOT_COLUMNS
@@ -65,7 +65,7 @@ def batch_item(signature: Signature, samples: Sequence[Sample]) -> Call:
 
 
 def verl_item(signature: Signature, sample: Sample, path: str) -> Call:
-    """The call of a verl function.
+    """Return the call of a verl function.
 
     Raises:
         RewardConfigError: the row lacks what the function requires.
@@ -84,9 +84,9 @@ def verl_item(signature: Signature, sample: Sample, path: str) -> Call:
 
 
 def grader_item(sample: Sample) -> Call:
-    """The call of an OpenAI grader: the sample and the row.
+    """Return the call of an OpenAI grader: the sample and the row.
 
-    `output_json` is there where the whole answer is a JSON object or array.
+    `output_json` is present if the whole answer is a JSON object or array.
     """
     message = {"role": "assistant", "content": sample.completion}
     given: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""In a child: calls the function of the user's file. The parent says what with."""
+"""Code for child processes: calls the user's function with arguments from the parent process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MODULE = "reward_function"
 
 
 def load(arguments: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Run the file and return what calls its function.
+    """Run the file and return a function that calls the user's function.
 
     Args:
         arguments: `source`, `filename`, `function`, and the `style`. An item is a list of
-            positional arguments and a dictionary of keyword arguments; of the latter the function
-            is given those that it accepts.
+            positional arguments and a dictionary of keyword arguments; the user's function gets
+            only the keywords that it accepts.
     """
     module = types.ModuleType(MODULE)
     module.__file__ = arguments["filename"]
@@ -44,7 +44,7 @@ def load(arguments: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def _accepted(function: Callable[..., Any]) -> set[str] | None:
-    """Names of the function's parameters; None where it takes any."""
+    """Return the names of the function's parameters; None if it accepts any keyword."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reward.errors import RewardConfigError
 
 CONVENTIONAL = {"verl": "compute_score", "openai": "grade"}
-"""Names that verl takes by default and that OpenAI's graders must have."""
+"""Names of functions: verl's default, and the one that OpenAI's graders must have."""
 FORMS = (
     "f(completions, **kwargs) for trl, f(solution_str, ground_truth, ...) for verl, "
     "f(sample, item) for openai"
@@ -21,8 +21,8 @@ class Signature(NamedTuple):
 
     Attributes:
         required: parameters without a default, in order.
-        optional: the other named ones.
-        style: `trl`, `verl`, `openai`; None where the parameters fit none of them.
+        optional: the other named parameters.
+        style: `trl`, `verl`, `openai`; None if the parameters fit none of them.
     """
 
     name: str
@@ -37,12 +37,12 @@ def find_function(
     """Find the reward function.
 
     Args:
-        filename: for messages.
-        function: its name; None to find it.
-        style: how it is to be called, or `auto`.
-        path: of the reward, for messages.
+        filename: name of the file, for messages.
+        function: name of the function; None to search for it.
+        style: calling convention, or `auto`.
+        path: path of the reward, for messages.
     Returns:
-        Its signature; `style` is set.
+        The signature of the function; its `style` is set.
     Raises:
         RewardConfigError: the file does not compile, or no function or more than one fits.
     """
@@ -96,7 +96,7 @@ def _functions(
     source: str, filename: str, path: str
 ) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     try:
-        # Beyond parsing, the compiler finds a `return` outside a function and the like.
+        # The compiler finds more than the parser, such as a `return` outside a function.
         compile(source, filename, "exec", dont_inherit=True)
         tree = ast.parse(source, filename)
     # RecursionError and MemoryError: nested too deeply for the parser.

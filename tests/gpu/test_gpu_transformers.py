@@ -144,7 +144,7 @@ def test_smollm2_generates_for_a_population(tmp_path, figures: Figures):
 
 def test_a_step_of_grpo_moves_the_weights(tiny_model, tiny_adapter, tmp_path, figures: Figures):
     pytest.importorskip("trl")
-    from tests.unit.workers.baseline.baseline_bench import (
+    from tests.unit.workers.methods.trl.trainer_bench import (
         experience,
         flat,
         make_build,

@@ -17,7 +17,7 @@ pytest.importorskip("vllm")
 import ray
 
 from essa.errors import JobCancelledError
-from essa.events import GenerationEvent, ResultEvent
+from essa.events import GenerationEvent, ResultEvent, StepEvent
 from essa.parametrize.adapter import write_adapter
 from essa.parametrize.codec import SingularValueCodec
 from essa.ports import RunSite
@@ -243,9 +243,9 @@ def test_gradients_train_beside_engines(
     spec = _on_vllm(grpo_job(tmp_path, tiny_model("llama"), tmp_path / "warm_start"))
     sink = RecordingSink()
     result = _run(spec, tmp_path, NeverCancelled(), sink)
-    figures["training"] = [one.training for one in sink.of(GenerationEvent)]
+    figures["training"] = [one.training for one in sink.of(StepEvent)]
     assert result.generations == 4
-    assert all(one.training["grad_norm"] > 0 for one in sink.of(GenerationEvent))
+    assert all(one.training["grad_norm"] > 0 for one in sink.of(StepEvent))
 
 
 def test_the_demo_improves_its_model(tmp_path, figures: Figures):

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from alignment_api.jobs.insertion import add_job
+from alignment_api.jobs.insertion import NewJob, add_job
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.tables import jobs
@@ -54,8 +54,8 @@ def add_finished_job(
     ended = {"status": "succeeded", "finished_at": time.time(), "result": result.model_dump_json()}
     # One transaction: the queue must not start it.
     with store.change() as connection:
-        request = {"suffix": suffix} if suffix else None
-        job_id = add_job(connection, spec, project_id, request=request)
+        request = {"suffix": suffix} if suffix else {}
+        job_id = add_job(connection, NewJob(spec, project_id, request=request))
         connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(**ended))
     for name in ("adapter", "warm_start"):
         write_adapter_files(settings.job_dir(job_id) / "run" / name, base, rank)

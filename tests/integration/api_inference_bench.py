@@ -12,7 +12,6 @@ from typing import Any
 
 import openai
 
-from alignment_api.jobs.job_object import model_name
 from alignment_api.jobs.repository import JobRepository
 from tests.integration.api_finished_jobs import add_finished_job, base_folder
 from tests.integration.api_harness import Service, running_service
@@ -78,7 +77,7 @@ def _add_job(service: Service, base: Path, **changes: Any) -> tuple[str, str]:
     state, settings = service.app.state, service.settings
     project_id = state.keys.ensure_project()
     job_id = add_finished_job(state.store, settings, base, project_id=project_id, **changes)
-    return job_id, model_name(JobRepository(state.store).get(job_id))
+    return job_id, JobRepository(state.store).get(job_id).model_name
 
 
 @contextmanager

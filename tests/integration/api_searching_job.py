@@ -19,6 +19,7 @@ from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import ResultEvent
+from essa.objective.normalized import reward_objective
 from essa.ports import RunControl, RunSite
 from essa.spec import AlignmentJobSpec
 from essa.testing import QuadraticEvaluator
@@ -50,7 +51,7 @@ def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) 
     run_dir, sink, control = site.run_dir, site.sink, site.control
     data = JobData(train=_rows(0, 60), validation=_rows(1000, 10), test=_rows(2000, 10))
     space, start = Space(len(_OPTIMUM), "d" * 64), Start(run_dir / "search.ckpt")
-    run = Run(spec, data, Outlets(sink), space, start)
+    run = Run(spec, reward_objective(spec), data, Outlets(sink), space, start)
     outcome = Coordinator(run, _SlowEvaluator(control)).run()
     np.save(run_dir / VECTOR, outcome.vector)
     result = outcome.result.model_copy(update={"adapter": str(run_dir)})

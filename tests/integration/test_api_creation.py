@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from alignment_api.app import create_app
 from alignment_api.auth.keys import KeyRepository, Scope
 from alignment_api.jobs.creation import Created, JobCreation, RequestIdentity
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from essa.spec import AlignmentJobSpec
@@ -149,7 +150,7 @@ def test_many_sendings_at_once_make_one_job(
     def send() -> None:
         ready.wait()
         identity = RequestIdentity("digest", key="k")
-        made.append(creation.create(identity, spec, project, priority=0, slots=1, request={}))
+        made.append(creation.create(identity, NewJob(spec, project, slots=1)))
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:

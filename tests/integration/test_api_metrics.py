@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_prometheus
 
 from alignment_api.jobs.events import EventRepository
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.observability.event_totals import EventTotals
 from alignment_api.store import Store
@@ -188,7 +189,7 @@ def test_no_event_is_counted_twice_and_none_is_missed(store: Store, tmp_path: Pa
     jobs, events = JobRepository(store), EventRepository(store)
     project = KeyRepository(store).ensure_project()
     spec = AlignmentJobSpec.model_validate(job_spec(tmp_path))
-    ids = [jobs.add(spec, project) for _ in range(230)]
+    ids = [jobs.add(NewJob(spec, project)) for _ in range(230)]
     totals = EventTotals(store)
     for job_id in ids:
         events.append(job_id, generation_event(1))

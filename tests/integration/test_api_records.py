@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from alignment_api.app import create_app
 from alignment_api.auth.keys import KeyRepository, Scope
 from alignment_api.jobs.events import EventRepository, StoreSink
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.records import rollouts as reading
 from alignment_api.settings import Settings
@@ -27,6 +28,7 @@ from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.events import ValidationEvent
+from essa.objective.normalized import reward_objective
 from essa.parametrize.basis import BASIS_FILE, AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.records.recorder import RunRecorder
@@ -116,6 +118,7 @@ def run(store: Store, settings: Settings, job_id: str, codec: SingularValueCodec
     with RunRecorder(run_dir, wanted.evaluation) as recorder:
         run = Run(
             wanted,
+            reward_objective(wanted),
             DATA,
             Outlets(sink, recorder, clock, devices=2),
             Space(codec.dimension, codec.basis.digest),
@@ -136,12 +139,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_adapter) -> Iterator
     reader = keys.add("reader", [Scope.READ], project).secret
     other = keys.add_project("others")["id"]
     first, second = (
-        jobs.add(spec(codec, seed=seed, name=f"seed {seed}"), project) for seed in (1, 2)
+        jobs.add(NewJob(spec(codec, seed=seed, name=f"seed {seed}"), project)) for seed in (1, 2)
     )
     for job_id in (first, second):
         run(store, settings, job_id, codec)
-    fresh = jobs.add(spec(codec, batch_size=6), project)
-    foreign = jobs.add(spec(codec), other)
+    fresh = jobs.add(NewJob(spec(codec, batch_size=6), project))
+    foreign = jobs.add(NewJob(spec(codec), other))
     for waiting in (fresh, foreign):
         jobs.request_pause(waiting)
     foreign_key = keys.add("stranger", [Scope.READ], other).secret

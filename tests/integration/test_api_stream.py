@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from httpx_sse import EventSource, ServerSentEvent
 
 from alignment_api.cli.client import ApiClient
-from alignment_api.cli.sse import Message, read_messages
 from alignment_api.jobs.events import EventBatch
 from essa.events import GenerationEvent, ResultEvent, StageEvent
 from tests.integration.api_harness import Service, running_service, wait_until
@@ -35,11 +35,17 @@ def finished(service: Service) -> str:
     return job_id
 
 
-def read_stream(service: Service, job_id: str, **headers: str) -> list[Message]:
+def read_stream(service: Service, job_id: str, **headers: str) -> list[ServerSentEvent]:
     path = f"/v1/fine_tuning/jobs/{job_id}/events"
     with service.client.stream("GET", path, headers=STREAM | headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         return list(read_messages(answer.iter_lines()))
+
+
+def read_messages(lines: Iterator[str]) -> Iterator[ServerSentEvent]:
+    rest = (f"{line}\n".encode() for line in lines)
+    answer = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=rest)
+    return (message for message in EventSource(answer).iter_sse() if message.data)
 
 
 def count_reads(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -59,12 +65,12 @@ def test_a_finished_job_is_replayed_and_the_stream_ends(service: Service, finish
     *events, end = read_stream(service, finished)
     assert [message.event for message in events] == TYPES
     assert [message.id for message in events] == [str(n) for n in range(1, len(TYPES) + 1)]
-    assert (end.event, end.id, json.loads(end.data)) == ("end", "", {"status": "succeeded"})
+    assert (end.event, json.loads(end.data)) == ("end", {"status": "succeeded"})
 
 
 def test_the_stream_continues_after_the_last_event_seen(service: Service, finished: str) -> None:
     messages = read_stream(service, finished, **{"Last-Event-ID": "8"})
-    assert [message.id for message in messages] == ["9", "10", ""]
+    assert [message.id for message in messages] == ["9", "10", "10"]
 
 
 def test_line_separators_inside_texts_do_not_break_messages(
@@ -196,7 +202,9 @@ def test_all_who_watch_a_job_share_one_reader_of_the_store(
     for thread in threads:
         thread.join()
     looks = (time.monotonic() - began) / service.settings.poll_s
-    assert seen == [[*map(str, range(1, len(TYPES) + 1)), ""]] * watchers
+    # `end` has no id of its own, so that of the last event stands.
+    numbers = [*range(1, len(TYPES) + 1), len(TYPES)]
+    assert seen == [[*map(str, numbers)]] * watchers
     assert len(reads) <= looks + 2
 
 
@@ -222,7 +230,8 @@ def test_a_stream_can_be_asked_for_by_query(service: Service, finished: str) -> 
     path = f"/v1/fine_tuning/jobs/{finished}/events"
     answer = service.client.get(path, params={"stream": True})
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert "event: end" in answer.text
+    # The end has no id: nobody is to come back for what follows it.
+    assert answer.text.endswith('\n\nevent: end\ndata: {"status": "succeeded"}\n\n')
 
 
 def test_an_open_stream_does_not_hold_up_other_requests(service: Service) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from essa.events import GenerationEvent, ResultEvent, ValidationEvent
+from essa.events import ResultEvent, RoundEvent, ValidationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.ports import RunSite
 from essa.spec import AlignmentJobSpec
@@ -44,7 +44,7 @@ def test_the_best_answers_count_the_adapter_stays_and_a_second_run_agrees(
     spec = AlignmentJobSpec.model_validate(given)
 
     result, sink = run(spec, tmp_path)
-    assert sink.of(GenerationEvent) == []
+    assert sink.of(RoundEvent) == []
     (validated,) = sink.of(ValidationEvent)
     assert validated.samples == 6 * 4
     assert set(result.test) == {"base", "warm_start", "aligned"}

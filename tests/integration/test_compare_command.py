@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alignment_api.cli.commands import compare
-from alignment_api.cli.main import build_parser, main
+from alignment_api.cli.main import build_app, main
 from alignment_api.comparisons.folder import ComparisonFolder
 from alignment_api.execution.run_folder import read_events
 from essa.comparison.spec_file import load_comparison_file
@@ -51,7 +50,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def essa(file: Path, tmp_path: Path) -> Callable[..., int]:
     def run(*given: str) -> int:
         usual = ["compare", str(file), "--out", "out", "--home", str(tmp_path / "home")]
-        return compare.run(build_parser().parse_args([*usual, *given]), SCRIPT)
+        compare, bound, _ = build_app().parse_args([*usual, *given])
+        return compare(*bound.args, **bound.kwargs, command=SCRIPT)
 
     return run
 
@@ -114,9 +114,9 @@ def test_ctrl_c_ends_the_run_and_the_comparison_and_both_resume(essa, file, tmp_
     program = (
         # Where tests run in processes of their own, those ignore it, and so would this one.
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from alignment_api.cli.commands import compare;"
-        "from alignment_api.cli.main import build_parser;"
-        f"compare.run(build_parser().parse_args(sys.argv[1:]), {SCRIPT})"
+        "from alignment_api.cli.main import build_app;"
+        "compare, bound, _ = build_app().parse_args(sys.argv[1:]);"
+        f"compare(*bound.args, **bound.kwargs, command={SCRIPT})"
     )
     given = ["compare", str(file), "--out", "out", "--home", str(tmp_path / "home")]
     running = tmp_path / "out/runs/essa-0/pid"

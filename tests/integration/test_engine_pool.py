@@ -22,6 +22,7 @@ from essa.dispatch import plan_blocks
 from essa.errors import JobCancelledError, WorkerLostError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
+from essa.parametrize.weights import WeightCodec
 from essa.spec import Precision, TransformersEngineSpec
 from reward.machine import usable_cores
 from workers.cluster.placement import Node, plan_placement
@@ -250,6 +251,24 @@ def test_an_engine_that_dies_between_runs_gets_the_next_population(bench):
     assert len(bench.told) == 1
     assert "engine 1 was lost" in bench.told[0]
     assert [one.population for one in bench.pool.health()] == [POPULATION] * 2
+
+
+def test_an_engine_that_dies_between_loads_gets_the_bases_of_the_next(bench, tiny_adapter):
+    codec = WeightCodec(tiny_adapter(seed=7))
+    (load,) = codec.loads(np.zeros((1, codec.dimension)))
+    os.kill(bench.process(1), signal.SIGKILL)
+    bench.pool.load(load)
+    try:
+        assert len(bench.told) == 1
+        assert "engine 1 was lost" in bench.told[0]
+        given = bench.pool._basis
+        bench.pool.load(load)
+        assert bench.pool._basis is given, "bases that engines hold are not given to them again"
+        health = bench.pool.health()
+        assert [one.basis_digest for one in health] == [load.basis.digest] * 2
+        assert [one.population for one in health] == [1] * 2
+    finally:
+        bench.pool.load_basis(bench.codec.engine_basis())
 
 
 def test_work_for_every_engine_is_done_again_by_one_that_died(bench):

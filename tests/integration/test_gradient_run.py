@@ -17,7 +17,7 @@ pytest.importorskip("trl")
 import pyarrow.parquet as pq
 
 from essa.errors import JobCancelledError, JobConflictError
-from essa.events import Event, GenerationEvent, ResultEvent, ValidationEvent
+from essa.events import Event, ResultEvent, StepEvent, ValidationEvent
 from essa.parametrize.adapter import read_adapter, write_adapter
 from essa.parametrize.weights import WeightCodec
 from essa.ports import RunControl, RunSite
@@ -45,7 +45,7 @@ class CancelAfter(RunControl):
         self._sink, self._step = sink, step
 
     def is_cancelled(self) -> bool:
-        return any(one.generation >= self._step for one in self._sink.of(GenerationEvent))
+        return any(one.generation >= self._step for one in self._sink.of(StepEvent))
 
 
 def grpo_job(folder: Path, model: Path, adapter: Path, **method: object) -> AlignmentJobSpec:
@@ -94,7 +94,7 @@ def told(events: list[Event]) -> list[tuple]:
     return [
         (one.generation, one.mean, one.training["loss"], one.training["grad_norm"])
         for one in events
-        if isinstance(one, GenerationEvent)
+        if isinstance(one, StepEvent)
     ]
 
 
@@ -108,10 +108,9 @@ def test_a_job_trains_and_exports_what_validation_picked_and_resumes_where_it_wa
         folder.mkdir()
 
     result, sink = run(grpo_job(whole, model, adapter), whole)
-    generations = sink.of(GenerationEvent)
+    generations = sink.of(StepEvent)
     assert [one.generation for one in generations] == [1, 2, 3, 4]
     for one in generations:
-        assert one.sigma is None
         assert len(one.fitness) == 4
         assert one.train_s > 0
         assert one.training["grad_norm"] > 0

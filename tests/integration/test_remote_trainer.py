@@ -19,9 +19,9 @@ from essa.errors import JobCancelledError, SpecError, TrainerError
 from essa.parametrize.weights import WeightCodec
 from essa.ports import GroupRollouts
 from essa.types import Completion, PopulationScores, Row
-from tests.unit.workers.baseline.baseline_bench import GROUP, PROMPTS, make_build
-from workers.baseline.remote_trainer import RemoteTrainer
+from tests.unit.workers.methods.trl.trainer_bench import GROUP, PROMPTS, make_build
 from workers.cluster.ray_cluster import ray_cluster
+from workers.methods.trl.remote_trainer import RemoteTrainer
 
 pytestmark = pytest.mark.engine
 

@@ -1,7 +1,7 @@
-"""Which cores of a machine have an engine, among all jobs that run there.
+"""Claims of engines on the cores of a machine, among all jobs that run there.
 
-Jobs that share a cluster plan their placements apart, and each counts cores from the first. A lock
-on a file per core tells them what is taken; it goes with the process that holds it.
+Jobs that share a cluster plan their placements independently, and each counts cores from the first.
+A lock on one file per core shows which are taken; it ends with the process that holds it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _held: list[int] = []
 
 
 def claim_cores(allowed: Sequence[int], positions: Sequence[int]) -> list[int]:
-    """Take as many of the allowed cores as there are positions, those at the positions first.
+    """Claim as many of the allowed cores as there are positions, those at the positions first.
 
-    Where too few are free, cores are shared: the ones at the positions are given.
+    If too few are free, cores are shared: the ones at the positions are returned.
     """
     wished = [allowed[position] for position in positions]
     others = [core for core in allowed if core not in wished]
@@ -39,7 +39,7 @@ def claim_cores(allowed: Sequence[int], positions: Sequence[int]) -> list[int]:
 
 
 def _lock(core: int) -> int | None:
-    """Descriptor of the lock, or None where another process has it."""
+    """Return the descriptor of a core's lock, or None if another process has the lock."""
     folder = Path(tempfile.gettempdir()) / f"essa-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -19,33 +19,33 @@ from workers.engines.registry import build_engine, engine_kind
 from workers.machine.gpu_memory import await_free_memory
 
 CONCURRENT_CALLS = 64
-"""Calls one actor takes at once; the engine merges them into one batch."""
+"""Concurrent calls that one actor accepts; the engine merges them into one batch."""
 
 
 class EngineActor:
     """Owns one engine. Construction is quick; `start` loads the model.
 
     Args:
-        cores: positions among the cores this process may use; empty for all of them. Where other
-            engines of this machine have them, it gets as many others.
+        cores: positions among the cores this process may use; empty for all of them. If other
+            engines of this machine have claimed these cores, the engine gets as many others.
     """
 
     def __init__(self, build: EngineBuild, cores: Sequence[int]) -> None:
         self._build = build
         self._allowed = usable_cores()
         if len(cores) and max(cores) >= len(self._allowed):
-            # Ray was told to use more of the node than the container's quota comes to.
+            # Ray is configured to use more of the node than the container's quota.
             self._allowed = sorted(os.sched_getaffinity(0))
         self._cores = cores
         if cores and self._has_cores():
             own = claim_cores(self._allowed, cores)
-            # Here and not in `start`: threads take the setting over from the one that makes them.
+            # Here and not in `start`: a thread inherits the affinity of the thread that creates it.
             os.sched_setaffinity(0, own)
-            # Read by the engine's library when it is imported, which is later.
+            # The engine's library reads this when it is imported, which is later.
             os.environ.update(engine_kind(build.spec).bound(build.spec, own))
 
     def start(self, basis: EngineBasis | None = None, scales_N_S: Any = None) -> EngineHealth:
-        """Load the model, and the bases and the population where they are given.
+        """Load the model, and the bases and the population if they are given.
 
         Returns once the engine can generate.
 

@@ -1,4 +1,4 @@
-"""How much memory a job needs: its process and all that it has started, sampled now and then."""
+"""The memory that a job needs, sampled at intervals over its process and all descendants."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _GROWTH = 1.01
 
 
 class MemoryWatch:
-    """Remembers the most memory that this process and its descendants had together.
+    """Remembers the peak memory of this process and its descendants together.
 
-    Proportional set sizes, so that pages which processes share count once. Summing them up walks
-    all page tables, so it is done only where plain resident sizes are at a new peak. A peak
+    Memory is the proportional set size, in which pages that processes share count once. Reading it
+    walks all page tables, so it is read only when plain resident sizes are at a new peak. A peak
     shorter than a second can be missed.
     """
 
@@ -28,7 +28,7 @@ class MemoryWatch:
 
     @property
     def peak_bytes(self) -> int | None:
-        """So far; None where the system does not tell."""
+        """Peak so far; None if the system does not report it."""
         return self._peak
 
     def __enter__(self) -> MemoryWatch:

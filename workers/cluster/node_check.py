@@ -1,4 +1,4 @@
-"""Whether the machines of a Ray cluster can run our engines."""
+"""A check that the machines of a Ray cluster can run our engines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def check_nodes(nodes: Sequence[Node]) -> None:
     """Ask every node that engines could run on for its version of this package.
 
     Raises:
-        ClusterError: a node has another one or none, or does not answer.
+        ClusterError: a node has another version or none, or does not answer.
     """
 
-    # A function inside a function goes over by value: the node may lack our modules.
+    # Ray sends a nested function by value, so that it runs on a node without our modules.
     def version(name: str) -> str | None:
         from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""Which node, cores and GPUs each engine gets. Pure."""
+"""Assignment of a node, cores and GPUs to each engine. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from essa.spec.engine import EngineSpec
 
 @dataclass(frozen=True)
 class Node:
-    """One machine of the Ray cluster. `cpus` are the cores Ray may use there."""
+    """One machine of the Ray cluster. `cpus` is the number of cores that Ray may use there."""
 
     node_id: str
     cpus: int
@@ -21,11 +21,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one engine runs. On CPU it owns `cores`; on GPU Ray hands it `gpus` devices.
+    """The place of one engine. On CPU it owns `cores`; on GPU Ray gives it `gpus` devices.
 
     `cores` are positions among the cores that Ray may use on the node: in a container or under
-    taskset these need not start at 0. The node is a wish: where other jobs hold its devices, Ray
-    takes another one.
+    taskset these need not start at 0. The node is a preference: if other jobs hold its devices, Ray
+    takes another node.
     """
 
     node_id: str
@@ -36,8 +36,8 @@ class Placement:
 def plan_placement(spec: EngineSpec, nodes: Sequence[Node]) -> list[Placement]:
     """Give every engine its own cores (CPU cluster) or its own GPUs.
 
-    Engines go to the node with most room left. One core each beats sharing: two one-core engines
-    are faster than one two-core engine.
+    Each engine goes to the node with the most room left. One core each beats sharing: two one-core
+    engines are faster than one two-core engine.
 
     Raises:
         SpecError: the cluster is too small; names the setting to lower.

@@ -1,8 +1,8 @@
 """Engines as Ray actors, and the dispatch of work items among them.
 
-Items are given out as engines have room, so none idles while work is left. An engine that dies or
-hangs is started again with the bases and the population of its peers, which work on meanwhile; its
-items go back into the queue. An item that keeps failing comes back as failed: its scores are then
+Items are assigned as engines have room, so no engine idles while work is left. An engine that dies
+or hangs is restarted with the bases and the population of its peers, which continue meanwhile; its
+items go back into the queue. An item that keeps failing is returned as failed: its scores are then
 missing.
 """
 
@@ -46,9 +46,9 @@ START_TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A block of (candidate, prompt) pairs for one engine. `key` is the caller's.
+    """A block of (candidate, prompt) pairs for one engine. `key` is for the caller's use.
 
-    With `answers` nothing is generated: the engine scores them.
+    With `answers`, the engine scores them and generates nothing.
     """
 
     key: int
@@ -59,20 +59,20 @@ class WorkItem:
 
     @property
     def sequences(self) -> int:
-        """Sequences that the engine has to do with at once."""
+        """Number of sequences that the engine decodes or scores for this item."""
         return len(self.candidates) * self.parameters.samples
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """Completions of an item, or why there are none; where and when its last try ran."""
+    """Completions of an item, or why there are none; engine and times of the last try."""
 
     item: WorkItem
     completions: list[list[Completion]] | None
     error: str | None = None
     engine: int = 0
     started_s: float = 0.0
-    """When it was handed to its engine, on the machine's monotonic clock."""
+    """Time at which the engine got the item, on the machine's monotonic clock."""
     ended_s: float = 0.0
 
 
@@ -81,14 +81,14 @@ class _Worker:
     index: int
     placement: Placement
     actor: Any = None
-    """None before `start` and after `close`."""
+    """Actor of the engine; None before `start` and after `close`."""
     starting: Any = None
-    """The call that brings a lost engine back; None once it is there."""
+    """Call that restarts a lost engine; None once the engine has started."""
     start_deadline_s: float = 0.0
     rows: int = 0
     restarts: int = 0
     counting: Any = None
-    """The call that asks how many tokens it has generated; None while nothing is asked."""
+    """Pending call for the number of generated tokens; None if no call is pending."""
     tokens: int = 0
 
 
@@ -103,7 +103,7 @@ class _Flight:
     def result(
         self, completions: list[list[Completion]] | None, error: str | None = None
     ) -> ItemResult:
-        """What came of it, now."""
+        """Return the result of the item, ended now."""
         return ItemResult(
             self.item, completions, error, self.worker.index, self.started_s, time.monotonic()
         )
@@ -119,7 +119,7 @@ class _Work:
     flying: dict[Any, _Flight] = field(default_factory=dict)
 
     def finish(self, results: Iterable[ItemResult]) -> Iterator[ItemResult]:
-        """Count results off and pass them on."""
+        """Subtract results from `unfinished` and yield them."""
         for result in results:
             self.unfinished -= result.item.sequences
             yield result
@@ -129,9 +129,9 @@ class EnginePool:
     """A fixed set of engines.
 
     Args:
-        build: what every engine is built from.
+        build: description from which every engine is built.
         placements: one per engine.
-        notify: gets one sentence for every engine that is lost or started again.
+        notify: called with one sentence for every engine that is lost and restarted.
     """
 
     def __init__(
@@ -155,30 +155,30 @@ class EnginePool:
 
     @property
     def devices(self) -> int:
-        """GPUs that the engines hold, or cores where there are none."""
+        """Number of GPUs that the engines hold, or of cores if they hold no GPU."""
         return sum(
             worker.placement.gpus or max(1, len(worker.placement.cores)) for worker in self._workers
         )
 
     @property
     def capacity(self) -> int:
-        """Sequences one engine decodes together."""
+        """Number of sequences that one engine decodes together."""
         return self._build.spec.capacity
 
     @property
     def max_population(self) -> int:
-        """Candidates the engines can hold at once."""
+        """Number of candidates that the engines can hold at once."""
         return self._build.max_population
 
     def start(self, on_start: Callable[[int], None] = lambda started: None) -> list[EngineHealth]:
-        """Start the engines' processes, few at a time, and load the model in all side by side.
+        """Start the engines' processes, a few at a time, then load the model in all in parallel.
 
-        A new process imports its libraries within a time that Ray has set, which a small or busy
-        machine can only do for one at a time; the models themselves have all the time they need.
-        An engine that does not start takes the others down with it.
+        Ray limits the time in which a new process must import its libraries, and a small or busy
+        machine meets that limit only for one process at a time. Loading models may take far longer.
+        If one engine does not start, the others are stopped too.
 
         Args:
-            on_start: told how many have started, as they do.
+            on_start: called with the number of engines that have started, as they start.
         Raises:
             EngineStartError: an engine did not start.
         """
@@ -195,14 +195,14 @@ class EnginePool:
             raise
 
     def _load(self, on_start: Callable[[int], None]) -> list[EngineHealth]:
-        """Load the model in every engine, whose process has started."""
+        """Load the model in every engine; their processes have started."""
         starting = [worker.actor.start.remote() for worker in self._workers]
         deadline_s = time.monotonic() + START_TIMEOUT_S
         waiting = starting
         while waiting:
             left_s = max(0.0, deadline_s - time.monotonic())
             done, waiting = ray.wait(waiting, timeout=left_s)
-            # One that failed ends the others; where none has answered in time, that is the error.
+            # A failed engine ends the others; if none has answered in time, the timeout is raised.
             self._all(done or waiting, timeout_s=0 if not done else START_TIMEOUT_S)
             on_start(len(starting) - len(waiting))
         return self._all(starting)
@@ -226,12 +226,12 @@ class EnginePool:
         self._digest = basis.digest
 
     def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
-        """Replace the population in every engine; errors as `load`."""
+        """Replace the population in every engine; shape (N, S), errors as `load`."""
         self._scales = ray.put(np.ascontiguousarray(scales_N_S, dtype=np.float32))
         self._each(lambda worker: worker.actor.set_population.remote(self._scales))
 
     def health(self) -> list[EngineHealth]:
-        """What every engine says about itself, in the order of the placements.
+        """Return the status of every engine, in the order of the placements.
 
         Raises:
             EngineStartError: an engine does not answer.
@@ -240,12 +240,12 @@ class EnginePool:
         return self._all([worker.actor.health.remote() for worker in self._workers])
 
     def generated_tokens(self) -> int:
-        """Tokens that all engines have generated so far, as they last said. Does not wait."""
+        """Return the tokens that all engines have generated, as last reported. Does not wait."""
         for worker in self._workers:
             if worker.counting is None and not worker.starting:
                 worker.counting = worker.actor.health.remote()
             elif worker.counting is not None and ray.wait([worker.counting], timeout=0)[0]:
-                # An engine that is lost or busy says nothing; whoever waits for it will be told.
+                # A lost or busy engine reports nothing; the failure surfaces at the call for work.
                 with contextlib.suppress(EssaError, RayError):
                     said = cast("EngineHealth", ray.get(worker.counting))
                     worker.tokens = max(worker.tokens, said.generated_tokens)
@@ -258,7 +258,7 @@ class EnginePool:
         prompts: Sequence[Sequence[int]],
         parameters: SamplingParameters,
     ) -> list[list[list[Completion]]]:
-        """The same work on every engine, side by side: one result per engine, see `Engine`.
+        """Run the same work on every engine in parallel: one result per engine, see `Engine`.
 
         Raises:
             EngineError: an engine refused the work.
@@ -278,8 +278,8 @@ class EnginePool:
     ) -> Iterator[ItemResult]:
         """Yield results as they come, in any order, one per item.
 
-        A run may be left at any time. What it had under way is finished by the engines for
-        nobody; the next `set_population` waits for that.
+        A run may be abandoned at any time. The engines still finish the items under way, without
+        anyone reading the results; the next `set_population` waits for that.
 
         Args:
             check: called a few times a second; what it raises ends the run.
@@ -317,7 +317,7 @@ class EnginePool:
             "num_gpus": placement.gpus,
             "max_concurrency": CONCURRENT_CALLS,
             "runtime_env": {"env_vars": process_environment(self._build.spec, placement.cores)},
-            # A wish: other jobs of a shared cluster may hold the node's devices, or it is gone.
+            # A preference: other jobs may hold the node's devices, or the node may be gone.
             "scheduling_strategy": NodeAffinitySchedulingStrategy(
                 placement.node_id, soft=True, _spill_on_unavailable=True
             ),
@@ -339,10 +339,10 @@ class EnginePool:
             raise EngineStartError(f"an engine's process failed: {_reason(error)}") from error
 
     def _each(self, call: Callable[[_Worker], Any]) -> list[Any]:
-        """Make a call on every engine; answers in order.
+        """Call every engine and return the answers in order.
 
-        An engine that has died is started again with bases and population; it is `starting`
-        afterwards and has no answer.
+        An engine that has died is restarted with bases and population; it is `starting` afterwards
+        and has no answer.
         """
         self._await_starts()
         answers = []
@@ -421,7 +421,7 @@ class EnginePool:
     def _reap_overdue(self, work: _Work) -> Iterator[ItemResult]:
         now_s = time.monotonic()
         overdue = [key for key, flight in work.flying.items() if now_s > flight.deadline_s]
-        # A caller that was slow to take the last result finds others finished in the meantime.
+        # If the caller was slow to take the last result, others have finished in the meantime.
         finished = ray.wait(overdue, num_returns=len(overdue), timeout=0)[0] if overdue else []
         for reference in overdue:
             if reference not in finished and reference in work.flying:
@@ -431,7 +431,7 @@ class EnginePool:
                 yield from self._recover(work, flight, reason)
 
     def _recover(self, work: _Work, flight: _Flight, reason: str) -> Iterator[ItemResult]:
-        """Start the engine again; what else it had under way goes back without blame."""
+        """Restart the engine; its other items go back into the queue with no failed try counted."""
         for reference, other in list(work.flying.items()):
             if other.worker is flight.worker:
                 del work.flying[reference]
@@ -453,7 +453,7 @@ def _send(worker: _Worker, item: WorkItem) -> Any:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error as it was raised in the engine's process; Ray's own shows a whole traceback."""
+    """Return the error as the engine's process raised it; Ray's own shows a whole traceback."""
     return getattr(error, "cause", None) or error
 
 

@@ -21,15 +21,15 @@ from workers.cluster.ray_node import own_node
 
 ADDRESS_VARIABLE = "ESSA_RAY_ADDRESS"
 BACK_OFF_S = (3.0, 10.0, 30.0)
-"""Between two tries. A busy machine does not start Ray's processes within the times that Ray has
-for each of them; a moment later it often does."""
+"""Pauses between tries. A busy machine may not start Ray's processes within Ray's time limits; a
+moment later it often does."""
 _END_S = 10.0
 
 logger = logging.getLogger(__name__)
 
 
 def is_elsewhere() -> bool:
-    """Whether jobs of this process run on the cluster of ESSA_RAY_ADDRESS."""
+    """Return whether jobs of this process run on the cluster of ESSA_RAY_ADDRESS."""
     return bool(os.environ.get(ADDRESS_VARIABLE))
 
 
@@ -55,12 +55,12 @@ def ray_cluster() -> Iterator[list[Node]]:
 
 
 def connect(where: str | None, back_off_s: Sequence[float] = BACK_OFF_S, **arguments: Any) -> None:
-    """`ray.init`, tried again where it fails; what a failed try has started is ended.
+    """Run `ray.init` with retries; processes that a failed try has started are ended.
 
     Args:
         where: address of the cluster, None for this machine.
-        back_off_s: how long to wait before each further try.
-        arguments: for `ray.init`.
+        back_off_s: pause before each retry.
+        arguments: arguments of `ray.init`.
     Raises:
         ClusterError: the last try failed too, or this process is in a cluster already.
     """
@@ -73,8 +73,8 @@ def connect(where: str | None, back_off_s: Sequence[float] = BACK_OFF_S, **argum
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
             return
         except BaseException as error:
-            # Otherwise its processes stay, and every later start meets them. Ray itself knows
-            # nothing of those that a failed start has left.
+            # Otherwise its processes stay and disturb every later start. Ray itself does not know
+            # the processes that a failed start has left.
             ray.shutdown()
             _end([child for child in _children_of_ray() if child.pid not in before])
             if not isinstance(error, Exception):
@@ -88,7 +88,7 @@ def connect(where: str | None, back_off_s: Sequence[float] = BACK_OFF_S, **argum
 
 
 def _children_of_ray() -> list[psutil.Process]:
-    """Processes of Ray's that this one has started."""
+    """Return Ray's processes that this process has started."""
     library = str(Path(ray.__file__).parent)
     found = []
     for child in psutil.Process().children(recursive=True):
@@ -111,7 +111,7 @@ def _elsewhere(address: str, folder: str | None) -> dict[str, Any]:
 
 def _here() -> dict[str, Any]:
     return {
-        # Otherwise Ray would join whatever cluster was started last on this machine.
+        # Otherwise Ray would join the cluster that was started last on this machine.
         "address": "local",
         "include_dashboard": False,
         "num_cpus": len(usable_cores()),
@@ -119,7 +119,7 @@ def _here() -> dict[str, Any]:
 
 
 def nodes_of_cluster() -> list[Node]:
-    """Machines of the Ray cluster that this process is in."""
+    """Return the machines of the Ray cluster that this process is in."""
     return [
         Node(
             node["NodeID"],

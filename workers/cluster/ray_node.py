@@ -1,7 +1,7 @@
-"""This machine's place in a Ray cluster that runs elsewhere, for the length of one job.
+"""A node on this machine in a Ray cluster that runs elsewhere, for the duration of one job.
 
-A Ray driver talks to a node on its own machine. The one made here offers neither cores nor GPUs and
-ends with the job, so the service's machine need not belong to the cluster.
+A Ray driver talks to a node on its own machine. This node offers neither cores nor GPUs and ends
+with the job, so the service's machine need not belong to the cluster.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @contextmanager
 def own_node(address: str) -> Iterator[str]:
-    """Add a node without resources to the cluster at `address`; yields its folder.
+    """Add a node without resources to the cluster at `address`; yields the node's folder.
 
-    Ray knows the node of a driver by that folder: other jobs have nodes on this machine too.
+    Ray finds the node of a driver by that folder: other jobs have nodes on this machine too.
 
     Raises:
         ClusterError: the cluster cannot be reached or refuses the node.
@@ -91,12 +91,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
-        process.kill()  # a process of Ray's own watches it and ends the rest
+        process.kill()  # one of Ray's processes watches this one and ends the rest
         process.wait()
 
 
 def _main(argv: Sequence[str]) -> None:
-    """Be `ray ...`, and end with the process that started this one."""
+    """Run `ray ...`, and end with the process that started this one."""
     parent, *arguments = argv
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(parent):

@@ -19,7 +19,7 @@ BASE = -1
 
 @dataclass(frozen=True)
 class SamplingParameters:
-    """Decoding of one `generate` call. `temperature` 0 is greedy; `samples` is per prompt."""
+    """Parameters of one `generate` call. `temperature` 0 is greedy; `samples` is per prompt."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -28,12 +28,12 @@ class SamplingParameters:
     seed: int = 0
     with_logprobs: bool = False
     ignore_end: bool = False
-    """Decode past the end token, to `max_tokens`: equal work for every candidate, to time it."""
+    """Decode past the end token to `max_tokens`, so that timed candidates do equal work."""
 
 
 @dataclass(frozen=True)
 class EngineHealth:
-    """What an engine says about itself."""
+    """The status that an engine reports."""
 
     engine: str
     model: str
@@ -41,15 +41,15 @@ class EngineHealth:
     basis_digest: str | None
     population: int
     generated_tokens: int
-    """So far; of answers that are not finished too, where the engine knows."""
+    """Tokens generated so far, with those of unfinished answers if the engine knows them."""
 
 
 class Engine(ABC):
     """One base model, one set of bases, one population.
 
     Life cycle: construct (loads the base), `load_basis`, then `set_population` and `generate` any
-    number of times, `close`. `generate` may be called from several threads at once and then shares
-    one batch; `load_basis` and `set_population` wait for it, and it for them.
+    number of times, `close`. `generate` calls from several threads at once share one batch;
+    `load_basis` and `set_population` wait for running calls, and new calls wait for them.
     """
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Engine(ABC):
 
     @abstractmethod
     def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
-        """Replace the population: row n is candidate n, columns as `EngineBasis` orders them.
+        """Replace the population, shape (N, S): row n is candidate n, columns as in `EngineBasis`.
 
         No completion generated afterwards depends on an earlier population.
 
@@ -93,7 +93,7 @@ class Engine(ABC):
         prompts: Sequence[Sequence[int]],
         answers: Sequence[Sequence[int]],
     ) -> list[list[Completion]]:
-        """Log-probabilities of given answers: one pass over prompt and answer, nothing is sampled.
+        """Return log-probabilities of given answers: one pass over prompt and answer, no sampling.
 
         Args:
             answers: `answers[i]` are the token ids after `prompts[i]`; none may be empty.
@@ -101,8 +101,8 @@ class Engine(ABC):
             For every i one completion without text, whose `token_logprobs` are the natural
             logarithms of the probabilities of its tokens.
         Raises:
-            EngineError: an unknown candidate, an empty answer, or tokens beyond the engine's
-                context, one more than prompt and answer have.
+            EngineError: an unknown candidate, an empty answer, or a prompt and answer that leave
+                no room for one more token in the engine's context.
             EngineStoppedError: the engine failed or was closed, and must be built again.
         """
 
@@ -121,7 +121,7 @@ def check_answers(
     """Refuse answers that cannot be scored.
 
     Args:
-        context: the answer must end before this many tokens.
+        context: number of tokens that prompt and answer together must stay below.
     Raises:
         EngineError: see `Engine.score`.
     """

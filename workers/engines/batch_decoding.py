@@ -1,4 +1,4 @@
-"""Decoding of one batch with a key-value cache, row by row reproducible.
+"""Decoding of one batch with a key-value cache, reproducible row by row.
 
 `model.generate` has one random state for the whole batch and no hook for rows that leave it, so
 the loop is our own: sampled rows do not depend on their neighbours, and finished rows are dropped.
@@ -21,7 +21,7 @@ from workers.engines.population_hooks import PopulationHooks
 
 @dataclass(frozen=True)
 class DecodingModel:
-    """A model with what ends its texts. `context_limit` counts prompt and answer tokens."""
+    """A model with tokenizer and end tokens; `context_limit` counts prompt and answer tokens."""
 
     model: PreTrainedModel
     tokenizer: Any
@@ -31,7 +31,7 @@ class DecodingModel:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One row to decode; `sample` tells apart the samples of one prompt."""
+    """One row to decode; `sample` numbers the samples of one prompt."""
 
     candidate: int
     prompt: tuple[int, ...]
@@ -84,7 +84,7 @@ class _Answer:
 
 
 class _Batch:
-    """What the model needs for its next forward pass over the rows still decoding."""
+    """Inputs of the model's next forward pass over the rows still decoding."""
 
     def __init__(self, source: DecodingModel, rollouts: Sequence[Rollout]) -> None:
         self._model = source.model
@@ -94,7 +94,7 @@ class _Batch:
         self._cache = DynamicCache(config=source.model.config)
 
     def logits(self) -> torch.Tensor:
-        """Next-token logits in float32, shape (rows, vocabulary)."""
+        """Return next-token logits in float32, shape (rows, vocabulary)."""
         output = self._model(
             input_ids=self._ids,
             attention_mask=self._mask,
@@ -123,7 +123,7 @@ def decode_batch(
     rollouts: Sequence[Rollout],
     parameters: SamplingParameters,
 ) -> list[Completion]:
-    """Decode all rows together; the result is in their order.
+    """Decode all rows together and return their completions in order.
 
     A row's random draws depend on the seed, its prompt and its sample number, and on nothing
     else: all candidates get the same draws for a prompt (common random numbers).
@@ -158,7 +158,7 @@ def decode_batch(
 def left_pad(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, both of shape (rows, longest prompt)."""
+    """Return token ids and attention mask, both of shape (rows, longest prompt)."""
     longest = max(len(prompt) for prompt in prompts)
     # The padding token's identity is irrelevant under the mask; 0 is in every vocabulary.
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -170,7 +170,7 @@ def left_pad(
 
 
 def _uniform_draws(rollouts: Sequence[Rollout], parameters: SamplingParameters) -> torch.Tensor:
-    """Numbers in [0, 1), float64 on the CPU, shape (rows, max_tokens); greedy uses none."""
+    """Return numbers in [0, 1), float64 on the CPU, shape (rows, max_tokens); 0 for greedy."""
     draws = torch.zeros(len(rollouts), parameters.max_tokens, dtype=torch.float64)
     if parameters.temperature > 0:
         for numbers, row in zip(draws, rollouts, strict=True):
@@ -181,7 +181,7 @@ def _uniform_draws(rollouts: Sequence[Rollout], parameters: SamplingParameters) 
 
 
 def _choose(logits: torch.Tensor, temperature: float, draws: torch.Tensor) -> torch.Tensor:
-    """Pick a token per row: the most likely one, or by inverting the distribution function."""
+    """Pick one token per row: the most likely one, or by inverting the distribution function."""
     if temperature == 0:
         return logits.argmax(dim=-1)
     cumulative = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)

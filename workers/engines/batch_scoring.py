@@ -19,15 +19,15 @@ def score_batch(
     prompts: Sequence[tuple[int, ...]],
     answers: Sequence[tuple[int, ...]],
 ) -> list[Completion]:
-    """Score all rows together; the result is in their order. See `Engine.score`."""
+    """Score all rows together and return the results in order. See `Engine.score`."""
     device = next(source.model.parameters()).device
     ids, mask = left_pad(
         [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], device
     )
     if hooks is not None:
         hooks.select(candidates)
-    # Padding stands on the left, so the answers end together: the logits before the last tokens
-    # are enough for all of them.
+    # Padding is on the left, so all answers end together, and the last positions have the logits of
+    # all of them.
     kept = max(map(len, answers)) + 1
     logits = source.model(
         input_ids=ids,

@@ -1,4 +1,4 @@
-"""What an actor needs to build its engine: picklable, from a job's engine specification."""
+"""The picklable description of an engine that its actor builds, from a job's specification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from essa.spec.engine import EngineSpec, Precision
 class EngineBuild:
     """Everything an actor needs to build its engine.
 
-    `model_path` is the folder to load: for vLLM the checkpoint already in the wanted precision.
+    `model_path` is the folder to load: for vLLM the checkpoint that already has the precision.
     """
 
     spec: EngineSpec
@@ -24,14 +24,14 @@ class EngineBuild:
     has_core: bool
     seed: int
     activations: Activations | None = None
-    """None takes what is fast on the machine where the engine is built."""
+    """Format of activations; None takes the fast one on the machine that builds the engine."""
 
 
 def settled_precision(spec: EngineSpec) -> Precision:
-    """The precision of a specification whose job has settled what it computes in.
+    """Return the precision of a specification whose job has settled its number formats.
 
     Raises:
-        SpecError: it is still `auto`.
+        SpecError: the precision is still `auto`.
     """
     if spec.precision == "auto":
         raise SpecError(

@@ -18,7 +18,7 @@ from workers.engines.base import BASE
 
 @dataclass(frozen=True)
 class _ResidentModule:
-    """A module's bases on the device, transposed for row vectors, and its columns in a row."""
+    """A module's bases on the device, transposed for row vectors, and its first scale column."""
 
     shrink: torch.Tensor
     core: torch.Tensor | None
@@ -26,7 +26,7 @@ class _ResidentModule:
     start: int
 
     def delta(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """What the candidates add for inputs (R, T, in) and scales (R, S): (R, T, out)."""
+        """Return the candidates' addition (R, T, out) for inputs (R, T, in) and scales (R, S)."""
         rank = self.shrink.shape[1]
         first = rows[:, None, self.start : self.start + rank]
         hidden = (x @ self.shrink) * first
@@ -39,7 +39,7 @@ class _ResidentModule:
 class PopulationHooks:
     """Forward hooks that add each row's candidate to the adapted linear layers.
 
-    Adapters are float32 whatever the base is: they are the part under search.
+    Adapters are float32, whatever the format of the base: they are the part under search.
     Not thread safe; the engine holds its lock around every use.
     """
 
@@ -55,8 +55,8 @@ class PopulationHooks:
             layer.register_forward_hook(
                 self._hook(
                     self._upload(module, starts[module.name]),
-                    # peft adds in float32 and rounds once, but over bitsandbytes layers rounds
-                    # the adapter's part first. Following it matters: int8 activations turn one
+                    # peft adds in float32 and rounds once, but over bitsandbytes layers it rounds
+                    # the adapter's part first. Doing the same matters: int8 activations turn one
                     # bit of bfloat16 into 0.2 of a log-probability (measured on SmolLM2).
                     rounds_first=not layer.weight.is_floating_point(),
                 )
@@ -66,17 +66,17 @@ class PopulationHooks:
 
     @property
     def population(self) -> int:
-        """Candidates held now."""
+        """Number of candidates held now."""
         return len(self._table) - 1
 
     def set_population(self, scales_N_S: NDArray[np.float32]) -> None:
-        """Replace all candidates; the last row of the table is the base, with zero scales."""
+        """Replace all candidates, shape (N, S); the table's last row, of zeros, is the base."""
         table = torch.zeros(len(scales_N_S) + 1, self.basis.width, device=self._device)
         table[:-1] = torch.from_numpy(np.array(scales_N_S, dtype=np.float32))
         self._table = table
 
     def select(self, candidates: Sequence[int]) -> None:
-        """Let row i of the coming forward passes run `candidates[i]`."""
+        """Make row i of the next forward passes run `candidates[i]`."""
         if all(candidate == BASE for candidate in candidates):
             self._rows = None
             return
@@ -84,12 +84,12 @@ class PopulationHooks:
         self._rows = self._table[torch.tensor(candidates, device=self._device)]
 
     def keep(self, indices: torch.Tensor) -> None:
-        """Drop all rows of the batch but these."""
+        """Keep only these rows of the batch."""
         if self._rows is not None:
             self._rows = self._rows[indices]
 
     def remove(self) -> None:
-        """Take the hooks off the model."""
+        """Remove the hooks from the model."""
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -1,4 +1,4 @@
-"""Every kind of engine: how one is built, and what its process needs around it."""
+"""Every kind of engine: its constructor, and the environment of its process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from workers.engines.vllm_settings import bound_to, vllm_environment
 from workers.machine.native_format import native_activations
 
 _CPU_MALLOC = {
-    # By default glibc gives every large activation back to the kernel and takes it again, page by
-    # page. Keeping them made the base 2 to 6 % faster (SmolLM2, one core).
+    # By default glibc returns the memory of every large activation to the kernel and gets it again,
+    # page by page. Keeping the memory made the base 2 to 6 % faster (SmolLM2, one core).
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
-    # Huge pages where the kernel leaves it to the program: 1 % for the base, 2 % for a population.
+    # Huge pages, if the kernel lets the program choose: 1 % for the base, 2 % for a population.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
@@ -52,9 +52,9 @@ class EngineKind:
     """One `engine.kind`.
 
     Attributes:
-        create: starts an engine; imports its library.
-        environment: of the engine's process, beside what all kinds have; set before it starts.
-        bound: the same once the process knows which cores are its own, before the library loads.
+        create: function that starts an engine and imports its library.
+        environment: variables of the engine's process beside those of all kinds, set at its start.
+        bound: variables set once the process knows its own cores, before the library loads.
     """
 
     create: Callable[[EngineBuild], Engine]
@@ -69,10 +69,10 @@ ENGINES = {
 
 
 def engine_kind(spec: EngineSpec) -> EngineKind:
-    """What is registered for a specification.
+    """Return the kind that is registered for a specification.
 
     Raises:
-        EngineStartError: nothing is; it names the kinds that are.
+        EngineStartError: no such kind is registered; names the kinds that are.
     """
     found = ENGINES.get(spec.kind)
     if found is None:
@@ -94,9 +94,9 @@ def build_engine(build: EngineBuild) -> Engine:
 
 
 def process_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
-    """Environment of an engine's process; must be set before torch is imported there.
+    """Return the environment of an engine's process, to be set before torch is imported there.
 
-    Which cores an engine has only its process can tell: see `EngineKind.bound`.
+    Only the process itself knows the ids of its cores: see `EngineKind.bound`.
     """
     environment = {
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -33,9 +33,9 @@ class TransformersEngine(Engine):
     Args:
         model_path: folder or hub name of the unquantised base model.
         precision: number format of the base weights; adapters always run in float32.
-        activations: of the values between layers; None takes what is fast here.
-        max_batch: sequences decoded together.
-        max_population: most candidates held at once.
+        activations: number format of the values between layers; None takes the fast one here.
+        max_batch: number of sequences decoded together.
+        max_population: largest number of candidates held at once.
         device: `auto`, `cpu` or `cuda`.
     Raises:
         EngineStartError: the model cannot be loaded.

@@ -17,7 +17,7 @@ from workers.machine.native_format import native_activations
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve `auto` to the first GPU where there is one, else to the CPU."""
+    """Resolve `auto` to the first GPU if there is one, else to the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -36,8 +36,8 @@ def load_decoding_model(
     Args:
         precision: fp32, bf16, int8 (vector-wise W8A8 of LLM.int8, arXiv:2208.07339, Section 3.1)
             or int4 (nf4, arXiv:2305.14314).
-        activations: of the values between layers; None takes what is fast here. Weights of bf16
-            under float32 activations are rounded to bf16 and then widened.
+        activations: number format of the values between layers; None takes the fast one here. With
+            float32 activations, bf16 weights are rounded to bf16 and then widened.
     Raises:
         EngineStartError: the folder is not a causal language model, or already quantised.
     """
@@ -74,9 +74,9 @@ def _refuse_quantised(path: str | Path, config: Any) -> None:
 def precision_arguments(
     precision: Precision, device: torch.device, activations: Activations
 ) -> dict[str, Any]:
-    """What `from_pretrained` is given to load unquantised weights in a precision.
+    """Return the arguments of `from_pretrained` that load unquantised weights in a precision.
 
-    A bf16 model comes back in bf16; `.float()` gives it float32 activations.
+    A bf16 model is loaded in bf16; `.float()` gives it float32 activations.
     """
     compute = torch.bfloat16 if precision is Precision.BF16 else getattr(torch, activations)
     arguments: dict[str, Any] = {
@@ -90,7 +90,7 @@ def precision_arguments(
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_8bit=True, llm_int8_threshold=0.0
         )
-        # It warns of the cast to float16 in every layer of every forward pass.
+        # bitsandbytes warns of the cast to float16 in every layer of every forward pass.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif precision is Precision.INT4:
         arguments["quantization_config"] = BitsAndBytesConfig(

@@ -1,4 +1,4 @@
-"""The file that takes bases from the engine's process to vLLM's workers (safetensors)."""
+"""The safetensors file that carries bases from the engine's process to vLLM's workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = "modules"
 
 
 def write_basis(basis: EngineBasis, path: str) -> None:
-    """Write the modules in order."""
+    """Write the modules of a basis, in order."""
     from safetensors.numpy import save_file
 
     tensors: dict[str, np.ndarray] = {}
@@ -27,7 +27,7 @@ def write_basis(basis: EngineBasis, path: str) -> None:
 
 
 def read_basis(path: str) -> list[ModuleBasis]:
-    """Read what `write_basis` wrote."""
+    """Read the modules that `write_basis` wrote."""
     from safetensors.numpy import load_file
 
     tensors = load_file(path)

@@ -1,12 +1,12 @@
-"""CPU kernels of vLLM, faster and steadier, through its own extension points.
+"""Faster and batch-invariant CPU kernels for vLLM, through its own extension points.
 
-Without torch.compile, which vLLM switches off on CPU where adapters are on, it runs these as a
-dozen torch operations. Its library has C++ kernels for the norms; registered here as another
-implementation of vLLM's IR operations, they are chosen by `ir_op_priority` of `vllm_settings`. The
-activation re-uses one buffer instead of filling three.
+With adapters on CPU, vLLM switches torch.compile off and runs norms and activations as a dozen
+torch operations. Its library has C++ kernels for the norms; this module registers them as another
+implementation of vLLM's IR operations, which `ir_op_priority` of `vllm_settings` selects. The
+activation reuses one buffer instead of filling three.
 
-A product of few rows is summed in another order than one of many, so a sequence that is left alone
-in its batch would go on differently than in company. Products are padded to enough rows instead.
+A product of few rows is summed in another order than one of many, so a sequence left alone in its
+batch would continue differently than with neighbours. Products are therefore padded to enough rows.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from vllm.model_executor.layers.activation import SiluAndMul
 from workers.engines.vllm_settings import CPU_KERNELS
 
 STEADY_ROWS = 4
-"""From so many rows on, float32 products of MKL and oneDNN are summed in one order (measured)."""
+"""Rows from which on MKL and oneDNN sum float32 products in one order (measured)."""
 STEADY_ROWS_BF16 = 2
-"""Likewise of oneDNN in bf16, with AVX-512."""
+"""Rows from which on oneDNN does so in bf16, with AVX-512."""
 STEADY_ROWS_AMX = 40
-"""Likewise of oneDNN and vLLM in bf16 on AMX: up to 36 rows were summed otherwise (measured)."""
+"""Rows from which on oneDNN and vLLM do so in bf16 on AMX: up to 36 they did not (measured)."""
 
 
 def install_cpu_kernels() -> None:
@@ -47,7 +47,7 @@ def install_cpu_kernels() -> None:
 
 
 def _tiles_take_activations(stock: Callable[..., bool]) -> Callable[..., bool]:
-    """vLLM's INT8 product on AMX reads 16-bit activations only, which vLLM does not check."""
+    """Add a check that vLLM lacks: its INT8 product on AMX reads only 16-bit activations."""
 
     def fits(outputs: int, inputs: int, dtype: torch.dtype) -> bool:
         # vLLM sets the default to the model's format while it prepares the weights.
@@ -57,17 +57,17 @@ def _tiles_take_activations(stock: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def steady_linear_layers(model: nn.Module, dtype: torch.dtype) -> None:
-    """Let no unquantised linear layer of the model work on fewer rows than are summed alike."""
+    """Pad inputs of the model's unquantised linear layers to the rows summed in one order."""
     least = steady_rows(dtype)
     for module in model.modules():
         linear = getattr(module, "cpu_linear", None)
         if linear is not None:
-            # A plain function, which vLLM keeps there too; torch declares tensors and modules only.
+            # A plain function, as vLLM's own; torch's types allow only tensors and modules here.
             module.cpu_linear = _at_least(least, linear)  # pyright: ignore[reportArgumentType]
 
 
 def steady_rows(dtype: torch.dtype) -> int:
-    """Rows from which on a product in this format is summed in one order."""
+    """Return the rows from which on a product in this format is summed in one order."""
     if dtype is torch.float32:
         return STEADY_ROWS
     return STEADY_ROWS_AMX if torch.cpu._is_amx_tile_supported() else STEADY_ROWS_BF16

@@ -1,7 +1,7 @@
 """vLLM as an engine: the whole population decodes in one continuous batch.
 
-One thread owns vLLM: it builds it, feeds it and steps it. Calls from other threads are put into a
-queue and share the batch; `load_basis` and `set_population` wait until the batch has drained.
+One thread owns vLLM and builds, feeds and steps it. Calls from other threads are put into a queue
+and share the batch; `load_basis` and `set_population` wait until the batch has drained.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 _NOTHING = SamplingParameters(max_tokens=1)
-"""To score an answer vLLM must also generate; one token is the least it takes."""
+"""Parameters for scoring: vLLM must also generate, and one token is the least it accepts."""
 
 
 @dataclass
 class _Call:
-    """One `generate` or `score` call in flight; `answers` are there for `score`."""
+    """One `generate` or `score` call in flight; only `score` has `answers`."""
 
     candidates: Sequence[int]
     prompts: Sequence[Sequence[int]]
@@ -152,11 +152,11 @@ class VllmEngine(Engine):
             self._thread.join(timeout=30)
 
     def slots(self) -> dict[int, int]:
-        """Adapter number (candidate + 1) -> vLLM slot, as read from the worker."""
+        """Return the vLLM slot of each adapter number (candidate + 1), read from the worker."""
         return self._exclusively(lambda: self._llm.collective_rpc("population_slots")[0])
 
     def _unfinished_tokens(self) -> int:
-        """Tokens of answers under way. A copy of the list: the step loop changes it meanwhile."""
+        """Count tokens of unfinished answers, in a copy of the list that the step loop changes."""
         states = list(self._llm.output_processor.request_states.values())
         return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer)
 
@@ -216,7 +216,7 @@ class VllmEngine(Engine):
         self._fail_all(failure)
 
     def _turn(self) -> bool:
-        """One round: take messages, run what may run, step. False ends the loop."""
+        """Run one round: take messages, run what may run, step. Returns False to end the loop."""
         busy = bool(self._owners)
         while self._waiting is None:
             try:
@@ -252,7 +252,7 @@ class VllmEngine(Engine):
         if current_platform.is_cpu():
             from workers.engines.vllm_cpu_kernels import install_cpu_kernels
 
-            # vLLM's configuration names them before its worker imports them.
+            # vLLM's configuration names these kernels before its worker imports them.
             install_cpu_kernels()
         arguments = engine_arguments(self._settings, on_cpu=current_platform.is_cpu())
         self._llm = LLMEngine.from_engine_args(EngineArgs(**arguments))
@@ -277,14 +277,14 @@ class VllmEngine(Engine):
         self._population = rows
 
     def _forget_prefixes(self) -> None:
-        """Empty the prefix cache: its keys hold names of adapters, which now stand for others."""
+        """Empty the prefix cache: its keys hold names of adapters, which now mean other ones."""
         if not self._llm.reset_prefix_cache():
             raise EngineError("vLLM did not empty its prefix cache, which would give false scores")
 
     def _admit(self, call: _Call) -> None:
         try:
-            # Scoring a prompt in parts, a preempted request would find the parts between in the
-            # cache, where others left them, and their log-probabilities would be uninitialised.
+            # If prompts are scored in parts, a preempted request would find parts in the cache that
+            # other requests left there, and their log-probabilities would be uninitialised.
             reads_prefixes = call.answers is None or self._reads_prefixes
             for index in range(len(call.prompts)):
                 self._add(call, index, reads_prefixes)
@@ -309,7 +309,7 @@ class VllmEngine(Engine):
             str(self._serial),
             TokensPrompt(prompt_token_ids=token_ids),
             SamplingParams(
-                # Greedy samples are all alike; vLLM takes one.
+                # Greedy samples are all alike; vLLM accepts only one.
                 n=parameters.samples if sampled else 1,
                 temperature=parameters.temperature,
                 seed=parameters.seed + index * parameters.samples if sampled else None,
@@ -318,7 +318,7 @@ class VllmEngine(Engine):
                 stop=list(parameters.stop) or None,
                 logprobs=0 if parameters.with_logprobs else None,
                 prompt_logprobs=None if call.answers is None else 0,
-                # vLLM would not, because what it finds there has no log-probabilities.
+                # By default vLLM skips it, because cached tokens have no log-probabilities.
                 skip_reading_prefix_cache=not reads_prefixes,
                 # vLLM would decode token by token; one decode at the end is cheaper.
                 detokenize=bool(parameters.stop),
@@ -335,7 +335,7 @@ class VllmEngine(Engine):
         call, index = owner
         if call.answers is not None:
             if (output.num_cached_tokens or 0) >= len(call.prompts[index]):
-                # Answers that begin alike: part of this one was found instead of computed.
+                # Another answer begins alike, so part of this one was cached and not computed.
                 self._add(call, index, reads_prefixes=False)
             else:
                 self._settle_one(call, index, [_scored(output, call.answers[index])])
@@ -389,14 +389,14 @@ class VllmEngine(Engine):
 
 
 def _scored(output: Any, answer: Sequence[int]) -> Completion:
-    """What vLLM says of the last tokens of a prompt that ends in the answer."""
+    """Return the log-probabilities of an answer, which is the end of the prompt."""
     found = output.prompt_logprobs[-len(answer) :]
     logprobs = tuple(entry[token].logprob for entry, token in zip(found, answer, strict=True))
     return Completion("", tuple(answer), "scored", logprobs)
 
 
 def _external(request_id: str) -> str:
-    """vLLM 0.32 appends a random suffix to the ids it is given."""
+    """Return the id we gave, without the random suffix that vLLM 0.32 appends."""
     return request_id.split("-", 1)[0]
 
 

@@ -32,7 +32,7 @@ if current_platform.is_cpu():
 class PopulationWorkerExtension:
     """Methods that vLLM adds to its worker; called through `collective_rpc`."""
 
-    # The worker's own. Declared only: vLLM refuses an extension that has what its worker has.
+    # The worker's own, only declared: vLLM refuses an extension that defines them again.
     model_runner: Any
     model_config: Any
 
@@ -45,7 +45,7 @@ class PopulationWorkerExtension:
         manager = self._population_manager()
         places = _module_places(manager)
         plan = [_plan_module(places, module) for module in read_basis(path)]
-        # Nothing was touched so far: a refused basis leaves the old one in place.
+        # Nothing has changed so far: a refused basis leaves the old one in place.
         manager.essa_table.zero_()
         self._essa_columns = np.concatenate([_fill_module(*step) for step in plan])
         for layer in linear_layers(manager).values():
@@ -63,7 +63,7 @@ class PopulationWorkerExtension:
             )
 
     def population_set_scales(self, blob: bytes, rows: int) -> None:
-        """Overwrite the table: row n of the blob (float32) belongs to adapter n + 1."""
+        """Overwrite the table: row n of the blob, float32 (rows, S), belongs to adapter n + 1."""
         manager = self._population_manager()
         scales = np.frombuffer(blob, dtype=np.float32).reshape(rows, -1)
         slots = self.population_slots()
@@ -86,7 +86,7 @@ class PopulationWorkerExtension:
             wrapper.essa_slots = slots_then  # pyright: ignore[reportAttributeAccessIssue]
 
     def population_slots(self) -> dict[int, int]:
-        """Adapter number -> slot, as vLLM gave them out: in order of activation."""
+        """Return the slot of each adapter number, which vLLM assigns in order of activation."""
         held = self._population_manager().lora_index_to_id
         return {number: slot for slot, number in enumerate(held) if number is not None}
 
@@ -103,7 +103,7 @@ class _Place:
 
 
 def _module_places(manager: LoRAModelManager) -> dict[str, _Place]:
-    """Hugging Face module name -> its slice of a wrapped layer and its columns of the table."""
+    """Return each Hugging Face module's slice of a wrapped layer and its columns of the table."""
     places: dict[str, _Place] = {}
     start = 0
     for name, layer in linear_layers(manager).items():
@@ -121,7 +121,7 @@ def _module_places(manager: LoRAModelManager) -> dict[str, _Place]:
 
 @dataclass(frozen=True)
 class _ModuleArrays:
-    """One module's basis as this process needs it."""
+    """The part of one module's basis that this process needs."""
 
     shrink: torch.Tensor
     core: torch.Tensor | None
@@ -170,7 +170,7 @@ def _fill_module(place: _Place, arrays: _ModuleArrays) -> np.ndarray:
     buffers.expand[row : row + rank, out : out + arrays.expand.shape[0]].copy_(arrays.expand.T)
     columns = [np.arange(place.first_column, place.first_column + rank)]
     if arrays.core is not None:
-        # `_plan_module` has seen that the layer has them too.
+        # `_plan_module` has checked that the layer has them too.
         assert buffers.core is not None
         assert place.second_column is not None
         buffers.core[row : row + rank, row : row + rank].copy_(arrays.core.T)
@@ -181,7 +181,7 @@ def _fill_module(place: _Place, arrays: _ModuleArrays) -> np.ndarray:
 def _shard(
     layer: BaseLinearLayerWithLoRA, index: int, shrink: torch.Tensor, expand: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """This rank's part under tensor parallelism; scales and core are replicated."""
+    """Return this rank's part under tensor parallelism; scales and core are replicated."""
     if layer.tp_size == 1:
         return shrink, expand
     if layer.n_slices == 1:
@@ -190,6 +190,6 @@ def _shard(
     narrow = list(wide)
     wide[index], narrow[index] = shrink, expand
     first, second = layer.slice_lora_a(wide)[index], layer.slice_lora_b(narrow)[index]
-    assert first is not None  # as what went in
+    assert first is not None  # since neither input was
     assert second is not None
     return first, second

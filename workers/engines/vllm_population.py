@@ -10,7 +10,7 @@ Its last row is zero and serves tokens without an adapter. Replacing the populat
 into that table. Everything in the forward pass is a torch operation on buffers that never move,
 with no host synchronisation.
 
-`vllm_extension` installs it in each worker process, before the model is built.
+`vllm_extension` installs the patches in each worker process, before the model is built.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
 
     class PopulationManager(LoRAModelManager):
-        """vLLM's, as `_with_buffers` leaves it."""
+        """vLLM's manager with the attribute that `_with_buffers` adds."""
 
         essa_table: torch.Tensor
 
@@ -91,12 +91,12 @@ class LayerBuffers:
     steady_rows: int = STEADY_ROWS
     """Rows from which on both products are summed in one order, on CPU."""
     packed: Any = None
-    """oneDNN's own copy of `shrink`, on CPU in bf16: half the price of a call on few rows."""
+    """oneDNN's own copy of `shrink`, on CPU in bf16: it halves the cost of calls on few rows."""
 
     def pack(self) -> None:
-        """Call after `shrink` was filled.
+        """Copy `shrink` for oneDNN; must be called after `shrink` was filled.
 
-        Where oneDNN has no such product, as in bf16 without AVX-512, torch's is used from then on.
+        If oneDNN has no such product, as in bf16 without AVX-512, torch's is used from then on.
         """
         if self.shrink.device.type != "cpu" or self.shrink.dtype != torch.bfloat16:
             return
@@ -106,9 +106,9 @@ class LayerBuffers:
             logger.warning("adapters are multiplied by torch: %s", error)
 
     def shrunk(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        """First half of the adapter: (T, in) inputs and their (T,) table rows to (T, n*R)."""
+        """Return the adapter's hidden state (T, n*R) for inputs (T, in) and table rows (T,)."""
         rows = len(x)
-        # The device first: a question about a size narrows what torch.compile may run.
+        # The device first: a condition on a size restricts the sizes that torch.compile covers.
         if self.shrink.device.type == "cpu" and rows < self.steady_rows:
             x = F.pad(x, (0, 0, 0, self.steady_rows - rows))
             slots = F.pad(slots, (0, self.steady_rows - rows))
@@ -122,7 +122,7 @@ class LayerBuffers:
         return hidden[:rows].to(x.dtype)
 
     def expand_into(self, output: torch.Tensor, hidden: torch.Tensor) -> None:
-        """Second half: add (T, n*R) to the layer's output (T, out), in place."""
+        """Add the expanded hidden state (T, n*R) to the layer's output (T, out), in place."""
         output.addmm_(hidden, self.expand)
 
 
@@ -151,7 +151,7 @@ def install_patches() -> None:
     )
     WorkerLoRAManager._load_adapter = _empty_adapter
     patch_lora_device()
-    # vLLM's class is marked, not this module: it is what must not be patched twice.
+    # The mark is on vLLM's class, not in this module: the class must not be patched twice.
     BaseLinearLayerWithLoRA.essa_patched = True  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -212,7 +212,7 @@ def _allocate_one_slot(stock: Any) -> Any:
 
 def _keep_basis(stock: Any) -> Any:
     def unchanged(self: Any, index: int, *weights: Any) -> None:
-        """Slots have no weights of their own."""
+        """Do nothing: slots have no weights of their own."""
 
     return unchanged
 
@@ -237,14 +237,14 @@ def _write_slots(
     vocab_size: int,
     **kwargs: Any,
 ) -> None:
-    """Write the table row of every token of the coming step, and nothing else.
+    """Write the table row of every token of the next step, and nothing else.
 
-    The stock methods go through the tokens in Python, and sort them for kernels that never run.
+    The stock method loops over the tokens in Python, and sorts them for kernels that never run.
 
     Raises:
         EngineError: an adapter of this step has no slot, or slots have changed since the table
-            was written. Checked here because a compiled forward pass takes row -1 for the last
-            one, which is the base's.
+            was written. Checked here because a compiled forward pass reads row -1 as the last
+            row, which is the base's.
     """
     written = getattr(self, "essa_slots", lora_index_to_id)
     if written != lora_index_to_id:
@@ -271,7 +271,7 @@ def _write_slots(
 def _apply_with_base(
     self: BaseLinearLayerWithLoRA, x: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    # The adapter reads x before the base does: afterwards it has left the CPU's caches.
+    # The adapter reads x before the base does: afterwards x has left the CPU's caches.
     hidden = _shrunk(self, x)
     output = self._get_quant_method().apply(self.base_layer, x, bias)
     self.essa_buffers.expand_into(output.view(-1, output.shape[-1]), hidden)
@@ -299,7 +299,7 @@ def _with_buffers(stock: Any) -> Any:
 
 
 def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
-    """Give every wrapped layer its buffers; return the table they share."""
+    """Give every wrapped layer its buffers; return their table (slots + 1, columns)."""
     from vllm.config import get_current_vllm_config
 
     # The dictionary of `engine_arguments`.
@@ -310,21 +310,21 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
     _check_layers(manager)
     for wrapper in manager.punica_wrapper_mapping.values():
         type(wrapper).update_metadata = _write_slots
-        # vLLM leaves it uninitialised; a profiling run may read it before any mapping is set.
+        # vLLM leaves them uninitialised; a profiling run may read them before a mapping is set.
         wrapper._token_lora_indices.fill_(config.max_loras)
     rank = int(settings.get("rank", config.max_lora_rank))
     layers = list(linear_layers(manager).values())
     widths = [layer.n_slices * rank for layer in layers]
     columns = sum(widths) * (2 if has_core else 1)
     device = layers[0].device
-    # vLLM has put the model's in the place of `auto` by now.
+    # By now vLLM has replaced `auto` by the format of the model.
     dtype = cast("torch.dtype", config.lora_dtype)
     # One row per slot and a last row that stays zero for tokens without an adapter.
     table = torch.zeros(config.max_loras + 1, columns, dtype=torch.float32, device=device)
     start = 0
     for layer, width in zip(layers, widths, strict=True):
         options = {"dtype": dtype, "device": device}
-        # torch declares tensors and modules only.
+        # torch's types allow only tensors and modules here.
         layer.essa_buffers = LayerBuffers(  # pyright: ignore[reportArgumentType]
             shrink=torch.zeros(layer.input_size, width, **options),
             core=torch.zeros(width, width, device=device) if has_core else None,
@@ -339,7 +339,7 @@ def _attach_buffers(manager: LoRAModelManager) -> torch.Tensor:
 
 
 def _check_layers(manager: LoRAModelManager) -> None:
-    """Refuse layers whose forward pass would go to vLLM's own kernels, with metadata of no step."""
+    """Refuse layers whose forward pass would run vLLM's own kernels, whose metadata is not set."""
     if manager.lora_config.fully_sharded_loras:
         raise EngineStartError("vLLM's fully_sharded_loras leads past the population; turn it off")
     foreign = {
@@ -356,7 +356,7 @@ def _check_layers(manager: LoRAModelManager) -> None:
 
 
 def linear_layers(manager: LoRAModelManager) -> dict[str, BaseLinearLayerWithLoRA]:
-    """Wrapped layers by vLLM's module name, in the order of the table's columns."""
+    """Return wrapped layers by vLLM's module name, in the order of the table's columns."""
     return {
         name: module
         for name, module in manager.modules.items()

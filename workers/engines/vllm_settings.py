@@ -1,4 +1,4 @@
-"""What one vLLM engine is built with, and the arguments vLLM takes for it."""
+"""The settings of one vLLM engine, and the vLLM arguments that follow from them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ CONFIG_KEY = "essa_population"
 CPU_KERNELS = "essa_cpu"
 """Name of `vllm_cpu_kernels` among the implementations of vLLM's IR operations."""
 CPU_MODEL_LEN = 2048
-"""Longest prompt and answer on CPU where engine.max_model_len is not given."""
+"""Longest prompt and answer on CPU, in tokens, if engine.max_model_len is not given."""
 CPU_BATCHED_TOKENS = 4096
 CPU_BLOCK_TOKENS = 32
-"""Tokens of one KV block on CPU, the fewest its attention takes: short prompts share more of their
-head, and attention was 3 % faster over 32 than over vLLM's 128 (SmolLM2, 70 tokens of context)."""
+"""Tokens per KV block on CPU, the fewest that its attention accepts: short prompts share a longer
+prefix, and attention was 3 % faster than with vLLM's 128 (SmolLM2, 70 tokens of context)."""
 RUNNER_ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
-"""The model runner that the population was read and tested with. It is the only one of the CPU
-build without Triton, and CUDA's GPUModelRunner is its parent class; vLLM's own default on CUDA is
-its second one."""
+"""Variables that select the model runner for which the population was written and tested. The CPU
+build without Triton has only this runner, whose parent class is CUDA's GPUModelRunner; on CUDA,
+vLLM's own default is its second runner."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Values vLLM takes for max_lora_rank."""
+"""Values that vLLM accepts for max_lora_rank."""
 
 
 @dataclass(frozen=True)
 class VllmSettings:
-    """What one engine is built with."""
+    """Settings of one vLLM engine."""
 
     model_path: str
     dtype: str
-    """bfloat16 or float32; quantised checkpoints compute in it."""
+    """Compute format, bfloat16 or float32, also for quantised checkpoints."""
     max_population: int
     rank: int
     target_modules: tuple[str, ...]
     has_core: bool
-    """True for search.target `factors`."""
+    """Presence of a core between the bases: true for search.target `factors`."""
     max_num_seqs: int = 192
     max_model_len: int | None = None
     kv_cache_gib: float = 2.0
@@ -50,12 +50,12 @@ class VllmSettings:
     tensor_parallel: int = 1
     enforce_eager: bool = True
     prefix_caching: bool = True
-    """Compute the head that a candidate's prompts share once a candidate."""
+    """Compute the prefix that a candidate's prompts share only once per candidate."""
     seed: int = 0
 
 
 def vllm_settings(build: EngineBuild) -> VllmSettings:
-    """The settings of an engine that a job describes.
+    """Return the settings of an engine that a job describes.
 
     Raises:
         EngineStartError: the job describes an engine of another kind, or leaves activations open.
@@ -81,7 +81,7 @@ def vllm_settings(build: EngineBuild) -> VllmSettings:
 
 
 def vllm_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
-    """What vLLM reads when its process starts."""
+    """Return the environment that vLLM reads when its process starts."""
     environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     if spec.ranks == 1:
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -89,9 +89,9 @@ def vllm_environment(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
 
 
 def bound_to(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
-    """vLLM's own binding leaves half of a small machine idle, so it is told its cores.
+    """Return the variable that binds vLLM to its cores; its own choice leaves half of them idle.
 
-    Its notation of who computes where: `0,1` for one rank, `0|1` for two.
+    Its value is `0,1` for one rank on two cores, `0|1` for two ranks.
     """
     each = len(cores) // spec.ranks
     parts = (cores[rank * each : (rank + 1) * each] for rank in range(spec.ranks))
@@ -99,7 +99,7 @@ def bound_to(spec: EngineSpec, cores: Sequence[int]) -> dict[str, str]:
 
 
 def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
-    """Keyword arguments of vLLM's `EngineArgs`.
+    """Return the keyword arguments of vLLM's `EngineArgs`.
 
     Raises:
         EngineStartError: the adapter's rank is larger than vLLM takes.
@@ -124,7 +124,7 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         "worker_extension_cls": EXTENSION,
         "additional_config": {CONFIG_KEY: {"has_core": settings.has_core, "rank": settings.rank}},
         "disable_log_stats": True,
-        # With it vLLM has the next step under way when a request ends: its tokens would read a
+        # If True, vLLM has started the next step when a request ends: its tokens would read a
         # population that has been replaced, and their blocks keep the prefix cache from emptying.
         "async_scheduling": False,
     }
@@ -132,14 +132,14 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
         arguments["distributed_executor_backend"] = "uni"
     if on_cpu:
         arguments["block_size"] = CPU_BLOCK_TOKENS
-        # What these kernels cannot take falls back to vLLM's own.
+        # Calls that these kernels do not support fall back to vLLM's own.
         arguments["ir_op_priority"] = {
             "rms_norm": [CPU_KERNELS],
             "fused_add_rms_norm": [CPU_KERNELS],
         }
         arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * 2**30)
-        # vLLM 0.32 stops on a seeded request whose prefill it has cut ("CPU Generator does not
-        # use offset"), so prompts are never cut here.
+        # vLLM 0.32 stops on a seeded request whose prefill is chunked ("CPU Generator does not
+        # use offset"), so prompts are never chunked here.
         arguments["enable_chunked_prefill"] = False
         arguments["max_num_batched_tokens"] = max(CPU_BATCHED_TOKENS, length or 0)
     else:
@@ -148,12 +148,12 @@ def engine_arguments(settings: VllmSettings, *, on_cpu: bool) -> dict[str, Any]:
 
 
 def check_config(config: Any) -> None:
-    """Hold what vLLM made of the arguments against what the population needs.
+    """Check the configuration that vLLM made of the arguments against the population's needs.
 
     Args:
         config: the engine's `VllmConfig`.
     Raises:
-        EngineStartError: vLLM decided otherwise.
+        EngineStartError: the configuration does not meet a need.
     """
     if config.use_v2_model_runner:
         raise EngineStartError(

@@ -15,10 +15,8 @@ from essa.parametrize.adapter_config import largest_rank
 from essa.parametrize.basis import BASIS_FILE
 from essa.parametrize.spectrum import read_spectrum
 from essa.records.folder import ADAPTER_FOLDER
-from essa.spec import AlignmentJobSpec, Precision
-from essa.spec.best_of_n import BestOfNSpec
+from essa.spec import Precision
 from essa.spec.export import ExportFormat, ExportSpec
-from essa.spec.grpo import GrpoSpec
 from workers.export.card_tables import (
     cell,
     constraint_table,
@@ -41,17 +39,6 @@ _NO_INT8_ON_CPU = (
     "On a CPU, vLLM 0.32 does not start with LoRA on an INT8 base: take the INT4 base or the "
     "merged model there."
 )
-_SEARCHED = {
-    "factors": "the singular values of the adapter's A and B",
-    "product": "the singular values of the adapter's B A",
-    "weights": "all weights of the adapter",
-}
-_TRAINED = {
-    "lora": "all weights of the adapter",
-    "singular_values": "the singular values of the adapter's A and B, whose singular vectors stay",
-}
-_SEARCH_TAGS = ("evolution-strategies",)
-_METHOD_TAGS = {"grpo": ("grpo", "trl"), "best_of_n": ("best-of-n",)}
 _RELATIONS = {
     ExportFormat.ADAPTER: "adapter",
     ExportFormat.MERGED: "finetune",
@@ -97,7 +84,7 @@ def _front_matter(provenance: Provenance, spec: ExportSpec) -> dict[str, Any]:
         "base_model_relation": _RELATIONS[spec.format],
         "library_name": "transformers" if is_merged else "peft",
         "pipeline_tag": "text-generation",
-        "tags": ["essa", *_METHOD_TAGS.get(provenance.job.method.type, _SEARCH_TAGS), "lora"],
+        "tags": ["essa", *provenance.job.method.tags, "lora"],
     }
     if base.licence:
         front["license"] = base.licence
@@ -108,26 +95,8 @@ def _front_matter(provenance: Provenance, spec: ExportSpec) -> dict[str, Any]:
 
 def _summary(provenance: Provenance, spec: ExportSpec) -> str:
     kind = _KINDS[spec.format].format(base=cell(provenance.base.name), precision=spec.precision)
-    return f"{kind}. Made by ESSA Service {_made_how(provenance.job)}"
-
-
-def _made_how(job: AlignmentJobSpec) -> str:
-    if isinstance(job.method, GrpoSpec):
-        return (
-            "by policy gradients after a short warm start: GRPO, as TRL's GRPOTrainer does it "
-            f"({job.method.optimizer}, {job.method.group_size} completions a prompt), trained "
-            f"{_TRAINED[job.method.parameters]}."
-        )
-    if isinstance(job.method, BestOfNSpec):
-        return (
-            "by a short warm start alone. `aligned` below is the best of "
-            f"{job.method.samples} answers sampled at temperature {job.method.temperature:g}, by "
-            "the reward: to have that score, sample as many and choose as the reward does."
-        )
-    return (
-        "without gradients after a short warm start: an evolution strategy "
-        f"({job.search.type}, {job.method.type}) searched {_SEARCHED[job.search.target]}."
-    )
+    job = provenance.job
+    return f"{kind}. Made by ESSA Service {job.method.made_how(job)}"
 
 
 def _usage(source: RunSource, spec: ExportSpec) -> str:
@@ -191,9 +160,10 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     result = source.result
     if result is None:
         return f"## Selection\n\nThe mean vector of generation {spec.checkpoint}."
-    is_searched = not isinstance(source.provenance.job.method, BestOfNSpec)
-    chosen = "Nothing was searched or trained, and nothing selected."
-    if is_searched:
+    job = source.provenance.job
+    chosen, remark = "Nothing was searched or trained, and nothing selected.", "."
+    if job.method.completions(job):
+        remark = ": the best of several, so it is optimistic."
         chosen = (
             f"The job selected generation {result.selected_generation} of {result.generations} by "
             f"its validation score; it stopped: {cell(result.stop_reason)}."
@@ -201,7 +171,6 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
     lines = [chosen, f"It used {result.tokens:,} tokens in {result.seconds:,.0f} s."]
     if result.validation is not None:
         found = result.validation
-        remark = ": the best of several, so it is optimistic." if is_searched else "."
         lines.append(
             f"Validation score {number(found.mean)} ({interval(found.ci95)}) on {found.prompts} "
             f"prompts{remark}"
@@ -211,21 +180,13 @@ def _selection(source: RunSource, spec: ExportSpec) -> str:
 
 def _base(provenance: Provenance) -> str:
     base = provenance.base
+    ran_on = provenance.job.method.ran_on(provenance.searched.precision)
     revision = f", revision {cell(base.revision)}" if base.revision else ""
     return (
         f"{cell(base.name)}{revision}, SHA-256 of weights, configuration and tokenizer "
-        f"`{base.digest}`. {_ran_on(provenance)}; the adapter is meant "
+        f"`{base.digest}`. {ran_on}; the adapter is meant "
         f"for {provenance.served.precision}.\n\n{_licence(base)}"
     )
-
-
-def _ran_on(provenance: Provenance) -> str:
-    method, precision = provenance.job.method, provenance.searched.precision
-    if isinstance(method, GrpoSpec):
-        return f"Rollouts ran on {precision}, gradients went through {method.precision}"
-    if isinstance(method, BestOfNSpec):
-        return f"Answers were sampled on {precision}"
-    return f"The search ran on {precision}"
 
 
 def _licence(base: BaseRecord) -> str:

@@ -1,8 +1,8 @@
-"""Hold every engine of a job against the reference before the search starts.
+"""Compare every engine of a job with the reference before the search starts.
 
 Four candidates fill all rows of the population: the warm start, two random ones far enough from it
-that their effect drowns rounding, and one of zeros. They answer a few prompts in one batch, beside
-the base; the reference then scores the very tokens they answered with.
+that their effect exceeds rounding errors, and one of zeros. They answer a few prompts in one batch,
+together with the base; the reference then scores the same answer tokens.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from workers.gate.verdict import Measurement, objections, rms, worst
 
 PROMPTS = 4
 PROMPT_TOKENS = 128
-"""Of longer prompts the last so many: enough to compare by, and they fit every context."""
+"""Tokens kept of a longer prompt, from its end: enough to compare, and within every context."""
 ANSWER_TOKENS = 24
 RANDOM_CANDIDATES = 2
 EFFECT_NATS = (1.0, 1.3)
 """Root mean square change of log-probability that a random candidate makes on the base's answers.
 
-Less drowns in rounding. Much more leaves the region where the model is a smooth function of its
-weights: at 4 nats right INT8 engines were off by 70 % of the effect, at 1 by 36 % at most."""
+A smaller change drowns in rounding errors. A much larger one leaves the region where the model is a
+smooth function of its weights: at 4 nats, correct INT8 engines were off by 70 % of the effect, at 1
+nat by at most 36 %."""
 MAX_SIGMA = 256.0
 BISECTIONS = 6
 ANSWER = SamplingParameters(max_tokens=ANSWER_TOKENS, ignore_end=True, with_logprobs=True)
@@ -55,13 +56,13 @@ def check_engines(
     seed: int,
     say: Say,
 ) -> GateEvent:
-    """Measure every engine of the pool; leaves the gate's candidates in it as population.
+    """Measure every engine of the pool; leaves the gate's candidates as its population.
 
     Args:
         prompts: token ids; the first few are used.
-        max_len: longest prompt and answer that the engines take, where the job limits it.
-        seed: of the random candidates.
-        say: told what is being done.
+        max_len: longest prompt and answer that the engines accept; None if the job sets no limit.
+        seed: seed of the random candidates.
+        say: called with every step of the check.
     Returns:
         The worst measurement over all engines.
     Raises:
@@ -112,7 +113,7 @@ def _refusal(engine: int, found: Sequence[str]) -> str:
 
 @dataclass
 class _Sheet:
-    """What one engine answered: rows of (kind, answer, log-probabilities).
+    """Answers of one engine: rows of (kind, answer, log-probabilities).
 
     A kind is BASE or a position among the gate's candidates.
     """
@@ -128,7 +129,7 @@ class _Sheet:
 
 
 class _Scorer:
-    """The reference's log-probabilities by kind, each distinct answer once."""
+    """Log-probabilities of the reference by kind, computed once per distinct answer."""
 
     def __init__(self, reference: ReferenceModel, codec: Codec) -> None:
         self._reference = reference
@@ -144,7 +145,7 @@ class _Scorer:
         return np.concatenate(self._reference.logprobs(self._codec.export(vector), answers))
 
     def of(self, kind: int, answers: Sequence[Answer]) -> NDArray[np.float64]:
-        """A zeroed candidate is the base."""
+        """Return the log-probabilities of all answer tokens; a zeroed candidate is the base."""
         adapter = self._adapters.get(kind)
         key = BASE if adapter is None else kind
         missing = list(dict.fromkeys(one for one in answers if (key, one) not in self._known))
@@ -167,10 +168,10 @@ def _strong_vector(
     seed: int,
     tell: Callable[[float], None],
 ) -> FloatArray:
-    """A random direction, as far along it as it takes to change the base's answers clearly.
+    """Return a random vector (dimension,), long enough to change the base's answers clearly.
 
     Args:
-        tell: told every step that is tried.
+        tell: called with every step size that is tried.
     """
     direction = np.random.default_rng([seed, dimension]).normal(size=dimension)
     base = scorer.of(BASE, answers)
@@ -180,7 +181,7 @@ def _strong_vector(
         tell(sigma)
         return rms(scorer.of_vector(sigma * direction, answers) - base)
 
-    # Never below one: a strong warm start would be all that is left of a candidate.
+    # Never below one: little but a strong warm start would be left of the candidate.
     weak, strong = 1.0, 1.0
     while (found := effect(strong)) < low:
         if strong >= MAX_SIGMA:
@@ -212,7 +213,7 @@ def _candidate_answers(
     vectors_N_D: FloatArray,
     prompts: Sequence[tuple[int, ...]],
 ) -> list[_Sheet]:
-    """Answers of all kinds from every engine, each kind from its first and its last row."""
+    """Return answers of all kinds from every engine, each kind from its first and last row."""
     sheets = [_Sheet() for _ in range(pool.size)]
     for kinds, load in _full_loads(codec, vectors_N_D, pool.max_population):
         pool.load(load)
@@ -276,7 +277,7 @@ def _error(scorer: _Scorer, sheet: _Sheet, kind: int) -> float:
 
 
 def _zeroed_error(sheet: _Sheet) -> float:
-    """The base's log-probabilities against those of zeros, up to where their tokens part."""
+    """Return how far the zeroed candidate differs from the base, while their tokens agree."""
     base = {answer.prompt: (answer.tokens, values) for answer, values in sheet.of(BASE)}
     differences = []
     for answer, values in sheet.of(ZEROED):

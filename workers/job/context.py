@@ -15,7 +15,6 @@ from essa.number_format import Activations, ChosenFormats
 from essa.parametrize.port import Codec, Layout
 from essa.ports import EventSink, RunSite, Say
 from essa.spec import AlignmentJobSpec, DatasetSpec, EngineSpec
-from essa.spec.grpo import GrpoSpec
 from reward.base import Reward
 from reward.registry import build_reward
 from reward.resources import RewardPolicy, RewardResources
@@ -77,10 +76,7 @@ class JobRun:
         """Put what was chosen in the place of every `auto` of the specification."""
         self.formats = formats
         engine = self.spec.engine.model_copy(update={"precision": formats.precision})
-        method = self.spec.method
-        if isinstance(method, GrpoSpec) and method.precision == "auto":
-            trained = "bf16" if formats.training == "bfloat16" else "fp32"
-            method = method.model_copy(update={"precision": trained})
+        method = self.spec.method.settled(formats.training)
         self.spec = self.spec.model_copy(update={"engine": engine, "method": method})
 
     def stage(self, stage: str, message: str = "") -> None:
@@ -225,7 +221,7 @@ def open_context(job: JobRun, reward_policy: RewardPolicy) -> JobContext:
             model,
             cache_dir,
             lambda text: job.stage("reward_model", text),
-            kept_gpus=1 if isinstance(spec.method, GrpoSpec) else 0,
+            kept_gpus=int(spec.method.trains),
             formats=job.formats,
         ),
     )

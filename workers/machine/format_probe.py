@@ -1,7 +1,7 @@
-"""One small product in every number format: which are fast here, emulated, or impossible.
+"""A small matrix product in every number format, to tell fast, emulated and impossible formats.
 
-Run as a program it prints a `MachineFormats` as JSON; `measured_formats` runs it so, since it loads
-torch and vLLM, and remembers what it said of this machine.
+Run as a program, this module prints a `MachineFormats` as JSON. `measured_formats` runs it that
+way, since it loads torch and vLLM, and remembers the result for this machine.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     import torch
 
 ROWS, INPUTS, OUTPUTS = 96, 576, 1536
-"""A layer of SmolLM2 under a batch of 96 tokens: large enough to be bound by arithmetic."""
+"""Shape of a SmolLM2 layer under a batch of 96 tokens: large enough to be compute-bound."""
 ROUNDS = 15
 TIMEOUT_S = 300.0
 GROUP = 64
-"""Inputs that share a scale of int4."""
+"""Inputs that share an int4 scale."""
 
 Product = Callable[[], Any]
 
@@ -50,14 +50,14 @@ _NEEDS_TENSOR_CORES = {
     NumberFormat.INT8_BFLOAT16: (7, 5),
     NumberFormat.INT4_BFLOAT16: (8, 0),
 }
-"""Least compute capability of vLLM's CUDA kernels; activations in float32 have none."""
+"""Least compute capability of vLLM's CUDA kernels; float32 activations have no kernels."""
 
 
 def measured_formats(cache_dir: Path) -> MachineFormats:
-    """What this machine does in every format: measured once, then remembered.
+    """Return this machine's speed in every format, measured once and then remembered.
 
     Args:
-        cache_dir: shared by all jobs of a home.
+        cache_dir: cache folder, shared by all jobs of a home.
     Raises:
         EngineStartError: torch cannot be loaded here.
     """
@@ -72,18 +72,18 @@ def measured_formats(cache_dir: Path) -> MachineFormats:
 
 
 def remembered_formats(cache_dir: Path) -> MachineFormats | None:
-    """The same, if it was measured before."""
+    """Return the remembered measurement of this machine; None if there is none."""
     try:
         return MachineFormats.model_validate_json(_memory(cache_dir).read_text())
     except (OSError, ValidationError):
-        return None  # only a memory: what is lost is measured again
+        return None  # only a cache: a lost measurement is made again
 
 
 def probe_in_child(sees_gpus: bool = False) -> MachineFormats:
     """Measure in a process of its own, on one thread.
 
     Args:
-        sees_gpus: look at the GPUs that Ray hides from what holds none.
+        sees_gpus: include the GPUs, which Ray hides from processes that hold none.
     Raises:
         EngineStartError: the process failed.
     """
@@ -105,7 +105,7 @@ def probe_in_child(sees_gpus: bool = False) -> MachineFormats:
 
 
 def probe() -> MachineFormats:
-    """Measure in this process, which loads torch, and vLLM where it is installed."""
+    """Measure in this process; loads torch, and vLLM if it is installed."""
     honour_lowered_capability()
     import torch
 
@@ -118,7 +118,7 @@ def probe() -> MachineFormats:
             try:
                 product = make()
                 product()
-            # Whatever a kernel raises, it cannot be had; engines then take the next one.
+            # Whatever a kernel raises, it is not available; engines then take the next one.
             except Exception:
                 continue
             products.append((wanted, product))
@@ -143,9 +143,9 @@ def _judged(gflops: dict[NumberFormat, float]) -> tuple[FormatSpeed, ...]:
 
 
 def _speeds(products: list[tuple[NumberFormat, Product]]) -> dict[NumberFormat, float]:
-    """Of the fastest kernel of each format.
+    """Return the speed of the fastest kernel of each format, in GFLOP/s.
 
-    Kernels take turns and the best round counts, so that company on the core meets all of them.
+    Kernels take turns and the best round counts, so that other load on the core affects all alike.
     """
     best_s: dict[NumberFormat, float] = {}
     for _ in range(ROUNDS):
@@ -159,7 +159,7 @@ def _speeds(products: list[tuple[NumberFormat, Product]]) -> dict[NumberFormat, 
 
 
 def _cpu_kernels() -> dict[NumberFormat, tuple[Callable[[], Product], ...]]:
-    """Those that engines choose from."""
+    """Return the kernels of each format from which engines choose."""
     import torch
 
     single, half = torch.float32, torch.bfloat16
@@ -181,7 +181,7 @@ def _dense(dtype: torch.dtype) -> Product:
 
 
 def _packed(dtype: torch.dtype) -> Product:
-    """oneDNN's, with the weights in its own order."""
+    """Return oneDNN's product, with the weights in oneDNN's own layout."""
     import torch
     from vllm import _custom_ops as ops
 
@@ -191,7 +191,7 @@ def _packed(dtype: torch.dtype) -> Product:
 
 
 def _int8(dtype: torch.dtype) -> Product:
-    """As vLLM's W8A8 layers do it: activations are rounded in the call."""
+    """Return the product of vLLM's W8A8 layers, which round activations in the call."""
     import torch
     from vllm import _custom_ops as ops
 
@@ -208,7 +208,7 @@ def _int8(dtype: torch.dtype) -> Product:
 
 
 def _int8_tiles() -> Product:
-    """The same where the CPU has AMX."""
+    """Return the product of vLLM's W8A8 layers on CPUs with AMX."""
     import torch
     from vllm.model_executor.layers.utils import check_cpu_sgl_kernel
 
@@ -223,12 +223,12 @@ def _int8_tiles() -> Product:
 
 
 def _int4(dtype: torch.dtype) -> Product:
-    """As vLLM's W4A16 layers do it."""
+    """Return the product of vLLM's W4A16 layers."""
     import torch
     from vllm import _custom_ops as ops
 
     x = torch.ones(ROWS, INPUTS, dtype=dtype)
-    # Sixteen outputs are a block, eight numbers a word.
+    # 16 outputs make up a block, 8 numbers a word.
     weight = torch.zeros(OUTPUTS // 16, INPUTS * 2, dtype=torch.int32)
     scales = torch.ones(INPUTS // GROUP, OUTPUTS, dtype=dtype)
     has_tiles = torch.cpu._is_amx_tile_supported() and dtype is torch.bfloat16
@@ -237,7 +237,7 @@ def _int4(dtype: torch.dtype) -> Product:
 
 
 def _probe_gpu(device: torch.device) -> MachineFormats:
-    """By compute capability, with the speed of plain products: vLLM's need its own layouts."""
+    """Judge formats by compute capability; time plain products, as vLLM's need its own layouts."""
     import torch
 
     capability = torch.cuda.get_device_capability(device)
@@ -276,7 +276,7 @@ def _memory(cache_dir: Path) -> Path:
 
 
 def _machine_key() -> str:
-    """Changes with the processor, the packages and what tells torch to use less of it."""
+    """Return a key of the processor, the packages and the variables that limit torch."""
     versions = installed_versions()
     identity = {
         "machine": platform.machine(),

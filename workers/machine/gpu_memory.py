@@ -1,4 +1,4 @@
-"""Memory of this process's GPUs that others still hold, as `nvidia-smi` tells it."""
+"""Memory that other processes still hold on this process's GPUs, as `nvidia-smi` reports it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import time
 _NVIDIA_TIMEOUT_S = 20.0
 _POLL_S = 0.5
 _SETTLED_S = 3.0
-"""Memory that has not fallen for so long is held by somebody who stays."""
+"""Time without a decrease after which the memory counts as held by a process that stays."""
 _IDLE_FRAC = 0.02
 
 
 def await_free_memory(longest_s: float = 60.0) -> None:
-    """Wait until who was stopped here has given its memory back.
+    """Wait until processes that were stopped here have freed their GPU memory.
 
-    Ray hands a GPU on when its process is told to end; the driver frees the memory a little later,
-    and vLLM refuses to start on a GPU that is not as free as it was promised. Returns at once
-    without a GPU, and soon where others keep theirs: then the one who asks for it says so.
+    Ray reassigns a GPU as soon as it signals the process to end; the driver frees the memory a
+    little later, and vLLM refuses to start on a GPU with less free memory than promised. Returns at
+    once without a GPU, and soon if other processes keep their memory: vLLM then reports the error.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     program = shutil.which("nvidia-smi")
@@ -38,10 +38,10 @@ def await_free_memory(longest_s: float = 60.0) -> None:
 
 
 def used_frac(program: str, visible: str) -> float | None:
-    """Largest share in use among some GPUs, from 0 to 1; None where the driver does not tell.
+    """Return the largest share of memory in use among some GPUs, 0 to 1; None if unknown.
 
     Args:
-        visible: as CUDA_VISIBLE_DEVICES names them.
+        visible: the GPUs, as CUDA_VISIBLE_DEVICES names them.
     """
     command = [program, "--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
     try:

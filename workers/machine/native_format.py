@@ -1,7 +1,7 @@
-"""Which of float32 and bfloat16 is fast in this process, where nobody has decided for it.
+"""The choice between float32 and bfloat16 in a process for which no job has decided.
 
 A job decides once for all its engines (`essa.number_format`); engines, trainers and reward models
-that are built outside of one ask here. Loads torch, and nothing of vLLM.
+that are built outside a job ask here. Loads torch, but not vLLM.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _ROUNDS = 7
 
 
 def native_activations(precision: Precision | str, device: str = "auto") -> Activations:
-    """Format of the activations over a base in this precision.
+    """Return the format of the activations for a base in this precision.
 
     Args:
-        device: `cuda`, `cpu`, or `auto` for a GPU where torch sees one.
+        device: `cuda`, `cpu`, or `auto` for a GPU if torch sees one.
     """
     return "float32" if precision == Precision.FP32 else native_training(device)
 
 
 def native_training(device: str = "auto") -> Activations:
-    """Format that weights are trained in: bfloat16 where it is no emulation."""
+    """Return the format that weights are trained in: bfloat16 unless it would be emulated."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
@@ -41,12 +41,12 @@ def native_training(device: str = "auto") -> Activations:
 
 @cache
 def _is_fast_on_cpu() -> bool:
-    # Of builds with oneDNN only; it says at once what a product of several 10 ms would.
+    # Only in builds with oneDNN; it answers at once, while timing products takes tens of ms.
     is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     if is_supported is not None and not is_supported():
         return False
     threads = torch.get_num_threads()
-    # A pool of threads on a busy machine would time the others' turns.
+    # On a busy machine, a pool of threads would time the other processes too.
     torch.set_num_threads(1)
     try:
         seconds = {torch.float32: float("inf"), torch.bfloat16: float("inf")}

@@ -1,4 +1,4 @@
-"""Torch's words for memory that ran out, turned into an error that names the setting."""
+"""Torch's out-of-memory errors, turned into an error that names the setting."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from essa.errors import TrainerError
 
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-"""Of CUDA's allocator and of the CPU's on Linux and Windows; torch has a class for the first."""
+"""Messages of CUDA's allocator and the CPU's on Linux and Windows; only CUDA's has a class."""
 
 
 @contextmanager
 def named_memory(what: str, fix: str, field: str) -> Iterator[None]:
-    """Raise an error of ours where memory runs out in the block.
+    """Raise an error of ours if memory runs out in the block.
 
     Args:
-        what: what needed it: `the warm start`.
-        fix: what to change, with its value now.
+        what: the work that needed the memory, such as `the warm start`.
+        fix: the change to make, with the present value.
         field: the setting that changes it.
     Raises:
         TrainerError: memory ran out.
@@ -33,7 +33,7 @@ def named_memory(what: str, fix: str, field: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host had no memory left for a tensor."""
+    """Return whether a device or the host had no memory left for a tensor."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in _WORDS)
 

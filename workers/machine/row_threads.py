@@ -1,10 +1,10 @@
-"""Rows of a batch, each part of them in a thread of its own that computes alone.
+"""Rows of a batch split into parts, each computed alone in a thread of its own.
 
-A product that several threads share ends when the last of them is done, and a training step has
-thousands of products. Where another process wants a core too, the thread on it is behind at every
-one of them, and the others wait. Rows of a batch do not need each other until their gradients are
-added up, so threads meet once a step. Each of them runs the same model on its rows, forward and
-backward. `benchmarks/company.py` measures what company costs.
+A product that several threads share ends when the last thread is done, and a training step has
+thousands of products. If another process competes for a core, the thread on that core is late at
+every product, and the others wait. Rows of a batch are independent until their gradients are added
+up, so threads meet once per step. Each thread runs the same model on its rows, forward and
+backward. `benchmarks/company.py` measures the cost of competing processes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torch
 from reward.machine import usable_cores
 
 Part = Callable[[slice], tuple[torch.Tensor, ...]]
-"""Computes tensors of some rows; their first axis is the rows."""
+"""Function from a range of rows to tensors whose first axis is these rows."""
 
 
 def keep_to_quota() -> None:
-    """Let torch start no more threads than the container's quota has cores.
+    """Limit torch to as many threads as the container's quota has cores.
 
-    Its own number is that of the affinity: more threads than the quota has cores use it up at the
-    start of each period, and all of them stand still for the rest of it.
+    torch counts the cores of the affinity mask. More threads than the quota has cores would use up
+    the quota at the start of each period, and all of them would stall for the rest of it.
     """
     cores = len(usable_cores())
     if torch.get_num_threads() > cores:
@@ -37,11 +37,11 @@ def keep_to_quota() -> None:
 class RowThreads:
     """A context in which torch computes with the threads of one part.
 
-    Which rows are a part follows from the number of rows and threads alone, and so do the results.
+    The parts, and so the results, depend only on the number of rows and the number of threads.
 
     Args:
-        threads: cores to use.
-        rows: most rows of a batch.
+        threads: number of cores to use.
+        rows: largest number of rows in a batch.
     """
 
     def __init__(self, threads: int, rows: int) -> None:
@@ -64,9 +64,9 @@ class RowThreads:
         """Compute the tensors of all rows.
 
         Args:
-            part: called once for every part, at the same time.
-            rows: how many there are.
-            weights: what gradients are wanted of; the result depends on nothing else that has any.
+            part: function that is called for all parts at the same time.
+            rows: number of rows.
+            weights: all tensors with gradients that the result depends on.
         """
         slices = self.pieces(rows)
         if len(slices) < 2:
@@ -78,7 +78,7 @@ class RowThreads:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All threads at one product: for what is no sum over rows, such as a factorisation."""
+        """Let all threads share one product, for work that rows cannot split: a factorisation."""
         torch.set_num_threads(self._each * self.parts)
         try:
             yield
@@ -86,16 +86,16 @@ class RowThreads:
             torch.set_num_threads(self._each)
 
     def pieces(self, rows: int, least: int = 1) -> list[slice]:
-        """One range of rows for each part, of so many rows at least where there are as many."""
+        """Return one range of rows for each part, each of at least `least` rows if possible."""
         parts = max(1, min(self.parts, rows // least))
         cuts = [rows * place // parts for place in range(parts + 1)]
         return [slice(a, b) for a, b in pairwise(cuts) if a < b]
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Results of all items, in order, one item a thread at a time."""
+        """Return the results of all items, in order; a thread takes one item at a time."""
 
         def with_threads(item: Any) -> Any:
-            # OpenMP keeps this number for each thread, and a new one starts with its own.
+            # OpenMP keeps this number per thread, and a new thread starts with the default.
             if torch.get_num_threads() != self._each:
                 torch.set_num_threads(self._each)
             return function(item)
@@ -104,7 +104,7 @@ class RowThreads:
 
 
 class _Apart(torch.autograd.Function):
-    """Joins graphs that were made apart, and goes back through each in a thread of its own."""
+    """Joins graphs that were built separately; the backward pass has a thread for each."""
 
     @staticmethod
     def forward(
@@ -125,7 +125,7 @@ class _Apart(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         pieces = list(zip(*(gradient.split(ctx.rows) for gradient in gradients), strict=True))
-        # The graphs go with the last use of them, as torch's own do.
+        # The graphs are freed after their last use, as torch's own are.
         graphs, ctx.graphs = ctx.graphs, None
 
         def back(place: int) -> Sequence[torch.Tensor | None]:
@@ -144,7 +144,7 @@ class _Apart(torch.autograd.Function):
 
 
 def _sum(ones: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """In order: floating-point sums depend on it."""
+    """Sum in order, since floating-point sums depend on the order."""
     total = None
     for one in ones:
         if one is not None:
@@ -153,7 +153,7 @@ def _sum(ones: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def _with_grad(part: Part, piece: slice) -> tuple[torch.Tensor, ...]:
-    with torch.enable_grad():  # a setting of each thread
+    with torch.enable_grad():  # a per-thread setting
         return part(piece)
 
 

@@ -1,4 +1,4 @@
-"""A folder of prepared model folders, each built once and complete or not there."""
+"""A cache of prepared model folders, each built once and either complete or absent."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from filelock import FileLock, Timeout
 from essa.storage.faults import full_disk, require_room, writing
 
 MANIFEST = "essa_prepared.manifest"
-"""Written last into a built folder: names and sizes of its files."""
+"""File written last into a built folder: names and sizes of the folder's files."""
 
 Progress = Callable[[str], None]
 
 _KNOB = "ESSA_HOME"
 _MARGIN_BYTES = 16 * 2**20
-"""For tokenizers and whatever else lies beside weights."""
+"""Room for tokenizers and other files beside the weights."""
 
 
 class FolderCache:
-    """Builds folders under their key, once, also among several processes."""
+    """Builds the folder of each key once, even if several processes ask for it."""
 
     def __init__(self, root: Path) -> None:
-        """Keep the folders under `root`, which is created."""
+        """Keep the folders under `root`, which is created if needed."""
         self._root = root
         self._locks = root / "locks"
         with writing(root, _KNOB):
@@ -40,15 +40,15 @@ class FolderCache:
         *,
         size_bytes: Callable[[], int] = lambda: 0,
     ) -> Path:
-        """Return the folder of `key`, building it where it is missing or damaged.
+        """Return the folder of `key`, building it if it is missing or damaged.
 
         Args:
-            key: file name of the folder; says all that its content depends on.
-            build: fills the empty folder it is given; may raise, and then nothing is kept.
-            progress: told when another process is building the same folder.
-            size_bytes: how large the folder will be; asked only before it is built.
+            key: file name of the folder; must identify everything that its content depends on.
+            build: fills an empty folder; may raise, and then nothing is kept.
+            progress: called when another process is building the same folder.
+            size_bytes: returns the size of the finished folder; called only before a build.
         Raises:
-            StorageError: the disk has no room for it, or is full before it is done.
+            StorageError: the disk has no room for the folder, or fills up during the build.
         """
         folder = self._root / key
         if is_complete(folder):
@@ -67,7 +67,7 @@ class FolderCache:
         return folder
 
     def _build(self, folder: Path, build: Callable[[Path], None], size_bytes: int) -> None:
-        # Whatever carries this prefix is left over from a build that died: we hold its lock.
+        # We hold the lock, so anything with this prefix is left over from a build that died.
         prefix = f".building-{folder.name}-"
         for stale in self._root.glob(f"{prefix}*"):
             shutil.rmtree(stale)
@@ -90,7 +90,7 @@ class FolderCache:
 
 
 def is_complete(folder: Path) -> bool:
-    """True where every file of the manifest is there in its full size."""
+    """Return whether every file of the manifest exists in its full size."""
     try:
         sizes = json.loads((folder / MANIFEST).read_text())
         return all((folder / name).stat().st_size == size for name, size in sizes.items())

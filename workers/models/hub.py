@@ -15,13 +15,13 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WANTED = (
     "*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*", "NOTICE*"
 )  # fmt: skip
-"""Patterns of the files to fetch: no other weight formats, but what tells the licence."""
+"""Patterns of the files to fetch: weights in safetensors only, and the licence."""
 
 Progress = Callable[[str], None]
 
 
 def is_hub_name(path: str) -> bool:
-    """True where `path` could be a hub name: `name` or `owner/name`."""
+    """Return whether `path` could be a hub name: `name` or `owner/name`."""
     return _HUB_NAME.fullmatch(path) is not None
 
 
@@ -31,7 +31,7 @@ def download_snapshot(
     """Fetch a model from the hub, or find it in the hub's local cache.
 
     Args:
-        with_code: fetch its Python files too.
+        with_code: fetch the model's Python files too.
     Raises:
         SpecError: the hub does not know the model.
         MachineError: the hub cannot be reached and the model is not in its cache.
@@ -48,7 +48,7 @@ def download_snapshot(
     progress(f"fetching {name}")
     wanted: list[str] = [*WANTED, "*.py"] if with_code else [*WANTED]
     try:
-        # Its own client waits minutes for a network that swallows packets, cached model or not.
+        # The hub's client waits minutes for a network that drops packets, even for a cached model.
         is_reachable = is_offline() or hub_fault() is None
         if not is_reachable:
             require_hub(name)

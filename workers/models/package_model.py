@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 
 
 def is_package_path(path: str) -> bool:
-    """True for `package:<distribution>`."""
+    """Return whether `path` has the form `package:<distribution>`."""
     return path.startswith(PREFIX)
 
 
@@ -122,7 +122,7 @@ def _parsed_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _counted_tensors(progress: Progress) -> Iterator[None]:
-    """Tell which tensor transformers is expanding; its own bar for it is for terminals."""
+    """Report which tensor transformers is expanding; its own progress bar is for terminals."""
     from transformers import modeling_gguf_pytorch_utils
 
     def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
@@ -136,7 +136,7 @@ def _counted_tensors(progress: Progress) -> Iterator[None]:
     reading: Any = modeling_gguf_pytorch_utils
     bar = getattr(reading, "tqdm", None)
     if bar is None:
-        yield  # a transformers that counts elsewhere
+        yield  # this transformers has its progress bar elsewhere
         return
     reading.tqdm = counted
     try:
@@ -159,14 +159,14 @@ def _fresh_model(
 
 
 def converted_bytes(gguf: Path) -> int:
-    """Size of the weights that `convert_gguf` writes: two bytes each."""
+    """Return the size of the weights that `convert_gguf` writes: two bytes each."""
     import gguf as gguf_format
 
     return 2 * sum(int(tensor.n_elements) for tensor in gguf_format.GGUFReader(str(gguf)).tensors)
 
 
 def read_metadata(gguf: Path) -> dict[str, Any]:
-    """GGUF key-value fields, without the long token lists."""
+    """Return the GGUF key-value fields, without the long token lists."""
     import gguf as gguf_format
 
     reader = gguf_format.GGUFReader(str(gguf))
@@ -175,13 +175,13 @@ def read_metadata(gguf: Path) -> dict[str, Any]:
 
 
 def _repair_tokenizer(tokenizer: PreTrainedTokenizerBase, metadata: dict[str, Any]) -> None:
-    """Set what transformers drops when it reads a tokenizer from GGUF."""
+    """Restore settings that transformers drops when it reads a tokenizer from GGUF."""
     from tokenizers import pre_tokenizers
 
     if tokenizer.chat_template is None:
         tokenizer.chat_template = metadata.get("tokenizer.chat_template")
-    # The "smollm" scheme cuts digits apart before the byte-level split; transformers keeps only
-    # the latter, which tokenizes white space before numbers differently.
+    # The "smollm" scheme separates digits before the byte-level split; transformers keeps only the
+    # latter, which tokenizes white space before numbers differently.
     if metadata.get("tokenizer.ggml.pre") == "smollm":
         backend: Any = tokenizer.backend_tokenizer
         backend.pre_tokenizer = pre_tokenizers.Sequence(

@@ -30,17 +30,17 @@ def write_quantized(
     is_replacing: bool,
     progress: Progress,
 ) -> None:
-    """Write a quantised checkpoint that stock vLLM loads; `out` is complete or as it was before.
+    """Write a quantised checkpoint that stock vLLM loads; on failure `out` stays as it was.
 
     Args:
         out: a folder that is empty or does not exist yet.
         scheme: a name of `schemes.SCHEMES`; its group size replaces that of the settings.
         calibration: JSONL of calibration texts.
-        cache_dir: where a model from a package is converted to.
-        is_replacing: a model folder that stands at `out` may be replaced.
+        cache_dir: folder for models that are converted from packages.
+        is_replacing: whether an existing model folder at `out` may be replaced.
     Raises:
         SpecError: scheme, settings, model or `out` cannot be used.
-        StorageError: there is no room for it.
+        StorageError: there is no room for the checkpoint.
         DataError: the calibration file, or one of its rows, cannot be used.
     """
     from workers.quantization.calibration import read_texts
@@ -61,7 +61,7 @@ def write_quantized(
     base = ModelStore(cache_dir).base(model, progress)
     if base.folder == target or target in base.folder.parents:
         raise SpecError(f"--out {out} is or holds the model itself; name another folder")
-    # The head and embeddings stay as they are, the rest shrinks: never more than the base.
+    # The head and embeddings keep their size, the rest shrinks: never larger than the base.
     require_room(target.parent, weight_bytes(base.folder), "the quantised model", "--out")
     texts = read_texts(calibration, base.folder) if calibration is not None else []
 
@@ -85,7 +85,7 @@ def _check_target(target: Path, is_replacing: bool) -> None:
         raise SpecError(
             f"--out {target} is not empty; name another folder, or replace it with --force"
         )
-    # The whole folder goes, so it had better be a model and not somebody's home.
+    # The whole folder is deleted, so it must be a model and not somebody's home.
     if not (target / "config.json").is_file():
         raise SpecError(
             f"--out {target} holds no model (no config.json), --force does not replace it; name "

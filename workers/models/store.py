@@ -1,4 +1,4 @@
-"""Where engines and the warm start get their base model from."""
+"""The store from which engines and the warm start get their base model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.weights.content_hash import ContentHasher
 from workers.weights.rounded import needs_rounding, round_folder
 
 FORMAT_VERSION = 1
-"""Raise it when what we write for the same source changes."""
+"""Version of prepared folders; raise it when the files written for the same source change."""
 
 Progress = Callable[[str], None]
 
@@ -52,7 +52,7 @@ class ModelStore:
     """
 
     def __init__(self, cache_dir: str | Path) -> None:
-        """Use `cache_dir`, creating it where needed."""
+        """Use `cache_dir`, creating it if needed."""
         root = Path(cache_dir).expanduser().resolve() / "models"
         self._cache = FolderCache(root)
         self._hasher = ContentHasher(root / "hashes.json")
@@ -60,11 +60,11 @@ class ModelStore:
     def base(self, spec: ModelSpec, progress: Progress = _ignore) -> PreparedModel:
         """Find, fetch or convert the base model.
 
-        A local folder is used where it is; a hub name is downloaded into the hub's own cache, or
+        A local folder is used in place; a hub name is downloaded into the hub's own cache, or
         taken from there when offline; a package's model is converted once.
 
         Raises:
-            SpecError: no such folder, package or hub model, or it is not a complete model.
+            SpecError: there is no such folder, package or hub model, or the model is incomplete.
         """
         folder = self.folder(spec, progress)
         progress(f"checking {spec.path}")
@@ -93,11 +93,11 @@ class ModelStore:
         settings: QuantizationSpec | None = None,
         texts: Sequence[str] = (),
     ) -> Path:
-        """Folder of the base in another precision; bf16 and fp32 are the base itself.
+        """Return the folder of the base in another precision; for bf16 and fp32, the base itself.
 
         Args:
-            settings: how it is rounded; to nearest by default.
-            texts: calibration texts; needed where `settings.is_calibrated`, ignored elsewhere.
+            settings: settings of the rounding; to nearest by default.
+            texts: calibration texts; needed if `settings.is_calibrated`, else ignored.
         Raises:
             SpecError: the model cannot be quantised that way.
         """
@@ -121,7 +121,7 @@ class ModelStore:
         )
 
     def rounded(self, base: PreparedModel, progress: Progress = _ignore) -> Path:
-        """Folder of the base with weights of bfloat16, which may be widened without a change."""
+        """Return the folder of the base with bfloat16 weights, which can be widened exactly."""
         if not needs_rounding(base.folder):
             return base.folder
         return self._cache.get(
@@ -132,7 +132,7 @@ class ModelStore:
         )
 
     def digest(self, folder: Path) -> str:
-        """SHA-256 over the content of a prepared model's folder."""
+        """Return the SHA-256 of the content of a prepared model's folder."""
         return self._hasher.folder(folder)
 
     def _locate(self, spec: ModelSpec, progress: Progress, with_code: bool) -> Path:
@@ -161,13 +161,13 @@ class ModelStore:
 
 
 def _short_name(path: str) -> str:
-    """The last part of `model.path`, fit for a file name."""
+    """Return the last part of `model.path`, as a valid file name."""
     last = path.rstrip("/").replace(":", "/").rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in last).strip(".") or "model"
 
 
 def _variant(precision: Precision, settings: QuantizationSpec, texts: Sequence[str]) -> str:
-    """All that a quantised folder depends on beside its base; the first word is for people."""
+    """Return all that a quantised folder depends on beside its base; the first word is shown."""
     name = str(precision)
     if settings.group_size is not None:
         name += f"-g{settings.group_size}"

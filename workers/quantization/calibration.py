@@ -19,14 +19,14 @@ def read_texts(path: str | Path, model_folder: Path, limit: int | None = None) -
     """Read the calibration texts of a JSONL file, as the model will see them.
 
     `text` is used as it is. `messages`, and a prompt with its answer, go through the model's chat
-    template; without one, a prompt and its answer are two paragraphs.
+    template; without a template, a prompt and its answer are two paragraphs.
 
     Args:
         path: the file; `essa.calibration.SHAPES` says what its rows may look like.
-        model_folder: where the tokenizer and its chat template are.
-        limit: use the first so many rows.
+        model_folder: folder of the tokenizer and its chat template.
+        limit: number of rows to read, from the first; None reads all.
     Raises:
-        DataError: the file is missing or empty, or a line has no usable text; its number is named.
+        DataError: the file is missing or empty, or a line has no usable text; names the line.
     """
     from transformers import AutoTokenizer
 
@@ -36,20 +36,20 @@ def read_texts(path: str | Path, model_folder: Path, limit: int | None = None) -
 
 
 def chosen_texts(texts: Sequence[str], settings: QuantizationSpec) -> list[str]:
-    """The `settings.samples` texts that are used: evenly spread, since files are often sorted."""
+    """Return at most `settings.samples` texts, evenly spread, since files are often sorted."""
     count = min(len(texts), settings.samples)
     return [texts[index * len(texts) // count] for index in range(count)]
 
 
 def texts_digest(texts: Sequence[str]) -> str:
-    """SHA-256 of the texts and of where one ends."""
+    """Return the SHA-256 of the texts and of the boundaries between them."""
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def token_sequences(
     texts: Sequence[str], model_folder: Path, settings: QuantizationSpec
 ) -> list[list[int]]:
-    """Token ids of the chosen texts, cut off at the model's context where it is shorter."""
+    """Return token ids of the chosen texts, cut to `sequence_length` and the model's context."""
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)

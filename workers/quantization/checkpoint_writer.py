@@ -31,8 +31,8 @@ def write_weights(
     """Write each of the base's weight files with its linear layers rounded.
 
     Args:
-        schemes: of each module to round.
-        rounded: integers already chosen; what it lacks is rounded to nearest.
+        schemes: scheme of each module to round.
+        rounded: layers that are rounded already; the others are rounded to nearest.
     Raises:
         SpecError: a weight is not finite.
     """

@@ -23,14 +23,14 @@ Layers = dict[str, "torch.nn.Linear"]
 """Linear layers of one block, by their full module names."""
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-"""What a block is called with beside the hidden state."""
+"""Arguments of a block beside the hidden state."""
 
 
 class Decoder:
     """The blocks of a causal language model, and the hidden states on their way through them.
 
-    Everything is computed in float32, on the GPU where there is one. Between blocks the hidden
-    states wait in main memory: float32, texts x tokens x width.
+    Everything is computed in float32, on the GPU if there is one. Between blocks the hidden states
+    are kept in main memory: float32, texts x tokens x width.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Decoder:
         Args:
             folder: the unquantised model.
             sequences: token ids of each text.
-            threads: each takes a text at a time; None is the thread of the caller.
+            threads: threads that each take one text at a time; None uses the caller's thread.
         Raises:
             SpecError: the model has no list of decoder blocks.
         """
@@ -55,7 +55,7 @@ class Decoder:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.threads = threads
         self._reader = WeightReader(folder)
-        # Buffers are real: rotary frequencies are computed, no file holds them.
+        # Buffers are real: rotary frequencies are computed and not in any file.
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(
                 AutoConfig.from_pretrained(folder), dtype=torch.float32
@@ -70,9 +70,9 @@ class Decoder:
 
     @contextmanager
     def block(self, index: int) -> Iterator[Layers]:
-        """Load a block; on leaving, the texts pass it with the weights it has then.
+        """Load a block; on exit, run the texts through it with the weights it has then.
 
-        Blocks are entered once each, in order.
+        Each block must be entered once, in order.
         """
         import torch
 
@@ -90,16 +90,16 @@ class Decoder:
             self._hidden[text] = hidden
         block.to("meta")
         if self._device.type == "cuda":
-            # Engines start in other processes: what this one caches they do not find free.
+            # Engines start in other processes, which cannot use memory that this one caches.
             torch.cuda.empty_cache()
 
     def run(self, index: int, read: Callable[[], Noted]) -> Iterator[Noted]:
-        """Send the texts through a block that is loaded, for the sake of hooks on its layers.
+        """Run the texts through a loaded block, to trigger hooks on its layers.
 
         Args:
-            read: what hooks have noted of a text, asked in the thread that it went through in.
+            read: returns what the hooks noted for a text; called in the thread that ran the text.
         Returns:
-            What was read of each text, in order.
+            The result of `read` for each text, in order.
         """
         return (noted for _, noted in self._passes(index, read))
 
@@ -119,7 +119,7 @@ class Decoder:
         if self.threads is None:
             yield from map(one, texts)
             return
-        # No more at once than there are threads: what hooks note of a text is large.
+        # At most one text per thread at once: what hooks note for a text is large.
         for first in range(0, len(texts), self.threads.parts):
             yield from self.threads.map(one, texts[first : first + self.threads.parts])
 
@@ -135,7 +135,7 @@ class Decoder:
 
 
 def text_threads(texts: int) -> RowThreads:
-    """Threads for so many calibration texts; one where a GPU computes."""
+    """Return the threads for a number of calibration texts; a single one if there is a GPU."""
     import torch
 
     from workers.machine.row_threads import RowThreads
@@ -144,7 +144,7 @@ def text_threads(texts: int) -> RowThreads:
 
 
 class _AllNotedError(Exception):
-    """Ends a forward pass once its last block was called."""
+    """Ends a forward pass after its last block was called."""
 
 
 def _find_blocks(model: Any, folder: Path) -> tuple[str, Any]:
@@ -168,7 +168,7 @@ def _embedded(
     sequences: Sequence[Sequence[int]],
     reader: WeightReader,
 ) -> tuple[list[torch.Tensor], list[list[Call]]]:
-    """Run what comes before the blocks; note each text's hidden state and each block's call."""
+    """Run the layers before the blocks; return each text's hidden state and each block's call."""
     import torch
 
     decoder = model.get_decoder()
@@ -177,7 +177,7 @@ def _embedded(
     outside = [name for name in names if not (prefix + name).startswith(f"{blocks_name}.")]
     state = {name: reader.read(prefix + name) for name in outside}
     decoder.load_state_dict(state, strict=False, assign=True)
-    # The table may be large and stays in the checkpoint's format; what follows is float32.
+    # The embeddings may be large and stay in the checkpoint's format; the rest is float32.
     decoder.get_input_embeddings().register_forward_hook(lambda _m, _a, output: output.float())
     hidden: list[torch.Tensor] = []
     calls: list[list[Call]] = []
@@ -203,7 +203,7 @@ def _embedded(
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """The same with every tensor on `device`."""
+    """Return the value with every tensor moved to `device`."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Read a quantised checkpoint back to plain weights, to compare numbers with another engine."""
+"""Read a quantised checkpoint back into plain weights, to compare numbers with another engine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def dequantized_state_dict(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """Read a folder written by `quantize_folder` back to plain weights.
+    """Read a folder written by `quantize_folder` back into plain weights.
 
     Args:
         folder: the quantised checkpoint.
-        dtype: of the rebuilt weights; float32 by default, which adds no second rounding.
+        dtype: format of the rebuilt weights; float32 by default, which adds no second rounding.
     Returns:
         State dict of the Hugging Face model, with the rounding of the weights in it.
     """
@@ -49,7 +49,7 @@ def dequantized_state_dict(folder: Path, dtype: torch.dtype | None = None) -> di
 def save_dequantized(folder: Path, target: Path) -> None:
     """Write the bf16 model whose weights carry the rounding of the quantised `folder`.
 
-    `target` loads anywhere; it is how the numbers of a quantised base are compared elsewhere.
+    `target` loads in any library, so that the numbers of a quantised base can be compared there.
     """
     import torch
     from safetensors.torch import save_file

@@ -1,4 +1,4 @@
-"""GPTQ: round a weight column by column, and let the columns not yet rounded make up for it.
+"""GPTQ: round a weight column by column; the columns not yet rounded compensate for the error.
 
 Frantar et al. (2022), arXiv:2210.17323. Columns are inputs. Scales come from the original weights
 in their original order (static groups), before the first column is rounded: columns may then be
@@ -23,10 +23,10 @@ BLOCK_COLUMNS = 128
 
 
 class Feedback(NamedTuple):
-    """How an error in one column is made up for in the columns after it.
+    """Compensation for the error of one column in the columns after it.
 
-    `upper` is the upper Cholesky factor of the inverse of the damped Hessian whose columns stand in
-    `order`; `damping` is what it took to have one.
+    `upper` (in, in) is the upper Cholesky factor of the inverse of the damped Hessian, with its
+    columns in `order` (in,); `damping` is the damping with which the factor exists.
     """
 
     upper: torch.Tensor
@@ -40,14 +40,14 @@ def feedback_of(
     """Factorise the Hessian of a layer's inputs.
 
     A dead column, an input that was zero on every token, says nothing about the others: it is
-    rounded to nearest. Where the damped Hessian is numerically singular, damping is raised tenfold
-    until it is not, which is certain from 1 on: then its condition is at most the width plus 1.
+    rounded to nearest. If the damped Hessian is numerically singular, damping is raised tenfold
+    until it is not. A damping of 1 suffices: the condition number is then at most the width plus 1.
 
     Args:
         hessian: shape (in, in), float32, finite: 2 X X^T, or any multiple of it.
         damping: in units of the mean diagonal, > 0.
-        is_ordered: take the columns with the largest diagonal first, as long as all others can
-            still make up for them.
+        is_ordered: round the columns with the largest diagonal first, while all others can still
+            compensate for their errors.
     """
     import torch
 
@@ -61,8 +61,8 @@ def feedback_of(
     ordered = hessian[order][:, order]
     steps = ordered.diagonal()
     is_dead = steps == 0
-    # Rounding depends on ratios only. Those of inputs far from 1 would over- or underflow below,
-    # which no damping mends.
+    # Rounding depends only on ratios. The Hessian of inputs far from 1 would over- or underflow
+    # below, which no damping can mend.
     mean = steps.mean(dtype=torch.float64).item()
     ordered /= mean or 1.0
     ordered.diagonal()[is_dead] = 1.0
@@ -83,7 +83,7 @@ def round_gptq(
     Args:
         weight: shape (out, in), float32; not modified.
         scale: shape (out, groups), float32, as the checkpoint will hold it.
-        feedback: of the Hessian of this layer's inputs.
+        feedback: factor of the Hessian of this layer's inputs.
         limits: smallest and largest integer.
     """
     import torch
@@ -112,7 +112,7 @@ def round_gptq(
 
 
 def _inverse_factor(matrix: torch.Tensor) -> torch.Tensor | None:
-    """Upper Cholesky factor of the inverse; None where `matrix` is numerically singular."""
+    """Return the upper Cholesky factor of the inverse; None if `matrix` is numerically singular."""
     import torch
 
     lower, fault = torch.linalg.cholesky_ex(matrix)

@@ -1,4 +1,4 @@
-"""GPTQ through a whole model, block by block: each on the outputs of the rounded ones before it."""
+"""GPTQ for a whole model, block by block, each on the outputs of the rounded blocks before it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 
 LEAST_ROWS = 512
-"""Of a weight that a thread takes to round: with fewer, starting its operations takes longest."""
+"""Least rows of a weight per thread: with fewer, most time goes into starting operations."""
 
 
 class LayerError(NamedTuple):
@@ -37,7 +37,7 @@ class RoundedFolder:
     """Integers and scales of layers, kept on disk until the checkpoint is written."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is empty."""
+        """Use `folder`, which must be empty."""
         self._folder = folder
         self._files: dict[str, Path] = {}
 
@@ -56,7 +56,7 @@ class RoundedFolder:
         save_file(tensors, file)
 
     def get(self, module: str) -> Rounded | None:
-        """Read one layer; None where it was not stored."""
+        """Read one layer; None if it was not stored."""
         from safetensors import safe_open
 
         if module not in self._files:
@@ -78,8 +78,8 @@ def round_blocks(
     Layers that no text reaches are not stored.
 
     Args:
-        schemes: of each module.
-        store: where the integers go.
+        schemes: scheme of each module to round.
+        store: folder that receives the integers and scales.
     """
     errors: list[LayerError] = []
     for index in range(len(decoder)):
@@ -100,11 +100,11 @@ def round_block(
     store: RoundedFolder,
     progress: Progress,
 ) -> list[LayerError]:
-    """Round the linear layers of one block; blocks are taken in order."""
+    """Round the linear layers of one block; blocks must be rounded in order."""
     errors: list[LayerError] = []
     with decoder.block(index) as layers:
         done: dict[str, Rounded] = {}
-        # All Hessians first: within a block they are those of its unrounded layers.
+        # All Hessians first: within a block they are computed before its layers are rounded.
         for shared in input_hessians(decoder, index, layers):
             done.update(_round_shared(shared, layers, schemes, errors, progress, decoder.threads))
         store.put(done)
@@ -150,7 +150,7 @@ def _round_rows(
     limits: tuple[int, int],
     threads: RowThreads | None,
 ) -> Rounded:
-    """Outputs do not depend on each other, so each thread takes some."""
+    """Round a weight with each thread taking some of its rows, which are independent."""
     import torch
 
     if threads is None:

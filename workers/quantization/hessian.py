@@ -1,4 +1,4 @@
-"""What calibration texts say about a layer's inputs, and how far off a rounded layer is on them."""
+"""The Hessian of a layer's inputs on calibration texts, and a rounded layer's error on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SharedInput(NamedTuple):
-    """Layers of one block that read the same tensor, and the Hessian of it.
+    """Layers of one block that read the same tensor, and the Hessian of that tensor.
 
     `hessian` is 2 X X^T over all tokens X, float32, shape (in, in) (arXiv:2210.17323, Section 3.2).
     """
@@ -26,18 +26,18 @@ class SharedInput(NamedTuple):
 
 
 def input_hessians(decoder: Decoder, index: int, layers: Layers) -> list[SharedInput]:
-    """Send the texts through a loaded block and sum up the inputs of its linear layers.
+    """Run the texts through a loaded block and return the Hessians of its linear layers' inputs.
 
     Layers that are never called are left out.
 
     Raises:
-        SpecError: an input is not finite, or its sum is not.
+        SpecError: an input or a Hessian is not finite.
     """
     import torch
 
     sums: dict[str, torch.Tensor] = {}
     leaders: dict[str, str] = {}
-    text = _OneText()  # of each thread its own
+    text = _OneText()  # one per thread
 
     def watcher(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
         return lambda _layer, inputs: text.note(name, inputs[0])
@@ -67,7 +67,7 @@ def input_hessians(decoder: Decoder, index: int, layers: Layers) -> list[SharedI
 
 
 class _OneText(threading.local):
-    """Inputs of the layers that a text is passing, each once, and whose input each layer reads."""
+    """Distinct layer inputs of one text, and for each layer the first layer with the same input."""
 
     def __init__(self) -> None:
         self._last: Any = None
@@ -82,14 +82,14 @@ class _OneText(threading.local):
         self._leaders[name] = self._leader
 
     def take(self) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-        """All of it, to begin with the next text."""
+        """Return inputs and leaders, and reset both for the next text."""
         found = self._inputs, self._leaders
         self._last, self._inputs, self._leaders = None, {}, {}
         return found
 
 
 def _add_products(total: torch.Tensor, rows: torch.Tensor, threads: RowThreads | None) -> None:
-    """Add 2 X X^T; each thread has rows of the sum to itself."""
+    """Add 2 X X^T of `rows` (tokens, in) to `total` (in, in); each thread owns rows of `total`."""
     import torch
 
     def add(piece: slice) -> None:
@@ -103,7 +103,7 @@ def _add_products(total: torch.Tensor, rows: torch.Tensor, threads: RowThreads |
 
 
 def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:
-    """tr(W H W^T): twice the squared norm of the outputs W X; without H that of W itself."""
+    """Return tr(W H W^T) of W (out, in) and H (in, in): 2 ||W X||^2, or ||W||^2 without H."""
     import torch
 
     product = weight if hessian is None else weight @ hessian
@@ -113,6 +113,6 @@ def output_energy(weight: torch.Tensor, hessian: torch.Tensor | None) -> float:
 def relative_error(
     weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor | None
 ) -> float:
-    """||W X - W_q X||^2 / ||W X||^2; 0 where both are zero."""
+    """Return ||W X - W_q X||^2 / ||W X||^2 of weights (out, in); 0 if both are zero."""
     whole = output_energy(weight, hessian)
     return output_energy(weight - rounded, hessian) / whole if whole else 0.0

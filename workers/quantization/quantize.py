@@ -1,7 +1,7 @@
 """Round a base model to INT8 or INT4 in the compressed-tensors checkpoint format.
 
-`schemes.py` says what these are. Weights are rounded to nearest or by GPTQ (`gptq.py`); with INT4 a
-few layers may stay INT8. The output head and embeddings stay as they are.
+`schemes.py` defines both. Weights are rounded to nearest or by GPTQ (`gptq.py`); with INT4 a few
+layers may stay INT8. The output head and the embeddings are not quantised.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Progress = Callable[[str], None]
 
 
 class QuantizationReport(NamedTuple):
-    """What was found on the way: errors of each layer (GPTQ), layers kept INT8, worst first."""
+    """Findings of a quantisation: errors of each layer (GPTQ), layers kept INT8, worst first."""
 
     errors: tuple[LayerError, ...]
     kept: tuple[Sensitivity, ...]
@@ -46,12 +46,12 @@ def quantize_folder(
 ) -> QuantizationReport:
     """Write the quantised form of the Hugging Face model in `base` to `folder`.
 
-    Works through one weight file at a time, and with texts through one decoder block at a time.
+    Processes one weight file at a time, and with texts one decoder block at a time.
 
     Args:
         folder: an empty folder.
-        settings: round to nearest by default.
-        texts: calibration texts, for what `settings.is_calibrated` says.
+        settings: settings of the rounding; to nearest by default.
+        texts: calibration texts, used if `settings.is_calibrated`.
     Raises:
         SpecError: `precision` is not a quantised one, the model is quantised already, its weights
             are not plain linear layers, or the settings do not fit it.
@@ -92,9 +92,9 @@ def quantize_folder(
 
 
 def linear_shapes(base: Path) -> Shapes:
-    """Weight names of the linear layers to quantise and their shapes (out, in).
+    """Return the weight names of the linear layers to quantise, with their shapes (out, in).
 
-    Read from the architecture alone; no weights are loaded.
+    Both come from the architecture alone; no weights are loaded.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

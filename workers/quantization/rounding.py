@@ -23,15 +23,15 @@ class Rounded(NamedTuple):
     scale: torch.Tensor
 
     def weight(self) -> torch.Tensor:
-        """The float32 weights that these integers stand for."""
+        """Return the float32 weights (out, in) that the integers represent."""
         return self.integers.float() * spread(self.scale, self.integers.shape[1])
 
 
 def checked_weight(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in float32.
+    """Return the tensor in float32.
 
     Raises:
-        SpecError: it holds infinities or NaN.
+        SpecError: the tensor holds infinities or NaN.
     """
     import torch
 
@@ -44,7 +44,7 @@ def checked_weight(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def scale_for(weight: torch.Tensor, scheme: QuantizationScheme) -> torch.Tensor:
-    """Symmetric scales of a float32 weight, as the checkpoint will hold them.
+    """Return symmetric scales of a float32 weight (out, in), as the checkpoint will hold them.
 
     Returns:
         float32, shape (out, groups): absmax / 127.5 for int8, absmax / 7.5 for int4.
@@ -63,18 +63,18 @@ def scale_for(weight: torch.Tensor, scheme: QuantizationScheme) -> torch.Tensor:
 
 
 def bounds(scheme: QuantizationScheme) -> tuple[int, int]:
-    """Smallest and largest integer."""
+    """Return the smallest and the largest integer of a scheme."""
     half = 2 ** (weight_args(scheme).num_bits - 1)
     return -half, half - 1
 
 
 def spread(scale: torch.Tensor, width: int) -> torch.Tensor:
-    """One scale per input, shape (out, width), from one per group."""
+    """Return one scale per input, shape (out, width), from one per group, shape (out, groups)."""
     return scale.repeat_interleave(width // scale.shape[1], dim=1)
 
 
 def round_nearest(weight: torch.Tensor, scheme: QuantizationScheme) -> Rounded:
-    """Round a float32 weight to the nearest integers."""
+    """Round a float32 weight (out, in) to the nearest integers."""
     import torch
 
     scale = scale_for(weight, scheme)
@@ -85,7 +85,7 @@ def round_nearest(weight: torch.Tensor, scheme: QuantizationScheme) -> Rounded:
 def checkpoint_entries(
     module: str, rounded: Rounded, scheme: QuantizationScheme
 ) -> dict[str, torch.Tensor]:
-    """The checkpoint entries that stand for a layer's weight."""
+    """Return the checkpoint entries that represent a layer's weight."""
     import torch
     from compressed_tensors.compressors.base import BaseCompressor
     from compressed_tensors.compressors.format import infer_module_format

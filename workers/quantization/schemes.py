@@ -24,11 +24,11 @@ GROUP_SIZES = (128, 64, 32)
 """INT4 group sizes tried, in this order; vLLM's CPU kernel needs inputs in multiples of 32."""
 
 Shapes = dict[str, tuple[int, int]]
-"""Weight name -> (outputs, inputs)."""
+"""Shape (outputs, inputs) by weight name."""
 
 
 class NamedScheme(NamedTuple):
-    """What a scheme's name stands for."""
+    """Precision and INT4 group size that a scheme's name stands for."""
 
     precision: Precision
     group_size: int | None
@@ -44,7 +44,7 @@ def named_scheme(name: str) -> NamedScheme:
     """Look up a scheme by its name.
 
     Raises:
-        SpecError: there is none of that name.
+        SpecError: there is no scheme of that name.
     """
     if name not in SCHEMES:
         raise SpecError(f"there is no scheme {name!r}; set --scheme to one of {', '.join(SCHEMES)}")
@@ -54,11 +54,11 @@ def named_scheme(name: str) -> NamedScheme:
 def scheme_for(
     precision: Precision, shapes: Shapes, group_size: int | None = None
 ) -> QuantizationScheme:
-    """The compressed-tensors scheme of a precision.
+    """Return the compressed-tensors scheme of a precision.
 
     Args:
-        shapes: of the layers to quantise.
-        group_size: of INT4; None takes the largest that divides every layer.
+        shapes: shapes of the layers to quantise.
+        group_size: inputs per INT4 scale; None takes the largest size that divides every layer.
     Raises:
         SpecError: no such scheme, or the INT4 group size does not divide every layer's inputs.
     """
@@ -78,7 +78,7 @@ def scheme_for(
 
 
 def weight_args(scheme: QuantizationScheme) -> QuantizationArgs:
-    """How a scheme of ours rounds weights."""
+    """Return the weight arguments of a scheme, which all of `SCHEMES` have."""
     assert scheme.weights is not None  # all of `SCHEMES` round them
     return scheme.weights
 
@@ -105,13 +105,13 @@ def _group_size(widths: set[int], wanted: int | None) -> int:
 
 
 def config_entry(scheme: QuantizationScheme, kept: Sequence[str] = ()) -> dict[str, Any]:
-    """The `quantization_config` of a checkpoint.
+    """Return the `quantization_config` of a checkpoint.
 
     vLLM and compressed-tensors both look a layer up by its full name before they try its class, so
     the names of the second scheme win over the `Linear` of the first.
 
     Args:
-        scheme: of all linear layers but those kept.
+        scheme: scheme of all linear layers except those kept.
         kept: modules that are INT8 while `scheme` is not.
     """
     from compressed_tensors.quantization import (
@@ -133,8 +133,8 @@ def config_entry(scheme: QuantizationScheme, kept: Sequence[str] = ()) -> dict[s
 
 
 def scheme_of(config: QuantizationConfig, module: str) -> QuantizationScheme:
-    """The scheme that a configuration written by `config_entry` gives a module."""
-    # Lists are names of presets, in whose place the configuration has put the schemes.
+    """Return the scheme that a configuration written by `config_entry` gives to a module."""
+    # The declared type also allows preset names, which the configuration has replaced by schemes.
     general, *named = cast("list[QuantizationScheme]", list(config.config_groups.values()))
     return next((scheme for scheme in named if module in scheme.targets), general)
 

@@ -1,8 +1,8 @@
-"""Which layers int4 hurts most.
+"""Sensitivity of layers to int4.
 
 A layer here is what vLLM runs as one: query, key and value projections together, gate and up
 projections together, and every other projection by itself. Merged projections must share a scheme.
-Its sensitivity is the relative error of its outputs after rounding to the nearest int4,
+The sensitivity of a layer is the relative error of its outputs after rounding to the nearest int4,
 ||W X - W_q X||^2 / ||W X||^2, over the inputs X that calibration texts give it in the unquantised
 model; without texts, over inputs that are uncorrelated and of equal size.
 """
@@ -41,7 +41,7 @@ def merged_layers(modules: Iterable[str]) -> list[tuple[str, ...]]:
     """Group projections the way vLLM merges them, in order of first appearance.
 
     Raises:
-        SpecError: a projection's name is not one whose merging is known.
+        SpecError: the name of a projection does not tell whether vLLM merges it.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for module in modules:
@@ -64,7 +64,7 @@ def measured_sensitivities(
     sequences: Sequence[Sequence[int]],
     progress: Progress,
 ) -> list[Sensitivity]:
-    """Measure every layer on the texts, most sensitive first; on none, by its weights alone."""
+    """Measure every layer on the texts, or without texts by its weights; most sensitive first."""
     energies: dict[str, tuple[float, float]] = {}
 
     def measure(module: str, weight: torch.Tensor, hessian: torch.Tensor | None) -> None:

@@ -18,7 +18,7 @@ class RewardModelActor:
 
     Args:
         device: `cpu` or `cuda`.
-        activations: number format of the values between layers; None takes what is fast there.
+        activations: number format of the values between layers; None takes the fast one there.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class RewardModelActor:
         """Load the model; returns once it can score.
 
         Raises:
-            RewardConfigError: see `Classifier`; or this machine does not have the folder.
+            RewardConfigError: see `Classifier`; also if this machine does not have the folder.
         """
         if not self._folder.is_dir():
             raise RewardConfigError(

@@ -27,17 +27,17 @@ _PRECISIONS = {
 
 
 class Classifier:
-    """Scores batches of conversations in one forward pass each. For one thread at a time.
+    """Scores batches of conversations in one forward pass each. Used by one thread at a time.
 
     A score depends on its neighbours through rounding only.
 
     Args:
         folder: model and tokenizer in Hugging Face format.
         device: `cpu` or `cuda`.
-        activations: number format of the values between layers; None takes what is fast here.
+        activations: number format of the values between layers; None takes the fast one here.
     Raises:
-        RewardConfigError: this is no classifier with a trained head, it does not load, or it has
-            no such output.
+        RewardConfigError: the model is no classifier with a trained head, does not load, or does
+            not have the requested output.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Classifier:
             return []
         try:
             return self._head.of(self._forward(rows))
-        # The boundary of one batch: memory that ran out for it may do for the next.
+        # The boundary of one batch: memory that was too little for it may suffice for the next.
         except Exception as error:
             return [f"the reward model failed: {type(error).__name__}: {error}"] * len(rows)
 
@@ -108,12 +108,12 @@ class Classifier:
         return self._model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device))
 
     def _pad_id(self, rows: Sequence[Sequence[int]]) -> int:
-        """The token to fill rows up with.
+        """Return the token that pads rows.
 
-        Decoders read their score off the last token that is not padding, by the `pad_token_id` of
-        the model's configuration. Where that has none, no token of a text is padding, so each
-        batch takes one that none of its texts ends in; the tokenizer's, often the end token, would
-        move the score to the token before it.
+        Decoders read the score at the last token other than the `pad_token_id` of the model's
+        configuration. If the configuration has none, each batch takes a token in which none of its
+        texts ends. The tokenizer's padding, often the end token, would move the score to the token
+        before it.
         """
         if not self._has_own_padding:
             ends = {row[-1] for row in rows}
@@ -139,7 +139,7 @@ def _load_model(
         folder, config=config, output_loading_info=True, **arguments, **code
     )
     if loaded["missing_keys"]:
-        # transformers would draw them at random.
+        # transformers would initialise them at random.
         raise ValueError(
             f"it holds no weights for {', '.join(sorted(loaded['missing_keys'])[:4])}: it was not "
             "trained as a classifier, or needs its own code (`trust_remote_code`)"
@@ -150,7 +150,7 @@ def _load_model(
 
 
 def _head_modules(config: Any, code: dict[str, bool]) -> list[str]:
-    """All that stands outside the trunk: tiny, and the score is read off it."""
+    """Return the names of the modules outside the trunk: tiny, and they compute the score."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, **code)
     return [name for name, _ in model.named_children() if name != model.base_model_prefix]

@@ -1,4 +1,4 @@
-"""From a conversation to the token ids that a classifier reads."""
+"""Encoding of a conversation as the token ids that a classifier reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ConversationTokens:
     as `[CLS]`; a chat template brings its own.
 
     Args:
-        limit: most tokens of a conversation.
+        limit: largest number of tokens in a conversation.
     """
 
     def __init__(self, tokenizer: Any, limit: int) -> None:
@@ -27,14 +27,14 @@ class ConversationTokens:
         self._openers = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
 
     def encode(self, turns: Turns) -> list[int]:
-        """Token ids of a conversation whose last turn is the answer.
+        """Return the token ids of a conversation whose last turn is the answer.
 
-        Where it is too long, the beginning goes; a first special token, such as `[CLS]`, stays.
+        If it is too long, its beginning is cut, but a first special token such as `[CLS]` stays.
 
         Raises:
             RewardError: there is no token, or the answer alone is too long.
         """
-        # Half a surrogate pair, which models do write byte by byte, is no text to a tokenizer.
+        # Models that write byte by byte may leave half a surrogate pair, which tokenizers refuse.
         whole = [
             {"role": turn["role"], "content": turn["content"].encode("utf-8", "replace").decode()}
             for turn in turns
@@ -55,7 +55,7 @@ class ConversationTokens:
         )
 
     def _answer_start(self, turns: Turns, text: str) -> int:
-        """Where the answer begins, or a little before: where the text up to it ends."""
+        """Return the index in the text at which the answer begins, or one shortly before it."""
         if len(turns) == 1:
             return 0
         before = self._render(turns[:-1], is_open=True)
@@ -64,7 +64,7 @@ class ConversationTokens:
 
     def _cut(self, ids: list[int], answer: str) -> list[int]:
         first = ids[:1] if ids[0] in self._openers else []
-        # Those around a plain text; the answer of a template has its own inside.
+        # Special tokens around a plain text; a chat template has written its own into the answer.
         specials = len(first) if self._has_template else len(self._ids("", with_specials=True))
         needed = len(self._ids(answer, with_specials=False)) + specials
         if needed > self._limit:

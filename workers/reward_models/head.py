@@ -1,4 +1,4 @@
-"""Which of a model's outputs is the score."""
+"""The choice of the model output that is the score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Head:
     column: int
 
     def of(self, output: Any) -> list[float]:
-        """Scores of a batch."""
+        """Return the scores of a batch, B numbers."""
         return _columns(output, self.field)[:, self.column].float().tolist()
 
 
@@ -30,9 +30,9 @@ def find_head(output: Any, labels: Mapping[int, str], wanted: int | str | None) 
         output: the model's answer to any batch: `logits` (B, H), or with `rewards` (B, H) and a
             `score` (B) that sums them up, as ArmoRM gives (arXiv:2406.12845).
         labels: the model's `id2label`.
-        wanted: index or label; None for the only output there is.
+        wanted: index or label; None for a model with a single output.
     Raises:
-        RewardConfigError: there is no such output, or several and none is asked for.
+        RewardConfigError: there is no such output, or there are several and none is named.
     """
     if wanted is None and getattr(output, "score", None) is not None:
         return Head("score", 0)
@@ -55,6 +55,6 @@ def find_head(output: Any, labels: Mapping[int, str], wanted: int | str | None) 
 
 
 def _columns(output: Any, field: str) -> torch.Tensor:
-    """A field as (B, H); a field (B) has one column."""
+    """Return a field with shape (B, H); a field of shape (B) becomes one column."""
     values = getattr(output, field)
     return values if values.dim() == 2 else values.reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""From a specification to a running reward model."""
+"""Starting a reward model from its specification."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def open_scorer(
 ) -> TextScorer:
     """Find a reward model and start it on the running Ray cluster; blocks until it can score.
 
-    Call it when the engines have taken their GPUs: the reward model gets one of the rest.
+    Must be called after the engines have taken their GPUs: the reward model gets one of the rest.
 
     Args:
-        cache_dir: prepared models, shared by all jobs.
-        notify: gets one sentence for every step of a start and every loss.
-        kept_gpus: free GPUs that are not for it: that of a trainer which starts later.
-        formats: what the job computes in; without, what is fast where the model runs.
+        cache_dir: folder of prepared models, shared by all jobs.
+        notify: called with one sentence for every step of a start and every loss.
+        kept_gpus: free GPUs that must stay free, for a trainer that starts later.
+        formats: number formats of the job; None takes the fast one where the model runs.
     Raises:
         RewardConfigError: there is no such model, it does not load, or no GPU is free for it.
         ClusterError: this process is in no Ray cluster.
@@ -63,14 +63,14 @@ def _folder(spec: RewardModelSpec, cache_dir: str | Path, notify: Callable[[str]
     try:
         return ModelStore(cache_dir).folder(model, notify, with_code=spec.trust_remote_code)
     except SpecError as error:
-        # The rules are those of a job's base model, the setting has another name.
+        # The rules are those of a job's base model, but the setting has another name.
         message = error.message.replace("model.path", "`model`")
         message = message.replace("model.revision", "`revision`")
         raise RewardConfigError(message, field="model") from error
 
 
 def _placed(spec: RewardModelSpec, kept_gpus: int) -> tuple[str, dict[str, Any]]:
-    """Device of a reward model, and what its actor asks Ray for."""
+    """Return the device of a reward model, and the Ray options of its actor."""
     total = ray.cluster_resources().get("GPU", 0)
     free = max(0, ray.available_resources().get("GPU", 0) - kept_gpus)
     on_gpu = spec.device != "cpu" and free >= 1

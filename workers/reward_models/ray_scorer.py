@@ -1,4 +1,4 @@
-"""Asks a reward model in a process of its own for scores; starts it again when it is lost."""
+"""A client of a reward model in another process, which is restarted when it is lost."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from reward.spec.reward_model import RewardModelSpec
 from workers.cluster.pool import START_TIMEOUT_S
 
 RESTARTS = 1
-"""How often a model whose process died or hung is started again."""
+"""Restarts of a model whose process died or hung."""
 
 
 class RayScorer(TextScorer):
     """A reward model in a process of its own.
 
-    Calls from several threads take turns batch by batch, so that a batch's `timeout_s` is its own.
-    A process that dies or hangs is started again once. A batch that died with it is tried once
-    more, one that hung is missing; after that all scores are missing.
+    Calls from several threads take turns batch by batch, so that `timeout_s` covers one batch only.
+    A process that dies or hangs is restarted once. A batch whose process died is tried once more,
+    one that hung is missing; after a second loss all scores are missing.
 
     Args:
         spawn: makes an actor around the model, see `RewardModelActor`.
-        notify: gets one sentence for every loss.
+        notify: called with one sentence for every loss.
     Raises:
         RewardConfigError: the model does not load.
     """
@@ -48,7 +48,7 @@ class RayScorer(TextScorer):
         self._actor: Any = self._start()
 
     def score(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float | str]:
-        # Texts of like length share a batch: less of it is padding.
+        # Texts of similar length share a batch, so that less of it is padding.
         order = sorted(range(len(conversations)), key=lambda index: _length(conversations[index]))
         answers: list[float | str] = [""] * len(conversations)
         for first in range(0, len(order), self._spec.batch_size):
@@ -59,7 +59,7 @@ class RayScorer(TextScorer):
         return answers
 
     def close(self) -> None:
-        # Without the lock: a batch under way is to end now, not after its timeout.
+        # Without the lock: a batch under way must end now, not after its timeout.
         self._is_closed = True
         _end(self._actor)
 
@@ -80,7 +80,7 @@ class RayScorer(TextScorer):
             return [self._gone] * len(batch)
 
     def _replace(self, reason: str) -> None:
-        """Start the model again, or give it up."""
+        """Restart the model, or give it up."""
         _end(self._actor)
         self._actor = None
         self._gone = f"the reward model {self._spec.model} is gone: {reason}"
@@ -101,7 +101,7 @@ class RayScorer(TextScorer):
             ray.get(actor.start.remote(), timeout=START_TIMEOUT_S)
         except RewardConfigError as error:
             _end(actor)
-            # As it was raised there; Ray's own shows a whole traceback.
+            # The error as the actor raised it; Ray's own shows a whole traceback.
             raise getattr(error, "cause", error) from None
         except RayError as error:
             _end(actor)

@@ -17,19 +17,19 @@ from workers.machine.gpu_memory import await_free_memory
 from workers.warm_start.pairs import SftPair
 
 NEWS_S = 1.0
-"""Longest wait for something to tell."""
+"""Longest wait for progress to report."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """An adapter's files by name, and what was not yet told."""
+    """An adapter's files by name, and progress that was not reported yet."""
 
     files: dict[str, bytes]
     told: list[tuple[Any, ...]]
 
 
 class LoraTrainerActor:
-    """Trains one adapter; takes two calls at once, so that it can be asked how far it is."""
+    """Trains one adapter; accepts two calls at once, so that its progress can be queried."""
 
     def __init__(self) -> None:
         self._news: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -49,7 +49,7 @@ class LoraTrainerActor:
             TrainerError: the base is not on this machine, or memory ran out.
             AdapterError: the adapter does not fit the model, or training diverged.
         """
-        # Here and not above: the job's process imports this module on clusters without GPUs too.
+        # Imported here: the job's process imports this module even on clusters without GPUs.
         from workers.warm_start.here import train_named
 
         if not Path(model_folder).is_dir():
@@ -75,7 +75,7 @@ class LoraTrainerActor:
         self._news.put((text, done, total, eta_s))
 
     def news(self) -> list[tuple[Any, ...]]:
-        """What there is to tell since the last call: arguments of `Say`, oldest first."""
+        """Return the progress since the last call, as arguments of `Say`, oldest first."""
         try:
             return [self._news.get(timeout=NEWS_S), *self._rest()]
         except queue.Empty:

@@ -1,4 +1,4 @@
-"""From training pairs to padded tensors."""
+"""Padded tensors made of training pairs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 IGNORED = -100
-"""Label of a token that is not trained on; torch's cross entropy leaves it out."""
+"""Label of a token that is not trained on; torch's cross entropy ignores it."""
 
 BUCKET_BATCHES = 8
-"""Pairs of so many batches are sorted by length together, so that little is padded."""
+"""Number of batches whose pairs are sorted by length together, so that little is padded."""
 
 
 class Batch(NamedTuple):
@@ -34,7 +34,7 @@ def check_pairs(pairs: Sequence[SftPair], max_length: int) -> None:
     """Check that every pair can be trained on.
 
     Raises:
-        DataError: there are none, or one is empty or longer than `max_length` tokens.
+        DataError: there are no pairs, or one is empty or longer than `max_length` tokens.
     """
     if not pairs:
         raise DataError("the warm start has no pairs to train on; give data with answers")
@@ -55,7 +55,7 @@ def check_pairs(pairs: Sequence[SftPair], max_length: int) -> None:
 def plan_batches(
     pairs: Sequence[SftPair], batch_size: int, epochs: int, seed: int
 ) -> list[list[int]]:
-    """Indices of every batch of every epoch: random order, similar lengths together."""
+    """Return the indices of every batch of every epoch: random order, similar lengths together."""
     rng = np.random.default_rng(seed)
     lengths = np.array([len(pair) for pair in pairs])
     plan: list[list[int]] = []
@@ -73,7 +73,7 @@ def plan_batches(
 
 
 def collate(pairs: Sequence[SftPair], device: torch.device) -> Batch:
-    """Pad a batch on the left; padding is masked and counts no position."""
+    """Pad a batch on the left; padding is masked and has no positions."""
     import torch
 
     width = max(len(pair) for pair in pairs)

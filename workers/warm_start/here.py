@@ -1,4 +1,4 @@
-"""Training a warm start in this process, with memory that runs out named by its settings."""
+"""Training a warm start in this process; an out-of-memory error names the settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def train_named(
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """`train_lora` in this process.
+    """Run `train_lora` in this process.
 
     Raises:
         TrainerError: memory ran out; names the settings.
@@ -44,7 +44,7 @@ def train_named(
 
 
 def memory_fix(sft: SftSpec) -> str:
-    """What to do where the memory runs out."""
+    """Return what to change if memory runs out."""
     return (
         f"lower warm_start.sft.batch_size, now {sft.batch_size}, or warm_start.sft.max_length, now "
         f"{sft.max_length}"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 SHORT_TOKENS = 256
-"""Up to this length plain attention trains faster on a CPU than torch's fused kernel (1.4 against
-1.7 s a step for SmolLM2, 8 pairs of 78 tokens, one core); beyond it, it takes too much memory."""
+"""Length up to which plain attention trains faster on a CPU than torch's fused kernel (1.4 against
+1.7 s a step for SmolLM2, 8 pairs of 78 tokens, one core); beyond, it needs too much memory."""
 
 
 def load_lora_model(
@@ -27,10 +27,10 @@ def load_lora_model(
     Args:
         folder: the base in Hugging Face format.
         lora: shape of the adapter.
-        device: where to train.
-        longest_tokens: the longest pair, which decides how attention is computed.
-        training: `float32` widens the base, where a CPU emulates shorter formats: its gradients
-            with respect to inputs were 35 times as slow in bfloat16 (AVX2, measured).
+        device: device to train on.
+        longest_tokens: length of the longest pair, which decides how attention is computed.
+        training: number format of gradients. `float32` widens the base, for CPUs that emulate
+            shorter formats: gradients of inputs were 35 times slower in bfloat16 (AVX2, measured).
 
     Returns:
         A `peft.PeftModel` on `device`, adapter weights in float32.
@@ -56,7 +56,7 @@ def load_lora_model(
     check_targets(model, lora)
     config = LoraConfig(
         r=lora.rank,
-        # Divided by the rank and no more: peft need not have a whole number.
+        # peft only divides it by the rank, so it need not be a whole number.
         lora_alpha=lora.lora_alpha,  # pyright: ignore[reportArgumentType]
         target_modules=list(lora.target_modules),
         lora_dropout=0.0,

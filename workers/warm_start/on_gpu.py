@@ -35,11 +35,11 @@ def train_on_gpu(
     training: Activations,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """`train_named` in an actor that holds a GPU by Ray's accounting, and ends with the training.
+    """Run `train_named` in an actor that Ray gives a GPU, and that ends with the training.
 
     Raises:
         TrainerError: the process died, memory ran out, or no GPU came free.
-        JobCancelledError: `should_stop` answered True.
+        JobCancelledError: `should_stop` returned True.
     """
     actor: Any = ray.remote(LoraTrainerActor).options(
         num_cpus=0,
@@ -69,7 +69,7 @@ def train_on_gpu(
 
 
 def _watch(actor: Any, answer: Any, progress: Say, should_stop: Callable[[], bool]) -> Any:
-    """Pass on what the actor tells until it answers; returns the last question for news."""
+    """Report the actor's progress until training ends; return the last call of `news`."""
     give_up_s = time.monotonic() + START_TIMEOUT_S
     has_started = False
     news = actor.news.remote()

@@ -42,7 +42,7 @@ def encode_pair(row: Mapping[str, Any], encoder: PromptEncoder, index: int) -> S
 
     Args:
         row: the parsed line.
-        encoder: of the model to train.
+        encoder: prompt encoder of the model to train.
         index: the line's number from 0, for messages.
 
     Raises:

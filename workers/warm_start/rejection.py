@@ -1,4 +1,4 @@
-"""Which samples of the base model the warm start is trained on."""
+"""Selection of the samples of the base model that the warm start is trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from essa.types import FloatArray
 class Selection:
     """The samples kept: `samples[i]` of prompt `prompts[i]`, prompts ascending.
 
-    `mean_reward` is over all scored samples, `kept_reward` over those kept.
+    `mean_reward` is the mean over all scored samples, `kept_reward` over those kept.
     """
 
     prompts: NDArray[np.int64]
@@ -32,9 +32,9 @@ class Selection:
 def select_best(rewards_P_G: FloatArray, min_reward: float | None) -> Selection:
     """Keep at most one sample per prompt: its best by reward.
 
-    With `min_reward`, the best is kept where it scores at least that; without, where it beats the
-    mean of its own prompt's scored samples, so a prompt whose samples all score alike is dropped.
-    Ties go to the earlier sample. Missing scores are ignored.
+    With `min_reward`, the best is kept if it scores at least that; without, if it beats the mean of
+    its own prompt's scored samples, so a prompt whose samples all score alike is dropped. Ties go
+    to the earlier sample. Missing scores are ignored.
 
     Args:
         rewards_P_G: shape (P, G), higher is better; NaN is a missing score.
@@ -77,7 +77,7 @@ def _passes(
     if min_reward is not None:
         return best >= min_reward
     worst = np.where(finite, rewards, np.inf).min(axis=1)
-    # The best beats the mean exactly where scores differ; comparing ends avoids rounding of means.
+    # The best beats the mean if and only if scores differ; comparing ends avoids rounding of means.
     return best > worst
 
 

@@ -43,28 +43,28 @@ def train_lora(
 ) -> Path:
     """Train a LoRA adapter and save it in PEFT's format.
 
-    The base stays frozen in its own precision, or in float32 where the machine would emulate it;
-    the adapter is float32. On a CPU the result is a function of the arguments and the number of
-    threads. Uses a CUDA device where there is one.
+    The base stays frozen in its own precision, or in float32 if the machine would emulate that
+    precision; the adapter is float32. On a CPU the result is a function of the arguments and the
+    number of threads. Uses a CUDA device if there is one.
 
     Args:
         model_folder: an unquantised base in Hugging Face format.
-        pairs: what to train on.
+        pairs: training pairs.
         lora: shape of the adapter.
-        sft: how to train.
-        seed: of the initial weights and the order of pairs.
-        out_dir: where the adapter goes; replaced if it exists, untouched on failure.
-        progress: told the loss after every step.
+        sft: training settings.
+        seed: seed of the initial weights and the order of pairs.
+        out_dir: folder of the adapter; replaced if it exists, untouched on failure.
+        progress: called with the loss after every step.
         threads: CPU threads; None takes all cores that this process may use. Each trains on its
             part of a batch, see `RowThreads`.
-        training: number format that gradients are computed in; None takes what is fast here.
-        should_stop: asked before every step.
+        training: number format that gradients are computed in; None takes the fast one here.
+        should_stop: called before every step; True cancels the training.
     Returns:
         `out_dir`.
     Raises:
         DataError: no pairs, an empty one, or one longer than `sft.max_length`.
         AdapterError: the adapter does not fit the model, or training diverged.
-        JobCancelledError: `should_stop` answered True.
+        JobCancelledError: `should_stop` returned True.
     """
     import torch
 
@@ -124,14 +124,14 @@ def _train(
 
 
 def answer_loss(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
-    """Mean cross entropy in nats over the answers' tokens of one batch."""
+    """Return the mean cross entropy in nats over the answers' tokens of one batch."""
     return _losses(model, pairs).sum() / _answer_tokens(pairs)
 
 
 def _loss_apart(
     model: Any, pairs: Sequence[SftPair], apart: RowThreads, weights: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """The same, each core's pairs in a thread of its own."""
+    """Return `answer_loss`, computed with each part of the pairs in a thread of its own."""
     (losses,) = apart.run(lambda rows: (_losses(model, pairs[rows]),), len(pairs), weights)
     return losses.sum() / _answer_tokens(pairs)
 
@@ -141,7 +141,7 @@ def _answer_tokens(pairs: Sequence[SftPair]) -> int:
 
 
 def _losses(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
-    """Cross entropy of each pair's answer, summed over its tokens; shape (batch,)."""
+    """Return the cross entropy of each pair's answer, summed over its tokens; shape (batch,)."""
     import torch
 
     batch = collate(pairs, model.device)
@@ -167,7 +167,7 @@ def _losses(model: Any, pairs: Sequence[SftPair]) -> torch.Tensor:
 
 
 def schedule(steps: int) -> Callable[[int], float]:
-    """Linear warm-up over the first tenth of the steps, then linear decay towards 0."""
+    """Return the learning-rate factor by step: a tenth linear warm-up, then linear decay to 0."""
     warmup = max(1, math.ceil(WARMUP_FRAC * steps))
 
     def factor(step: int) -> float:

@@ -36,7 +36,7 @@ class WarmStartResult:
     seconds: float = 0.0
 
     def as_preparation(self, elapsed_s: float) -> Preparation:
-        """What the job has used before its first generation, `elapsed_s` after its start."""
+        """Return what the job used before its first generation, `elapsed_s` after its start."""
         return Preparation(elapsed_s, self.tokens, self.samples, self.seconds)
 
 
@@ -57,9 +57,9 @@ def make_warm_start(
     """Produce the adapter the search starts from; an existing `out_dir` is taken as finished.
 
     Args:
-        evaluator: gives the engines; called only where answers are sampled, so that training on
-            given pairs comes before engines.
-        make_room: called before training; returns the GPUs that it may take.
+        evaluator: provides the engines; called only if answers are sampled, so that training on
+            given pairs can run before the engines start.
+        make_room: called before training; returns the number of GPUs that training may take.
         training: number format that gradients are computed in.
     Raises:
         DataError: no usable training pair.
@@ -92,14 +92,14 @@ def make_warm_start(
 
 
 def finished_warm_start(spec: WarmStartSpec, out_dir: Path) -> WarmStartResult:
-    """The adapter that an earlier start of the job has made or was given."""
+    """Return the adapter that an earlier start of the job made, or that the user gave."""
     if isinstance(spec, AdapterWarmStartSpec):
         return WarmStartResult(Path(spec.path).expanduser())
     return WarmStartResult(out_dir)
 
 
 def warm_start_lora(spec: WarmStartSpec) -> LoraSpec | None:
-    """Shape of the adapter where the job trains it; None where it is given."""
+    """Return the shape of the adapter if the job trains it; None if the user gave it."""
     return None if isinstance(spec, AdapterWarmStartSpec) else spec.lora
 
 
@@ -110,10 +110,10 @@ def sample_pairs(
     encoder: PromptEncoder,
     say: Say,
 ) -> tuple[list[SftPair], int]:
-    """The base's best answers to the first training prompts, and the tokens of all of them.
+    """Return the base's best answers to the first training prompts, and the tokens of all answers.
 
     Raises:
-        DataError: none can be trained on.
+        DataError: no answer can be trained on.
     """
     rows = train[: spec.max_prompts]
     say(f"sampling {spec.samples_per_prompt} answers to each of {len(rows)} prompts")

@@ -21,17 +21,17 @@ INDEX_FILE = "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The model's safetensors files, in order of name."""
+    """Return the model's safetensors files, in order of name."""
     return sorted(folder.glob("*.safetensors"))
 
 
 def weight_bytes(folder: Path) -> int:
-    """Size of the model's safetensors files."""
+    """Return the size of the model's safetensors files."""
     return sum(file.stat().st_size for file in weight_files(folder))
 
 
 def side_files(folder: Path) -> list[Path]:
-    """Configuration and tokenizer files, in order of name; the weights' index is left out."""
+    """Return configuration and tokenizer files, in order of name, without the weights' index."""
     files = (file for file in folder.iterdir() if file.suffix in SIDE_SUFFIXES and file.is_file())
     return sorted(file for file in files if file.name != INDEX_FILE)
 
@@ -43,7 +43,7 @@ def copy_side_files(source: Path, target: Path) -> None:
 
 
 class WeightReader:
-    """Reads single tensors of a model folder, whichever of its files they are in."""
+    """Reads single tensors of a model folder, from whichever file holds them."""
 
     def __init__(self, folder: Path) -> None:
         """Look up which file holds which tensor."""
@@ -55,11 +55,11 @@ class WeightReader:
                 self._files.update(dict.fromkeys(source.keys(), file))
 
     def __contains__(self, name: str) -> bool:
-        """True where the folder holds a tensor of this name."""
+        """Return whether the folder holds a tensor of this name."""
         return name in self._files
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors, file by file; no weights are read."""
+        """Return the shapes of all tensors, file by file; no weights are read."""
         from safetensors import safe_open
 
         found: dict[str, tuple[int, ...]] = {}
@@ -85,7 +85,7 @@ def check_folder(folder: Path, path: str) -> None:
         path: `model.path` as the user wrote it, for the message.
 
     Raises:
-        SpecError: the configuration, the weights or the tokenizer is not there.
+        SpecError: the configuration, the weights or the tokenizer is missing.
     """
     missing = []
     if not (folder / "config.json").is_file():
@@ -104,7 +104,7 @@ def check_folder(folder: Path, path: str) -> None:
 
 
 def _missing_shards(folder: Path) -> list[str]:
-    """Weight files the index names that are not there: an interrupted download or copy."""
+    """Return missing weight files that the index names: an interrupted download or copy."""
     index = folder / INDEX_FILE
     if not index.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Content hashes of model folders, with those of large files remembered."""
+"""Content hashes of model folders; those of large files are remembered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filelock import FileLock
 from workers.weights.checkpoint import side_files, weight_files
 
 REMEMBERED_BYTES = 8 * 1024 * 1024
-"""Files from this size on are hashed again only when size or modification time change."""
+"""Size from which files are hashed again only if their size or modification time changes."""
 
 
 class ContentHasher:
@@ -48,7 +48,7 @@ class ContentHasher:
         try:
             content = json.loads(self._memory.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
-            return {}  # only a memory: what is lost is hashed again
+            return {}  # only a cache: lost hashes are computed again
         return content if isinstance(content, dict) else {}
 
     def _remember(self, path: str, entry: list) -> None:

@@ -1,7 +1,7 @@
 """A base whose weights are rounded to bfloat16, for engines that compute in float32.
 
-vLLM has one format for weights and activations. Loaded in float32, a base that is stored in more
-digits than bfloat16 would run with all of them, which is not what precision bf16 means.
+vLLM has one format for weights and activations. Loaded in float32, a base that is stored with more
+precision than bfloat16 would run with all of it, which is not what engine.precision bf16 means.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from workers.weights.checkpoint import INDEX_FILE, copy_side_files, weight_files
 
 _WIDER = ("F32", "F64", "F16")
-"""Formats of safetensors that hold numbers which bfloat16 does not."""
+"""Formats of safetensors with numbers that bfloat16 cannot hold."""
 
 
 def needs_rounding(folder: Path) -> bool:
-    """Whether a weight of the model is stored in more digits than bfloat16 has."""
+    """Return whether a weight of the model is stored with more precision than bfloat16."""
     from safetensors import safe_open
 
     for file in weight_files(folder):

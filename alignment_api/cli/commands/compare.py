@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table as ShownTable
 
-from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
-from alignment_api.comparisons.folder import ComparisonFolder
-from alignment_api.execution.run_folder import new_folder
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
-from essa.comparison.report.blocks import Table
-from essa.comparison.report.tables import score_table, target_table
-from essa.comparison.spec_file import load_comparison_file
+from alignment_api.cli.flags import Home, Overrides
 from essa.errors import SpecError
+
+if TYPE_CHECKING:
+    from alignment_api.comparisons.folder import ComparisonFolder
+    from essa.comparison.report.blocks import Table
 
 REPORT = "report"
 
 
-def run(arguments: argparse.Namespace, command: Sequence[str] = RUN_COMMAND) -> int:
-    """Run a comparison or write its report.
+def run(
+    source: str,
+    folder: Path | None = None,
+    /,
+    *,
+    overrides: Annotated[
+        Overrides,
+        Parameter(help="Override a setting, such as job.budget.generations=5; can be repeated."),
+    ] = (),
+    out: Path | None = None,
+    home: Home = None,
+    command: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
+) -> int:
+    """Compare methods on one task, over several seeds, and write a report.
 
     Args:
-        arguments: of the command line.
-        command: program that runs one job.
+        source: File with job, arms, reference and seeds; or the word `report`, to write a report
+            again.
+        folder: Folder of the comparison to report on.
+        out: Folder of the runs; one that is there is continued (default: a new one in the home).
+        command: Program that runs one job; None is the usual one.
     Returns:
         0 once every run has its result, 1 while one has none.
     """
+    from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
+    from alignment_api.comparisons.folder import ComparisonFolder
+    from alignment_api.execution.run_folder import new_folder
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
+    from essa.comparison.spec_file import load_comparison_file
+
     console = Console()
-    if arguments.source == REPORT:
-        return _report(arguments, console)
-    if arguments.folder is not None:
-        raise SpecError(f"{arguments.folder} is one argument too many; name it with --out")
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+    if source == REPORT:
+        if folder is None:
+            raise SpecError("name the folder: essa compare report FOLDER")
+        _finish(ComparisonFolder(folder), folder, console)
+        return 0
+    if folder is not None:
+        raise SpecError(f"{folder} is one argument too many; name it with --out")
+    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
-    spec = load_comparison_file(Path(arguments.source), arguments.overrides)
-    out = arguments.out or new_folder(settings.home / "comparisons", spec.name)
-    folder = ComparisonFolder(out)
+    spec = load_comparison_file(Path(source), overrides)
+    place = out or new_folder(settings.home / "comparisons", spec.name)
+    runs = ComparisonFolder(place)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"{spec.name} runs in {folder.path}")
-    is_whole = ComparisonRuns(folder, settings, say, command).run(spec)
-    _finish(folder, out, console)
+    say(f"{spec.name} runs in {runs.path}")
+    is_whole = ComparisonRuns(runs, settings, say, command or RUN_COMMAND).run(spec)
+    _finish(runs, place, console)
     return 0 if is_whole else 1
 
 
-def _report(arguments: argparse.Namespace, console: Console) -> int:
-    if arguments.folder is None:
-        raise SpecError("name the folder: essa compare report FOLDER")
-    _finish(ComparisonFolder(arguments.folder), arguments.folder, console)
-    return 0
-
-
 def _finish(folder: ComparisonFolder, shown: Path, console: Console) -> None:
+    from essa.comparison.report.tables import score_table, target_table
+
     summary = folder.summary()
     for table in (target_table(summary), score_table(summary)):
         if table.rows:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignment_api.doctor import content, gpu, machine, packages, service, space, store
@@ -39,15 +39,21 @@ _OF_INSTALLATION: tuple[Check, ...] = (
 )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print what is found; 1 if something must be put right."""
+# The doctor needs no package, and declares its flags without one.
+def run(*, json: bool = False, home: Path | None = None) -> int:
+    """Find what is wrong with this installation; exits 1 if something is.
+
+    Args:
+        json: Print the findings as JSON.
+        home: The service's folder (default: ~/.essa).
+    """
     formats: list[MachineFormats] = []
-    findings = list(examine(arguments, formats))
+    findings = list(examine(home, formats))
     counts = Counter(finding.state for finding in findings)
     is_good = not counts[State.FAILURE]
-    if arguments.json:
+    if json:
         shown = [finding._asdict() for finding in findings]
-        print(json.dumps({"ok": is_good, "findings": shown, **_measured(formats)}, indent=2))
+        print(dumps({"ok": is_good, "findings": shown, **_measured(formats)}, indent=2))
     else:
         for finding in findings:
             print(_line(finding))
@@ -55,16 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_good else 1
 
 
-def examine(arguments: argparse.Namespace, formats: list[MachineFormats]) -> Iterator[Finding]:
+def examine(home: Path | None, formats: list[MachineFormats]) -> Iterator[Finding]:
     """All findings, of the installation first and then of the service.
 
     Args:
+        home: the service's folder, where it was given.
         formats: gets what the machine computes in.
     """
     for check in (*_OF_INSTALLATION, partial(_formats, formats)):
         yield from _findings(check)
     found: list[Settings] = []
-    yield from _findings(partial(_settings, arguments, found))
+    yield from _findings(partial(_settings, home, found))
     for settings in found:
         checks: tuple[Check, ...] = (
             partial(service.check_variables, os.environ),
@@ -94,12 +101,12 @@ def _measured(formats: list[MachineFormats]) -> dict[str, Any]:
     }
 
 
-def _settings(arguments: argparse.Namespace, found: list[Settings]) -> Iterator[Finding]:
+def _settings(home: Path | None, found: list[Settings]) -> Iterator[Finding]:
     """Read the settings into `found`; nothing is said of them where they can be read."""
     from alignment_api.settings import Settings
 
     try:
-        found.append(Settings.from_environment(os.environ, home=arguments.home))
+        found.append(Settings.from_environment(os.environ, home=home))
     except MachineError as error:
         seen, _, advice = error.message.partition("; ")
         yield failure("home", seen, advice)

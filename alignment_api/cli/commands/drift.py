@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api import composition
-from alignment_api.cli.in_process import interruptible, output_to
-from alignment_api.cli.terminal.live import LiveView
-from alignment_api.cli.terminal.text import number
-from alignment_api.files.offline import uploaded_files
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
+from alignment_api.cli.flags import Home, Overrides
 from essa.errors import SpecError
-from essa.ports import EventSink, RunSite
-from essa.spec.reading.file import load_job_file
 
 LOG = "drift.log"
 _COLUMNS = {
@@ -35,23 +26,46 @@ _COLUMNS = {
 }
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Measure, then print a table, or JSON."""
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+def run(
+    runs: list[str],
+    /,
+    *,
+    task: Path,
+    overrides: Overrides = (),
+    json: bool = False,
+    home: Home = None,
+) -> int:
+    """Measure what aligned models have changed and forgotten, on a task they never saw.
+
+    Args:
+        runs: Folders of finished runs, each as FOLDER or NAME=FOLDER.
+        task: Job file whose test set, prompt, reward and rollouts are the other task.
+        json: Print JSON.
+    """
+    from alignment_api import composition
+    from alignment_api.cli.in_process import ShownEvents, interruptible, output_to
+    from alignment_api.cli.terminal.live import LiveView
+    from alignment_api.files.offline import uploaded_files
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
+    from essa.ports import RunSite
+    from essa.spec.reading.file import load_job_file
+
+    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
-    runs = _named(arguments.runs)
-    task = load_job_file(arguments.task, arguments.overrides)
+    folders = _named(runs)
+    spec = load_job_file(task, overrides)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     settings.home.mkdir(parents=True, exist_ok=True)
     with output_to(settings.home / LOG) as screen:
         console = Console(file=screen)
-        live = LiveView(Console(file=screen, quiet=arguments.json), "drift")
+        live = LiveView(Console(file=screen, quiet=json), "drift")
         with live as view, interruptible(view) as control:
             files = uploaded_files(settings)
-            site = RunSite(settings.home, settings.cache_dir, _Shown(view), control, files)
-            found = composition.measure_drift(runs, task, site, settings.reward_policy)
-        if arguments.json:
-            screen.write(json.dumps(found) + "\n")
+            site = RunSite(settings.home, settings.cache_dir, ShownEvents(view), control, files)
+            found = composition.measure_drift(folders, spec, site, settings.reward_policy)
+        if json:
+            screen.write(dumps(found) + "\n")
         else:
             console.print(_table(found))
     return 0
@@ -86,14 +100,8 @@ def _table(found: dict[str, dict[str, Any]]) -> Table:
 
 
 def _shown(value: Any) -> str:
+    from alignment_api.cli.terminal.text import number
+
     if isinstance(value, list | tuple):
         return f"{number(value[0])} to {number(value[1])}"
     return "" if value is None else number(value)
-
-
-class _Shown(EventSink):
-    def __init__(self, view: LiveView) -> None:
-        self._view = view
-
-    def emit(self, event: Any) -> None:
-        self._view.on_event(event)

@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from alignment_api import composition
-from alignment_api.cli.client import ApiClient
-from alignment_api.doctor.preflight import require_folder
-from alignment_api.errors import ApiRequestError
-from alignment_api.settings import Settings
+from alignment_api.cli.flags import DEFAULT_SERVER, Home, Key, Server
 from essa.errors import AdapterError, EssaError, SpecError
-from essa.spec.export import ExportFormat, ExportSpec
-from essa.spec.reading.problem import problems_of
+
+if TYPE_CHECKING:
+    from alignment_api.cli.client import ApiClient
+    from essa.spec.export import ExportSpec
 
 _POLL_S = 1.0
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Fill a folder with an export of a job of the service, or of a run's folder."""
-    wanted = _wanted(arguments)
-    target: Path = arguments.out
-    _check_target(target, arguments.force)
-    require_folder(target, "--out")
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+def run(
+    source: str,
+    /,
+    *,
+    out: Path,
+    format: str = "adapter",
+    precision: str | None = None,
+    checkpoint: str | None = None,
+    force: bool = False,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    home: Home = None,
+) -> int:
+    """Take the aligned model out of a job, or out of a run's folder.
+
+    Args:
+        source: A job of the service, or the folder of a run.
+        out: Folder to write.
+        format: Format adapter (for PEFT), merged, or quantized with the adapter beside it.
+        precision: Precision of quantized: int8 (default) or int4; of merged: fp32 keeps all digits.
+        checkpoint: Generation to take instead of the one that was selected.
+        force: Replace files that are there.
+    """
+    from alignment_api.doctor.preflight import require_folder
+
+    wanted = _wanted(format=format, precision=precision, checkpoint=checkpoint)
+    _check_target(out, force)
+    require_folder(out, "--out")
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    run_dir = Path(source).expanduser()
     # Filled beside its place, so that what breaks off never leaves half a model.
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".essa-") as name:
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".essa-") as name:
         content = Path(name) / "content"
         content.mkdir()
         try:
-            _fill(arguments, wanted, content)
+            if run_dir.is_dir():
+                _write(run_dir, wanted, content, home)
+            else:
+                _download(source, wanted, content, server, key)
         except OSError as error:
-            raise EssaError(f"the export cannot be written beside {target}: {error}") from error
-        _move(content, target)
-    print(f"{wanted} of {arguments.source} lies in {target}; its README.md says how to serve it")
+            raise EssaError(f"the export cannot be written beside {out}: {error}") from error
+        _move(content, out)
+    print(f"{wanted} of {source} lies in {out}; its README.md says how to serve it")
     return 0
 
 
-def _wanted(arguments: argparse.Namespace) -> ExportSpec:
-    given = {name: getattr(arguments, name) for name in ("format", "precision", "checkpoint")}
+def _wanted(**given: str | None) -> ExportSpec:
+    from pydantic import ValidationError
+
+    from essa.spec.export import ExportSpec
+    from essa.spec.reading.problem import problems_of
+
     try:
         return ExportSpec.model_validate(given)
     except ValidationError as error:
@@ -61,21 +86,23 @@ def _check_target(target: Path, is_replacing: bool) -> None:
         raise SpecError(f"--out {target} is not empty; name another folder, or add --force")
 
 
-def _fill(arguments: argparse.Namespace, wanted: ExportSpec, content: Path) -> None:
-    run_dir = Path(arguments.source).expanduser()
-    if not run_dir.is_dir():
-        with ApiClient(arguments.server, arguments.key) as client:
-            _download(client, arguments.source, wanted, content)
-        return
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+def _write(run_dir: Path, wanted: ExportSpec, content: Path, home: Path | None) -> None:
+    from alignment_api import composition
+    from alignment_api.settings import Settings
+
+    settings = Settings.from_environment(os.environ, home=home)
     composition.write_export(run_dir, wanted, content, cache_dir=settings.cache_dir, progress=_say)
 
 
-def _download(client: ApiClient, job_id: str, wanted: ExportSpec, content: Path) -> None:
-    if wanted.format is not ExportFormat.ADAPTER:
-        _wait(client, job_id, client.order_export(job_id, wanted))
+def _download(job_id: str, wanted: ExportSpec, content: Path, server: str, key: str | None) -> None:
+    from alignment_api.cli.client import ApiClient
+    from essa.spec.export import ExportFormat
+
     archive = content.with_name("export.zip")
-    client.fetch_export(job_id, wanted, archive)
+    with ApiClient(server, key) as client:
+        if wanted.format is not ExportFormat.ADAPTER:
+            _wait(client, job_id, client.order_export(job_id, wanted))
+        client.fetch_export(job_id, wanted, archive)
     try:
         with zipfile.ZipFile(archive) as source:
             source.extractall(content)
@@ -84,6 +111,8 @@ def _download(client: ApiClient, job_id: str, wanted: ExportSpec, content: Path)
 
 
 def _wait(client: ApiClient, job_id: str, export: dict[str, Any]) -> None:
+    from alignment_api.errors import ApiRequestError
+
     shown = None
     while export["status"] in ("queued", "running"):
         if export["status"] != shown:

@@ -2,42 +2,86 @@
 
 from __future__ import annotations
 
-import argparse
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.client import ApiClient
-from alignment_api.cli.terminal.text import number
-from alignment_api.cli.watching import watch_job
-from essa.spec.reading.file import read_overrides
+from alignment_api.cli.flags import DEFAULT_SERVER, JobId, Key, Overrides, Priority, Server
+
+if TYPE_CHECKING:
+    from alignment_api.cli.client import ApiClient
 
 _PIPE_WIDTH = 200
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command named in the arguments."""
-    with ApiClient(arguments.server, arguments.key) as client:
-        if arguments.command == "list":
-            _show(client.jobs(arguments.limit))
-        elif arguments.command == "watch":
-            return watch_job(client, arguments.job_id)
-        elif arguments.command == "clone":
-            changes = read_overrides(arguments.overrides)
-            print(client.clone(arguments.job_id, changes, arguments.priority)["id"])
-        else:
-            job = client.steer(arguments.job_id, arguments.command)
-            print(f"{job['id']} {_state(job)}")
-    return 0
+def show(*, limit: int = 20, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
+    """List jobs, newest first.
 
-
-def _show(jobs: list[dict[str, Any]]) -> None:
+    Args:
+        limit: Jobs to show.
+    """
+    with _service(server, key) as client:
+        jobs = client.jobs(limit)
     console = Console()
     # A pipe has no width; whoever reads it wants whole columns.
     width = None if console.is_terminal else _PIPE_WIDTH
     console.print(_table(jobs), width=width, soft_wrap=False)
+    return 0
+
+
+def watch(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
+    """Show the progress of a job to its end."""
+    from alignment_api.cli.watching import watch_job
+
+    with _service(server, key) as client:
+        return watch_job(client, job_id)
+
+
+def cancel(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
+    """Cancel a job."""
+    return _steer("cancel", job_id, server, key)
+
+
+def pause(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
+    """Stop a job for now; its engines become free."""
+    return _steer("pause", job_id, server, key)
+
+
+def resume(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
+    """Let a job go on that is paused or found no room."""
+    return _steer("resume", job_id, server, key)
+
+
+def clone(
+    job_id: JobId,
+    /,
+    *,
+    overrides: Overrides = (),
+    priority: Priority = None,
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+) -> int:
+    """Queue a job like another one, with changes."""
+    from essa.spec.reading.file import read_overrides
+
+    with _service(server, key) as client:
+        print(client.clone(job_id, read_overrides(overrides), priority)["id"])
+    return 0
+
+
+def _service(server: str, key: str | None) -> ApiClient:
+    from alignment_api.cli.client import ApiClient
+
+    return ApiClient(server, key)
+
+
+def _steer(action: str, job_id: str, server: str, key: str | None) -> int:
+    with _service(server, key) as client:
+        job = client.steer(job_id, action)
+    print(f"{job['id']} {_state(job)}")
+    return 0
 
 
 def _state(job: dict[str, Any]) -> str:
@@ -50,6 +94,8 @@ def _state(job: dict[str, Any]) -> str:
 
 
 def _table(jobs: list[dict[str, Any]]) -> Table:
+    from alignment_api.cli.terminal.text import number
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("id", "name", "status", "created", "gen", "best", "validation"):
         is_text = name in ("id", "name", "status", "created")

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from pathlib import Path
 
-from rich.console import Console
-
-from alignment_api.cli.in_process import output_to, run_here
-from alignment_api.cli.terminal.live import print_result
-from alignment_api.doctor.preflight import require_folder
-from alignment_api.execution.run_folder import new_folder
-from alignment_api.jobs.checks import check_job
-from alignment_api.processes.folder_lock import FolderLock
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
+from alignment_api.cli.flags import Home, JobFile, Overrides
 from essa.errors import JobCancelledError
-from essa.spec.reading.file import load_job_file
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the job, showing it live; the output of engines goes to `job.log` in the run folder."""
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+def run(
+    job_file: JobFile,
+    /,
+    *,
+    overrides: Overrides = (),
+    home: Home = None,
+    run_dir: Path | None = None,
+) -> int:
+    """Run a job file here, without the service.
+
+    The job is shown live; the output of engines goes to `job.log` in the run's folder.
+
+    Args:
+        run_dir: Folder of the run; one with a checkpoint is resumed (default: a new one in the
+            home).
+    """
+    from rich.console import Console
+
+    from alignment_api.cli.in_process import output_to, run_here
+    from alignment_api.cli.terminal.live import print_result
+    from alignment_api.doctor.preflight import require_folder
+    from alignment_api.execution.run_folder import new_folder
+    from alignment_api.jobs.checks import check_job
+    from alignment_api.processes.folder_lock import FolderLock
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
+    from essa.spec.reading.file import load_job_file
+
+    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
-    spec = load_job_file(arguments.job_file, arguments.overrides)
+    spec = load_job_file(job_file, overrides)
     check_job(spec, settings)
-    run_dir = (arguments.run_dir or new_folder(settings.home / "runs", spec.name)).absolute()
-    if arguments.run_dir is not None:
-        require_folder(run_dir, "--run-dir")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    log = run_dir / "job.log"
-    with FolderLock(run_dir / "run.lock"), output_to(log) as screen:
+    folder = (run_dir or new_folder(settings.home / "runs", spec.name)).absolute()
+    if run_dir is not None:
+        require_folder(folder, "--run-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "job.log"
+    with FolderLock(folder / "run.lock"), output_to(log) as screen:
         console = Console(file=screen)
-        console.print(f"{spec.name} runs in {run_dir}", highlight=False, soft_wrap=True)
+        console.print(f"{spec.name} runs in {folder}", highlight=False, soft_wrap=True)
         try:
-            result = run_here(spec, settings, run_dir, console)
+            result = run_here(spec, settings, folder, console)
         except JobCancelledError:
-            again = f"essa run {arguments.job_file} --run-dir {run_dir}"
+            again = f"essa run {job_file} --run-dir {folder}"
             console.print(f"stopped; go on with: {again}", highlight=False, soft_wrap=True)
             return 1
         print_result(result, console)

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
-from typing import Any
+from json import dumps
+from typing import TYPE_CHECKING, Any
 
-from alignment_api.cli.plan_setting import (
-    fleet_of,
-    measured_engines,
-    measured_setting,
-    setting_of,
-)
-from alignment_api.cli.terminal.plan_tables import show_costs, show_paper, show_scaling
+from alignment_api.cli.flags import Home
+from alignment_api.cli.plan_flags import PlanFlags
 from essa.plan import paper
-from essa.plan.forecast import (
-    Method,
-    ScalingPoint,
-    Setting,
-    plan_essa,
-    plan_grpo,
-    plan_scaling,
-    table_bytes,
-)
+
+if TYPE_CHECKING:
+    from essa.plan.forecast import Method, ScalingPoint, Setting
+
+_USUAL = PlanFlags()
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print costs of ESSA and GRPO side by side, and how ESSA scales."""
-    setting = setting_of(arguments)
+def run(*, flags: PlanFlags = _USUAL, home: Home = None) -> int:
+    """Predict time, memory and scaling of a search, beside GRPO; nothing is run."""
+    from alignment_api.cli.plan_setting import (
+        fleet_of,
+        measured_engines,
+        measured_setting,
+        setting_of,
+    )
+    from alignment_api.cli.terminal.plan_tables import show_costs, show_paper, show_scaling
+    from essa.plan.forecast import plan_essa, plan_grpo, plan_scaling
+
+    setting = setting_of(flags, home)
     measured = None
-    if arguments.timeline is not None:
-        measured = measured_engines(arguments.timeline, setting)
+    if flags.timeline is not None:
+        measured = measured_engines(flags.timeline, setting)
         setting = measured_setting(setting, measured)
     essa, grpo = plan_essa(setting), plan_grpo(setting)
     full = plan_grpo(setting, is_full_model=True)
-    fleet = fleet_of(arguments, setting, essa.sequences, essa.engine, measured)
-    points = plan_scaling(setting, fleet, generations=arguments.generations, seed=arguments.seed)
-    at_paper = _paper_methods(setting) if arguments.paper else {}
-    if arguments.json:
+    fleet = fleet_of(flags, setting, essa.sequences, essa.engine, measured)
+    points = plan_scaling(setting, fleet, generations=flags.generations, seed=flags.seed)
+    at_paper = _paper_methods(setting) if flags.paper else {}
+    if flags.json:
         found = _costs(setting, essa, grpo, full)
         found["scaling"] = [point._asdict() for point in points]
         if measured:
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             }
         if at_paper:
             found["paper"] = _paper(points, at_paper, essa.gpus_needed)
-        print(json.dumps(found, indent=2))
+        print(dumps(found, indent=2))
         return 0
     show_costs(setting, essa, grpo, full, measured)
     show_scaling(points, essa.gpus_needed)
@@ -59,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _costs(setting: Setting, essa: Method, grpo: Method, full: Method) -> dict[str, Any]:
+    from essa.plan.forecast import table_bytes
+
     return {
         "dimension": setting.dimension,
         "parameters": setting.shape.parameters,
@@ -76,6 +77,8 @@ def _method(method: Method) -> dict[str, Any]:
 
 def _paper_methods(setting: Setting) -> dict[str, list[Method]]:
     """Each method on the paper's two numbers of GPUs."""
+    from essa.plan.forecast import plan_essa, plan_grpo
+
     few, many = (replace(setting, gpus=gpus) for gpus in paper.GPUS)
     return {
         "essa": [plan_essa(few), plan_essa(many)],

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.variants import Variants
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
-from essa.constrained.proxy_points import ProxyPoints, propose_thresholds
+from alignment_api.cli.flags import Home, JobFile, Overrides
 from essa.errors import SpecError
-from essa.events import Event, ValidationEvent
-from essa.spec import AlignmentJobSpec
-from essa.spec.constrained import DISTANCE
-from essa.spec.reading.file import load_job_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from essa.constrained.proxy_points import ProxyPoints
+    from essa.events import Event
+    from essa.spec import AlignmentJobSpec
 
 REPORT, JOB, PLOT = "proxy_points.json", "constrained.json", "proxy_points.svg"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run every component alone, fit the surface, and write the thresholds and a job with them."""
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+def run(
+    job_file: JobFile,
+    /,
+    *,
+    overrides: Overrides = (),
+    metric: str,
+    components: str | None = None,
+    out: Path,
+    home: Home = None,
+) -> int:
+    """Find thresholds for a constrained job by training on each component alone.
+
+    Args:
+        metric: Component that judges, and is not trained on.
+        components: Components to find thresholds for, as A,B (default: all but the metric).
+        out: Folder of the runs; can be continued.
+    """
+    from alignment_api.cli.terminal.proxy_plot import draw
+    from alignment_api.cli.variants import Variants
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
+    from essa.constrained.proxy_points import propose_thresholds
+    from essa.spec.reading.file import load_job_file
+
+    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
-    spec = load_job_file(arguments.job_file, arguments.overrides)
-    names = component_names(spec, arguments.metric, arguments.components)
-    out: Path = arguments.out
+    spec = load_job_file(job_file, overrides)
+    names = component_names(spec, metric, components)
     runs = Variants(spec, out, settings).run({f"only-{name}": alone(spec, name) for name in names})
-    points, metric = measured(runs.values(), names, arguments.metric)
-    found = propose_thresholds(points, metric, names, seed=spec.seed)
-    _write(out, found, points, metric, arguments.metric)
+    points, reached = measured(runs.values(), names, metric)
+    found = propose_thresholds(points, reached, names, seed=spec.seed)
+    _write(out, found, points, reached, metric)
     job = constrained_job(spec, found)
     (out / JOB).write_text(json.dumps(job, indent=2) + "\n")
-    from alignment_api.cli.terminal.proxy_plot import draw
-
-    has_plot = draw(found, points, metric, arguments.metric, out / PLOT)
-    _show(found, arguments.metric, out, has_plot)
+    has_plot = draw(found, points, reached, metric, out / PLOT)
+    _show(found, metric, out, has_plot)
     return 0
 
 
@@ -50,6 +67,10 @@ def measured(
     runs: Iterable[Sequence[Event]], names: Sequence[str], metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """What every judged vector reached: components, shape (M, K), and the metric, shape (M,)."""
+    import numpy as np
+
+    from essa.events import ValidationEvent
+
     seen = [
         event.components
         for events in runs
@@ -66,6 +87,8 @@ def constrained_job(spec: AlignmentJobSpec, found: ProxyPoints) -> dict[str, Any
     As mu-PPO does, whose objective is the divergence from the start; here it is the distance, which
     costs nothing.
     """
+    from essa.spec.constrained import DISTANCE
+
     job = spec.model_dump(mode="json")
     job["method"] = {
         "type": "constrained_evolution",

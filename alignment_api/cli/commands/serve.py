@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import threading
-from types import FrameType
 
-import uvicorn
-
-from alignment_api.app import create_app
-from alignment_api.doctor.preflight import require_engines, require_home
-from alignment_api.observability.logs import configure_logging
-from alignment_api.processes.folder_lock import home_lock
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
+from alignment_api.cli.flags import Home
 
 
-class _Server(uvicorn.Server):
-    """Ends open event streams when asked to stop; they would hold the server otherwise."""
+def run(*, host: str | None = None, port: str | None = None, home: Home = None) -> int:
+    """Run the service in the foreground.
 
-    def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
-        super().__init__(config)
-        self._closing = closing
+    Args:
+        host: Address to listen on (default: 127.0.0.1).
+        port: Port; 0 takes a free one (default: 8400).
+    """
+    from alignment_api.app import create_app
+    from alignment_api.cli.server import serve
+    from alignment_api.doctor.preflight import require_engines, require_home
+    from alignment_api.observability.logs import configure_logging
+    from alignment_api.processes.folder_lock import home_lock
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note the signal, as uvicorn does, and tell the streams."""
-        self._closing.set()
-        super().handle_exit(sig, frame)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
-    settings = Settings.from_environment(
-        os.environ, home=arguments.home, host=arguments.host, port=arguments.port
-    )
+    settings = Settings.from_environment(os.environ, home=home, host=host, port=port)
     configure_logging(settings)
     check_package_owners()
     require_home(settings)
     require_engines(settings)
     with home_lock(settings.home) as lock:
-        app = create_app(settings, lock, _show_first_key)
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-        )
-        # Bound before the queue starts, so that a port in use never starts a job.
-        listener = config.bind_socket()
-        _Server(config, app.state.closing).run(sockets=[listener])
+        serve(create_app(settings, lock, _show_first_key), settings.host, settings.port)
     return 0
 
 

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from alignment_api.cli.terminal.text import number
-from alignment_api.cli.variants import Variants
-from alignment_api.processes.ownership import check_package_owners
-from alignment_api.settings import Settings
+from alignment_api.cli.flags import Home, JobFile, Overrides
 from essa.errors import SpecError
-from essa.events import Event, ResultEvent, ValidationEvent
-from essa.spec import AlignmentJobSpec
-from essa.spec.reading.file import load_job_file
+
+if TYPE_CHECKING:
+    from essa.events import Event
+    from essa.spec import AlignmentJobSpec
 
 REPORT = "sweep.json"
 
+app = App("sweep", help="Run a job over a grid of settings.", version_flags=())
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the grid, one job after the other, and show what each threshold costs."""
-    settings = Settings.from_environment(os.environ, home=arguments.home)
+
+@app.command
+def thresholds(
+    job_file: JobFile,
+    /,
+    *,
+    overrides: Overrides = (),
+    grid: Annotated[list[str], Parameter(metavar="NAME=V1,V2")],
+    out: Path,
+    home: Home = None,
+) -> int:
+    """Run a constrained job at every point of a grid of thresholds.
+
+    Args:
+        grid: Thresholds of a constrained component; can be repeated for others.
+        out: Folder of the runs; can be continued.
+    """
+    from alignment_api.cli.variants import Variants
+    from alignment_api.processes.ownership import check_package_owners
+    from alignment_api.settings import Settings
+    from essa.spec.reading.file import load_job_file
+
+    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
-    spec = load_job_file(arguments.job_file, arguments.overrides)
-    grid = read_grid(arguments.grid)
-    changes = grid_changes(spec, grid)
-    runs = Variants(spec, arguments.out, settings).run(changes)
+    spec = load_job_file(job_file, overrides)
+    changes = grid_changes(spec, read_grid(grid))
+    runs = Variants(spec, out, settings).run(changes)
     rows = [summary(name, runs[name]) for name in changes]
-    (arguments.out / REPORT).write_text(json.dumps(rows, indent=2) + "\n")
+    (out / REPORT).write_text(json.dumps(rows, indent=2) + "\n")
     _show(rows)
     return 0
 
@@ -91,6 +110,8 @@ def grid_changes(spec: AlignmentJobSpec, grid: dict[str, list[float]]) -> dict[s
 
 def summary(name: str, events: Sequence[Event]) -> dict[str, Any]:
     """The vector that a run picked: validation decides, the test is shown beside it."""
+    from essa.events import ResultEvent, ValidationEvent
+
     result = next(event for event in events if isinstance(event, ResultEvent))
     picked = next(
         event
@@ -110,6 +131,8 @@ def summary(name: str, events: Sequence[Event]) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
+    from alignment_api.cli.terminal.text import number
+
     names = [f"{one['component']} {one['direction']}" for one in rows[0]["constraints"]]
     table = Table("run", "objective", "held", *names, "on the test set")
     for row in rows:

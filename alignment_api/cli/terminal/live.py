@@ -19,7 +19,9 @@ from essa.events import (
     GenerationEvent,
     LadderEvent,
     ResultEvent,
+    RoundEvent,
     StageEvent,
+    StepEvent,
     ValidationEvent,
 )
 
@@ -55,7 +57,7 @@ class LiveView:
         self._heard_s = self._printed_s = time.monotonic()
         self._ended = threading.Event()
         self._reminder = threading.Thread(target=self._remind, daemon=True)
-        self._generations: deque[GenerationEvent] = deque(maxlen=_SHOWN_GENERATIONS)
+        self._generations: deque[GenerationEvent | StepEvent] = deque(maxlen=_SHOWN_GENERATIONS)
         self._validations: dict[int, ValidationEvent] = {}
         self._live: Live | None = None
         if self._console.is_terminal:
@@ -91,7 +93,7 @@ class LiveView:
         self._heard_s = time.monotonic()
         if isinstance(event, StageEvent):
             self._stage = event
-        elif isinstance(event, GenerationEvent):
+        elif isinstance(event, RoundEvent):
             # A job that resumed may report its last generation again.
             kept = [old for old in self._generations if old.generation < event.generation]
             self._generations = deque([*kept, event], maxlen=_SHOWN_GENERATIONS)
@@ -105,7 +107,7 @@ class LiveView:
         if isinstance(event, LadderEvent):
             self._print(f"step size: sigma {event.chosen_sigma:g} ({event.rule})")
             self._console.print(_ladder_table(event))
-        elif not isinstance(event, StageEvent | GenerationEvent | ValidationEvent | ResultEvent):
+        elif not isinstance(event, StageEvent | RoundEvent | ValidationEvent | ResultEvent):
             self._print(event_line(event))
 
     def note(self, message: str) -> None:
@@ -140,7 +142,7 @@ class LiveView:
 
     def _generation_table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        is_search = self._generations[-1].sigma is not None
+        is_search = isinstance(self._generations[-1], GenerationEvent)
         moves = ("sigma", "reliab.") if is_search else ("grad norm", "train s")
         for name in ("gen", "best", "mean", "worst", "validation", *moves, "tok/s"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -161,8 +163,8 @@ class LiveView:
         return table
 
 
-def _movement(event: GenerationEvent) -> tuple[str, str]:
-    if event.sigma is None:
+def _movement(event: GenerationEvent | StepEvent) -> tuple[str, str]:
+    if isinstance(event, StepEvent):
         return number(event.training.get("grad_norm")), f"{event.train_s:.1f}"
     return f"{event.sigma:.3g}", number(event.reliability, 2)
 

@@ -16,6 +16,7 @@ from essa.events import (
     LadderEvent,
     ResultEvent,
     StageEvent,
+    StepEvent,
     ValidationEvent,
     WarmStartEvent,
     WarningEvent,
@@ -109,7 +110,7 @@ def _(event: LadderEvent) -> str:
 
 
 @event_line.register
-def _(event: GenerationEvent) -> str:
+def _(event: GenerationEvent | StepEvent) -> str:
     missing = f"  missing {event.missing_scores}" if event.missing_scores else ""
     return (
         f"generation {event.generation}  best {number(event.best)}  mean {number(event.mean)}  "
@@ -118,9 +119,9 @@ def _(event: GenerationEvent) -> str:
     )
 
 
-def _movement(event: GenerationEvent) -> str:
+def _movement(event: GenerationEvent | StepEvent) -> str:
     """What tells whether a search moves, or a training."""
-    if event.sigma is None:
+    if isinstance(event, StepEvent):
         return f"grad norm {number(event.training.get('grad_norm'))}  train {event.train_s:.1f} s"
     return f"sigma {event.sigma:.3g}  reliability {number(event.reliability, 2)}"
 

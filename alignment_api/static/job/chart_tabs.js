@@ -4,58 +4,63 @@
 import { api } from "../api.js";
 import { go, setQuery } from "../router.js";
 
+const OF_A_SEARCH = ["fitness", "search", "values"];
+/** Charts of a job by its method; one that is not named here is a search. */
+const OF_METHOD = {
+  constrained_evolution: [...OF_A_SEARCH, "constraints"],
+  grpo: ["fitness", "training"],
+  best_of_n: [],
+};
+
 /**
  * In order. `open({jobId, job, history, query, signal})` answers `{root, destroy}`:
  * - `history` is the job's `History`, fed by the page;
  * - `query` is the URLSearchParams of the address; `signal` aborts when the tab is left.
  */
 export const CHART_TABS = [
-  { name: "fitness", title: "Fitness", open: openFitness, isShown: (job) => isSearch(job) || isTraining(job) },
+  { name: "fitness", title: "Fitness", open: openFitness, isShown: (job) => hasChart(job, "fitness") },
   {
     name: "search",
     title: "Search",
     open: async (given) => (await import("./search_state.js")).searchTab(given),
-    isShown: isSearch,
+    isShown: (job) => hasChart(job, "search"),
   },
   {
     name: "training",
     title: "Training",
     open: async (given) => (await import("./training.js")).trainingTab(given),
-    isShown: isTraining,
+    isShown: (job) => hasChart(job, "training"),
   },
   { name: "values", title: "Singular values", open: openSingularValues, isShown: keepsVectors },
   {
     name: "constraints",
     title: "Constraints",
     open: async (given) => (await import("./constraints.js")).constraintsTab(given),
-    isShown: (job) => job.method.type === "constrained_evolution",
+    isShown: (job) => hasChart(job, "constraints"),
   },
   { name: "completions", title: "Completions", open: openCompletions },
   { name: "workers", title: "Workers", open: openTimeline },
 ];
 
-function isTraining(job) {
-  return job.method.type === "grpo";
-}
-
-function isSearch(job) {
-  return !["grpo", "best_of_n"].includes(job.method.type);
+function hasChart(job, name) {
+  return (OF_METHOD[job.method.type] ?? OF_A_SEARCH).includes(name);
 }
 
 /** Whether single generations can be looked at: where all weights of the adapter move, they are not kept. */
 function keepsVectors(job) {
-  return isSearch(job) && job.essa.spec.search?.target !== "weights";
+  return hasChart(job, "values") && job.essa.spec.search?.target !== "weights";
 }
 
 async function openFitness({ jobId, job, history }) {
   const { fitnessTab } = await import("./fitness.js");
+  // A point of a training is a prompt, whose answers are many.
+  const point = hasChart(job, "training") ? "prompt" : "candidate";
   const onPick = (generation, candidate) => {
-    // A point of a training is a prompt; its answers are many.
-    const isCandidate = candidate !== null && !isTraining(job);
-    const query = new URLSearchParams({ set: "train", generation, ...(isCandidate && { candidate }) });
+    const picked = point === "candidate" && candidate !== null && { candidate };
+    const query = new URLSearchParams({ set: "train", generation, ...picked });
     go(`/jobs/${encodeURIComponent(jobId)}/completions?${query}`);
   };
-  return fitnessTab({ history, onPick, point: isTraining(job) ? "prompt" : "candidate" });
+  return fitnessTab({ history, onPick, point });
 }
 
 async function openSingularValues({ jobId, history, signal }) {

@@ -3,12 +3,6 @@
 
 import { PointCloud } from "../charts/points.js";
 
-const FIELDS = [
-  "best", "mean", "worst", "sigma", "axis_ratio", "step_norm", "distance", "reliability",
-  "feasible_frac", "tokens_per_s", "generated_tokens", "rollout_s", "reward_s", "train_s",
-  "coordinator_s", "elapsed_s",
-];
-
 /** Columns over generations; row n of every column belongs to `column("generation")[n]`. */
 export class History {
   points = new PointCloud();
@@ -40,7 +34,7 @@ export class History {
     return () => this.#listeners.delete(listener);
   }
 
-  /** One column: a field of generations, `generation`, `q25`, `q75`, or `validation`. */
+  /** One column: a number of generations by its field's name, `generation`, `q25`, `q75`, or `validation`. */
   column(name) {
     if (!this.#columns.has(name)) {
       const length = this.#columns.get("generation")?.length ?? 0;
@@ -69,9 +63,11 @@ export class History {
   }
 
   #addGeneration(event) {
-    const { generation, fitness, validation } = event;
+    const { type, generation, fitness, validation, ...sent } = event;
     const row = this.#row(generation);
-    for (const field of FIELDS) this.column(field)[row] = finite(event[field]);
+    for (const [name, value] of Object.entries(sent)) {
+      if (value === null || typeof value !== "object") this.column(name)[row] = finite(value);
+    }
     const [q25, q75] = quartiles(fitness);
     this.column("q25")[row] = q25;
     this.column("q75")[row] = q75;

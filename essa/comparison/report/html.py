@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
-from essa.comparison.report.blocks import Block, Code, Figure, Table, Text
+from essa.comparison.report.blocks import Block, Figure
 from essa.comparison.report.svg_chart import draw
 
 _STYLE = """
@@ -40,6 +39,50 @@ code { font-size: 0.95em; }
 """
 """Arms differ by dashes too, not by colour alone."""
 
+_PAGE = """\
+{% macro grid(table) %}
+<div class="wide" tabindex="0" role="region" aria-label="{{ table.title }}"><table>
+<thead><tr>{% for name in table.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}
+<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
+{% set made %}<p class="made">Made by <code>{{ command }}</code>.</p>{% endset %}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style | safe }}</style>
+</head>
+<body>
+<main>
+<h1>{{ title }}</h1>
+{% for kind, block, chart in blocks %}
+<h2>{{ block.title }}</h2>
+{% if kind == "Text" %}
+{% for text in block.paragraphs %}<p>{{ text }}</p>{% endfor %}
+{% elif kind == "Code" %}
+<pre tabindex="0" role="region" aria-label="{{ block.title }}">{{ block.text }}</pre>
+{% elif kind == "Figure" %}
+<figure>{{ chart | safe }}<p class="note">{{ block.description }}</p></figure>
+<details><summary>The same as a table</summary>{{ grid(block.table) }}</details>
+{{ made }}
+{% else %}
+{% if block.note %}<p class="note">{{ block.note }}</p>{% endif %}
+{{ grid(block) }}
+{{ made }}
+{% endif %}
+{% endfor %}
+</main>
+</body>
+</html>
+"""
+"""What is put in is escaped, but for the style, and for charts, which escape names themselves."""
+
 
 def to_html(title: str, blocks: Sequence[Block], command: str) -> str:
     """The report.
@@ -49,44 +92,19 @@ def to_html(title: str, blocks: Sequence[Block], command: str) -> str:
         blocks: in order.
         command: what makes every table and figure again.
     """
-    body = "\n".join(_block(block, number, command) for number, block in enumerate(blocks))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    from jinja2 import Environment, StrictUndefined
+
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    ).from_string(_PAGE)
+    charts = [
+        draw(block, f"f{number}") if isinstance(block, Figure) else ""
+        for number, block in enumerate(blocks)
+    ]
+    kinds = [type(block).__name__ for block in blocks]
+    return page.render(
+        title=title,
+        style=_STYLE,
+        blocks=zip(kinds, blocks, charts, strict=True),
+        command=command,
     )
-
-
-def _block(block: Block, number: int, command: str) -> str:
-    head = f"<h2>{escape(block.title)}</h2>"
-    made = f'<p class="made">Made by <code>{escape(command)}</code>.</p>'
-    if isinstance(block, Text):
-        return head + "".join(f"<p>{escape(text)}</p>" for text in block.paragraphs)
-    if isinstance(block, Code):
-        label = escape(block.title, quote=True)
-        return (
-            f'{head}<pre tabindex="0" role="region" aria-label="{label}">{escape(block.text)}</pre>'
-        )
-    if isinstance(block, Figure):
-        data = f"<details><summary>The same as a table</summary>{_table(block.table)}</details>"
-        note = f'<p class="note">{escape(block.description)}</p>'
-        return f"{head}<figure>{draw(block, f'f{number}')}{note}</figure>{data}{made}"
-    note = f'<p class="note">{escape(block.note)}</p>' if block.note else ""
-    return f"{head}{note}{_table(block)}{made}"
-
-
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
-    rows = "".join(_row(row) for row in table.rows)
-    label = escape(table.title, quote=True)
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _row(row: Sequence[str]) -> str:
-    first, *others = row
-    cells = "".join(f"<td>{escape(text)}</td>" for text in others)
-    return f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>'

@@ -20,8 +20,10 @@ from essa.events import (
     LadderEvent,
     LadderRung,
     ResultEvent,
+    RoundEvent,
     ScoreSummary,
     StageEvent,
+    StepEvent,
     ValidationEvent,
 )
 from essa.parametrize.adapter import LoraAdapter, LoraModule
@@ -98,32 +100,28 @@ def _train(spec: AlignmentJobSpec, run_dir: Path, sink: EventSink) -> ResultEven
     return result
 
 
-def _training_event(step: int, scores: PopulationScores, spec: AlignmentJobSpec) -> GenerationEvent:
+def _training_event(step: int, scores: PopulationScores, spec: AlignmentJobSpec) -> StepEvent:
     """What the loop of a training would say of these scores, one row for each answer of a group."""
     groups = scores.rewards_N_P.mean(axis=0)
     assert isinstance(spec.method, GrpoSpec)
     kl = {"kl": 0.002 * step} if spec.method.kl_coefficient else {}
-    return generation_event(step, scores, spec).model_copy(
-        update={
-            "fitness": groups.tolist(),
-            "best": float(groups.max()),
-            "worst": float(groups.min()),
-            "sigma": None,
-            "axis_ratio": None,
-            "reliability": None,
-            "constraints": [],
-            "train_s": 6.0,
-            "training": {
-                "loss": 0.01 * math.sin(step),
-                "grad_norm": 0.4 + 0.1 * math.cos(step),
-                "learning_rate": 2e-4,
-                "entropy": 2.0 * math.exp(-step / 20),
-                "clip_ratio": 0.0,
-                "groups_without_signal_frac": step / 100,
-                **kl,
-            },
-        }
-    )
+    of_both = generation_event(step, scores, spec).model_dump(include=set(RoundEvent.model_fields))
+    own = {
+        "fitness": groups.tolist(),
+        "best": float(groups.max()),
+        "worst": float(groups.min()),
+        "train_s": 6.0,
+        "training": {
+            "loss": 0.01 * math.sin(step),
+            "grad_norm": 0.4 + 0.1 * math.cos(step),
+            "learning_rate": 2e-4,
+            "entropy": 2.0 * math.exp(-step / 20),
+            "clip_ratio": 0.0,
+            "groups_without_signal_frac": step / 100,
+            **kl,
+        },
+    }
+    return StepEvent(**(of_both | own))
 
 
 def _when_told(run_dir: Path, spec: AlignmentJobSpec) -> ResultEvent:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alignment_api.cli.main import build_parser
+from alignment_api.cli.main import build_app
 from alignment_api.processes.ownership import PACKAGES
 from essa.coordinator import ladder
 from essa.spec.reading.file import load_job_file
@@ -76,8 +76,14 @@ def test_commands_in_documents_exist(name) -> None:
     code = "\n".join(FENCE.findall(text)) + "\n" + "\n".join(re.findall(r"`([^`\n]+)`", text))
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
-    commands = set(present(present(build_parser()._subparsers)._group_actions[0].choices))
-    assert set(re.findall(r"^(?:\.venv/bin/)?essa ([a-z-]+)", code, re.MULTILINE)) <= commands
+    app = build_app()
+    whole = code.replace("\\\n", " ")
+    for line in re.findall(r"^(?:\.venv/bin/)?essa ([a-z-].*)", whole, re.MULTILINE):
+        chain, apps, _ = app.parse_commands(line.split())
+        assert chain, f"there is no essa {line}"
+        known = apps[-1].assemble_argument_collection() if apps[-1].default_command else ()
+        flags = {*chain, *(name for argument in known for name in argument.names)}
+        assert set(re.findall(r"(?<!\S)--[\w-]+", line)) <= flags, f"essa {line}"
 
 
 def test_readme_keeps_a_place_for_the_demo_output() -> None:

@@ -34,7 +34,9 @@ from essa.types import FloatArray, Row
 from workers.cluster.placement import Node
 from workers.job.context import JobContext, JobRun
 from workers.job.engine_plan import EnginePlan
-from workers.serving import Found, serving_engine, with_serving_scores
+from workers.methods.base import Found
+from workers.methods.registry import make_method
+from workers.serving import serving_engine, with_serving_scores
 
 ROWS = tuple(Row(index, f"prompt {index}") for index in range(30))
 DATA = JobData(train=ROWS[:2], validation=ROWS[:2], test=ROWS)
@@ -116,7 +118,8 @@ class Bench:
         context = LocalContext(run, absent, absent, absent, DATA, absent, absent, served=served)
         plan = context.plan(serving_engine(context.job.spec), "float32")
         outcome = Outcome(self.vector, self.result)
-        return with_serving_scores(context, Found(self._codec, outcome), plan, NODES)
+        found = Found(self._codec, outcome)
+        return with_serving_scores(make_method(context, NODES), found, plan, NODES)
 
     def served(self, loss: float = 0.0, **given: Any) -> ServingBase:
         """A base on which the vector scores `loss` less than where it was searched."""

@@ -10,6 +10,7 @@ from alignment_api.processes.devices import Devices, Share, SlotTable, find_devi
 from alignment_api.settings import Settings
 from essa.errors import SpecError
 from essa.spec.engine import VllmEngineSpec
+from essa.spec.grpo import GrpoSpec
 
 
 def cores(count: int, slots: int | None = None) -> Devices:
@@ -89,18 +90,18 @@ def test_a_slot_of_a_cluster_is_an_engine_or_a_gpu_whatever_this_machine_has() -
 
 
 def test_a_trainer_holds_a_gpu_beside_the_engines_and_none_on_cores() -> None:
-    assert gpus(2).needed(VllmEngineSpec(), has_trainer=True) == 2
-    assert gpus(8).needed(VllmEngineSpec(workers=2, tensor_parallel=2), has_trainer=True) == 5
-    assert gpus(8, slots=2).needed(VllmEngineSpec(), has_trainer=True) == 2
-    assert cores(2).needed(VllmEngineSpec(workers=2), has_trainer=True) == 2
+    assert gpus(2).needed(VllmEngineSpec(), GrpoSpec()) == 2
+    assert gpus(8).needed(VllmEngineSpec(workers=2, tensor_parallel=2), GrpoSpec()) == 5
+    assert gpus(8, slots=2).needed(VllmEngineSpec(), GrpoSpec()) == 2
+    assert cores(2).needed(VllmEngineSpec(workers=2), GrpoSpec()) == 2
 
 
 def test_gradients_on_a_machine_with_too_few_gpus_are_refused_at_creation() -> None:
     with pytest.raises(SpecError, match=r"hold 1, and this service has 1.* 2 GPUs") as caught:
-        gpus(1).needed(VllmEngineSpec(), has_trainer=True)
+        gpus(1).needed(VllmEngineSpec(), GrpoSpec())
     assert caught.value.detail["field"] == "engine.workers"
     with pytest.raises(SpecError, match=r"engine\.tensor_parallel"):
-        gpus(4).needed(VllmEngineSpec(tensor_parallel=4), has_trainer=True)
+        gpus(4).needed(VllmEngineSpec(tensor_parallel=4), GrpoSpec())
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", ":6379", "auto"])

@@ -22,14 +22,16 @@ from alignment_api.auth.audit import AuditRepository, _record
 from alignment_api.auth.keys import KeyRepository
 from alignment_api.errors import DuplicateError, StoreError, UnstorableError
 from alignment_api.jobs.events import EventRepository, StoreControl, StoreSink
+from alignment_api.jobs.insertion import NewJob
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from alignment_api.store.tables import created_requests, events, jobs, metadata
 from essa.errors import JobConflictError, JobNotFoundError
-from essa.events import StageEvent, ValidationEvent, WarningEvent
+from essa.events import ErrorEvent, RoundEvent, StageEvent, ValidationEvent, WarningEvent
 from essa.spec import AlignmentJobSpec
 from essa.testing import FakeClock, bare_result
+from tests.narrowing import of_kind
 
 SPEC = AlignmentJobSpec.model_validate(
     {
@@ -119,7 +121,7 @@ class Jobs(JobRepository):
         self.project = KeyRepository(store).ensure_project()
 
     def queue(self, **given: Any) -> str:
-        return self.add(SPEC, self.project, **given)
+        return self.add(NewJob(SPEC, self.project, **given))
 
     def claim(self, free_slots: int = 100) -> str | None:
         job = self.claim_next(free_slots)
@@ -269,7 +271,8 @@ def test_two_processes_write_events_of_one_job_without_gaps_or_losses(
     seen = reader.after(job_id, 0, 1000).events
     assert len(seen) == 2 * EVENTS_PER_PROCESS
     for name in ("first", "second"):
-        counts = [event.data["done"] for event in seen if event.data["stage"] == name]
+        stages = [of_kind(StageEvent, one.event) for one in seen]
+        counts = [stage.done for stage in stages if stage.stage == name]
         assert counts == list(range(EVENTS_PER_PROCESS))
 
 
@@ -292,12 +295,14 @@ def test_the_newest_news_of_several_jobs_come_at_once(store: Store, repository: 
         sink = StoreSink(reader, job_id)
         sink.emit(StageEvent(stage="search", message=str(score)))
         sink.emit(ValidationEvent(generation=1, score=score, ci95=(0, 1), is_best=False))
-    newest = reader.newest([first, second], ["stage", "validation", "generation"])
-    assert set(newest) == {
-        (job, kind) for job in (first, second) for kind in ("stage", "validation")
+    newest = reader.newest([first, second], StageEvent)
+    assert {job_id: one.event.message for job_id, one in newest.items()} == {
+        first: "0.6",
+        second: "nan",
     }
-    assert newest[first, "stage"].data["message"] == "0.6"
-    assert reader.scores([first, second], "validation") == {first: [0.2, 0.6], second: []}
+    assert set(reader.newest([first, second], ValidationEvent)) == {first, second}
+    assert reader.newest([first, second], RoundEvent) == {}
+    assert reader.scores([first, second], ValidationEvent) == {first: [0.2, 0.6], second: []}
 
 
 def test_emitting_is_quick(store: Store, repository: Jobs) -> None:
@@ -378,8 +383,8 @@ def test_a_job_fails_when_the_one_it_waits_for_does_not_succeed(
         assert (job.status, job.error_code) == ("failed", "awaited_job_ended")
         assert f"job {first}, which makes the warm start" in str(job.error_message)
         assert f"{ending}; create the comparison again" in str(job.error_message)
-        (event,) = EventRepository(store).of_type(job_id, "error")
-        assert event.data["message"] == job.error_message
+        (event,) = EventRepository(store).of_kind(job_id, ErrorEvent)
+        assert event.event.message == job.error_message
     assert repository.get(cancelled).status == "cancelled"
     # Whatever waits for one that waits fails with it.
     assert repository.get(last).status == "failed"
@@ -391,7 +396,8 @@ def test_an_interrupted_job_goes_before_those_that_wait(store: Store, repository
     assert repository.claim() == first
     assert repository.requeue_running("the service stopped") == [first]
     assert repository.get(first).status == JobStatus.QUEUED
-    assert EventRepository(store).after(first, 0, 10).events[-1].data["code"] == "job_resumed"
+    last = EventRepository(store).after(first, 0, 10).events[-1].event
+    assert of_kind(WarningEvent, last).code == "job_resumed"
     assert repository.claim() == first
     assert repository.get(first).starts == 2
 
@@ -517,7 +523,7 @@ def test_jobs_are_found_by_state_name_and_metadata(repository: Jobs) -> None:
 
 def test_a_project_sees_its_own_jobs_only(store: Store, repository: Jobs) -> None:
     other = KeyRepository(store).add_project("other")["id"]
-    mine, theirs = repository.queue(), repository.add(SPEC, other)
+    mine, theirs = repository.queue(), repository.add(NewJob(SPEC, other))
     assert [job.id for job in repository.page(10, None, other)] == [theirs]
     with pytest.raises(JobNotFoundError, match=mine):
         repository.get(mine, other)
@@ -543,7 +549,6 @@ def test_an_unknown_job_is_not_found(store: Store, repository: Jobs) -> None:
         lambda: repository.resume("ftjob-0"),
         lambda: EventRepository(store).after("ftjob-0", 0, 10),
         lambda: EventRepository(store).before("ftjob-0", None, 10),
-        lambda: EventRepository(store).generations("ftjob-0"),
     ):
         with pytest.raises(JobNotFoundError, match="ftjob-0"):
             call()

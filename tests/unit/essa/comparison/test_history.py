@@ -17,10 +17,10 @@ from essa.comparison.target import over_seeds, time_to_target
 from essa.events import ConstraintStatus, ScoreSummary, ServingScores, StageEvent
 from tests.comparison_runs import (
     GIB,
-    generation,
     given_run,
     making_run,
     result,
+    step,
     validation,
     warm_start,
 )
@@ -74,12 +74,12 @@ def test_a_resumed_job_counts_a_repeated_generation_once() -> None:
         StageEvent(stage="prepare_model"),
         warm_start(),
         validation(0, 0.3, 15.0),
-        generation(1, 20.0),
+        step(1, 20.0),
         validation(1, 0.5, 21.0),
         StageEvent(stage="prepare_model"),
-        generation(1, 22.0),
+        step(1, 22.0),
         validation(1, 0.5, 24.0),
-        generation(2, 30.0),
+        step(2, 30.0),
         # Seconds of the last start only: those of the events are more.
         result(0.7, 12.0),
     ]

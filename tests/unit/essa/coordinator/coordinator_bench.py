@@ -14,6 +14,7 @@ from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.errors import JobCancelledError
 from essa.events import WarningEvent
+from essa.objective.normalized import reward_objective
 from essa.ports import Recorder
 from essa.spec import AlignmentJobSpec
 from essa.testing import FakeClock, QuadraticEvaluator, RecordingSink
@@ -72,7 +73,7 @@ class Bench:
         )
         outlets = Outlets(self.sink, recorder, self.clock, devices)
         start = Start(self.checkpoint, before)
-        run = Run(spec, data, outlets, Space(DIMENSION, digest), start)
+        run = Run(spec, reward_objective(spec), data, outlets, Space(DIMENSION, digest), start)
         return Coordinator(run, self.evaluator).run()
 
     def labels(self) -> list[str]:

@@ -14,10 +14,13 @@ from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.coordinator.state import Preparation
 from essa.data import JobData
 from essa.errors import JobCancelledError
+from essa.objective.normalized import reward_objective
 from essa.ports import GradientTrainer, GroupRollouts, GroupSampler, Recorder, TrainerNews
 from essa.spec import AlignmentJobSpec
+from essa.spec.grpo import GrpoSpec
 from essa.testing import ANSWER_TOKENS, FakeClock, QuadraticEvaluator, RecordingSink
 from essa.types import Completion, FloatArray, PopulationScores, Row, WorkSpan
+from tests.narrowing import of_kind
 from tests.unit.essa.coordinator.coordinator_bench import (
     DATA,
     DIGEST,
@@ -196,8 +199,9 @@ class GradientBench(Bench):
         )
         outlets = Outlets(self.sink, recorder, self.clock, devices)
         start = Start(self.checkpoint, before)
-        run = Run(spec, data, outlets, Space(DIMENSION, digest), start)
-        return GradientCoordinator(run, self.evaluator, self.sampler, self.trainer).run()
+        run = Run(spec, reward_objective(spec), data, outlets, Space(DIMENSION, digest), start)
+        method = of_kind(GrpoSpec, spec.method)
+        return GradientCoordinator(run, method, self.evaluator, self.sampler, self.trainer).run()
 
 
 def cancel_after(rollouts: int) -> Callable[[FloatArray], None]:

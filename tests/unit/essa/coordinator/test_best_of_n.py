@@ -8,7 +8,8 @@ import pytest
 from essa.coordinator.best_of_n import BestOfN, BestOfNCoordinator
 from essa.coordinator.run import Outlets, Run, Space, Start
 from essa.errors import SpecError
-from essa.events import GenerationEvent, ResultEvent, ValidationEvent
+from essa.events import ResultEvent, RoundEvent, ValidationEvent
+from essa.objective.normalized import reward_objective
 from essa.ports import GroupRollouts
 from essa.spec import AlignmentJobSpec
 from essa.spec.best_of_n import BestOfNSpec
@@ -57,11 +58,12 @@ def test_a_job_is_validated_once_tested_once_and_moves_nothing() -> None:
     plain = QuadraticEvaluator(np.ones(DIMENSION), clock=clock)
     sampler = QuadraticSampler(plain, lambda rewards: None)
     spec = AlignmentJobSpec.model_validate(JOB)
-    run = Run(spec, DATA, Outlets(sink, clock=clock), Space(DIMENSION, DIGEST), Start())
+    outlets, space = Outlets(sink, clock=clock), Space(DIMENSION, DIGEST)
+    run = Run(spec, reward_objective(spec), DATA, outlets, space, Start())
     best = BestOfN(plain, sampler, of_kind(BestOfNSpec, spec.method), spec.seed)
     outcome = BestOfNCoordinator(run, best).run()
     np.testing.assert_array_equal(outcome.vector, np.zeros(DIMENSION))
-    assert sink.of(GenerationEvent) == []
+    assert sink.of(RoundEvent) == []
     (validated,) = sink.of(ValidationEvent)
     assert (validated.generation, validated.is_best) == (0, True)
     result = outcome.result

@@ -11,7 +11,7 @@ import pytest
 from essa.coordinator.state import Preparation
 from essa.data import draw_batch
 from essa.errors import CheckpointIncompatibleError, JobCancelledError
-from essa.events import GenerationEvent, StageEvent, ValidationEvent
+from essa.events import StageEvent, StepEvent, ValidationEvent
 from essa.records.recorder import RunRecorder
 from essa.records.rollouts import rollout_files
 from essa.records.timeline import read_timeline
@@ -77,11 +77,9 @@ def test_every_step_takes_its_own_batch_seed_and_the_methods_temperature(bench):
 
 def test_events_tell_groups_training_and_costs(bench):
     bench.run(grpo_job(), before=Preparation(tokens=1000, samples=50), devices=3)
-    events = bench.sink.of(GenerationEvent)
+    events = bench.sink.of(StepEvent)
     assert [one.generation for one in events] == [1, 2, 3, 4, 5, 6]
     for one, rollouts in zip(events, bench.trainer.rollouts, strict=True):
-        assert one.sigma is None
-        assert one.reliability is None
         np.testing.assert_allclose(one.fitness, rollouts.rewards_P_G.mean(axis=1))
         assert one.best == max(one.fitness)
         assert one.worst == min(one.fitness)
@@ -113,8 +111,8 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(bench, other_bench, 
     def told(events):
         return [(one.generation, one.mean, one.training, one.tokens) for one in events]
 
-    found = told(other_bench.sink.of(GenerationEvent))
-    assert found == told(bench.sink.of(GenerationEvent))[again_from:]
+    found = told(other_bench.sink.of(StepEvent))
+    assert found == told(bench.sink.of(StepEvent))[again_from:]
     stages = [one.message for one in other_bench.sink.of(StageEvent)]
     assert (f"resumed after step {again_from}" in stages) == (again_from > 0)
 
@@ -195,7 +193,7 @@ def test_missing_scores_reach_the_trainer_as_missing_and_are_told(bench):
     bench.run(grpo_job(), lose=lose)
     for one in bench.trainer.rollouts:
         assert np.isnan(one.rewards_P_G).sum() == 9
-    event = bench.sink.of(GenerationEvent)[0]
+    event = bench.sink.of(StepEvent)[0]
     assert event.missing_scores == 9
     assert event.fitness[5] is None
     assert np.isfinite([event.mean, event.best, event.worst]).all()

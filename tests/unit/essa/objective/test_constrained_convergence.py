@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from essa.constrained.problem import ConstrainedProblem
-from essa.constrained.step_size import with_sigma_floor
 from essa.objective.constrained import ConstrainedObjective
 from essa.search.registry import make_search
 from essa.spec.constrained import ConstrainedSpec
@@ -51,7 +50,7 @@ def settle(
     method = ConstrainedSpec.model_validate(
         {"objective": "cost", "constraints": rules, "controller": controller}
     )
-    spec = with_sigma_floor(SepCmaEsSpec(population=N), SIGMA, method.sigma_floor)
+    spec = method.searched_with(SepCmaEsSpec(population=N), SIGMA)
     search = make_search(spec, D, SIGMA, 0)
     objective = ConstrainedObjective(method, D, GENERATIONS, 0.25)
     turned = ConstrainedProblem(method).turned

@@ -16,7 +16,10 @@ from essa.errors import CheckpointIncompatibleError, JobCancelledError, SpecErro
 from essa.events import GenerationEvent, ValidationEvent
 from essa.objective.constrained import ConstrainedObjective
 from essa.objective.fitness import mean_of_known
+from essa.objective.normalized import reward_objective
+from essa.objective.objective import Objective
 from essa.ports import Evaluator
+from essa.spec import AlignmentJobSpec
 from essa.spec.constrained import ConstrainedSpec
 from essa.spec.reading.file import validate_job
 from essa.storage.checkpoint import previous_path
@@ -108,6 +111,13 @@ def job(method: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
     return plain | parts
 
 
+def objective_of(job: AlignmentJobSpec) -> Objective:
+    if not isinstance(job.method, ConstrainedSpec):
+        return reward_objective(job)
+    share = job.evaluation.max_missing_frac
+    return ConstrainedObjective(job.method, DIMENSION, job.budget.generations, share)
+
+
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.checkpoint = folder / "search.ckpt"
@@ -122,7 +132,8 @@ class Bench:
         self.sink, self.evaluator = RecordingSink(), TradeOff(stop_after)
         outlets = Outlets(self.sink, clock=FakeClock())
         start = Start(self.checkpoint)
-        run = Run(validate_job(spec), DATA, outlets, Space(DIMENSION, "d" * 64), start)
+        job = validate_job(spec)
+        run = Run(job, objective_of(job), DATA, outlets, Space(DIMENSION, "d" * 64), start)
         return Coordinator(run, self.evaluator).run()
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from essa.errors import SpecError
-from essa.objective.build import make_objective
-from essa.objective.normalized import NormalizedObjective
+from essa.objective.normalized import NormalizedObjective, reward_objective
 from essa.objective.objective import RewardObjective
 from essa.spec.reading.file import validate_job
 from essa.types import PopulationScores
@@ -44,7 +43,7 @@ def scores(small: list[float], large: list[float]) -> PopulationScores:
 
 
 def ranked(found: PopulationScores) -> np.ndarray:
-    objective = make_objective(job(normalize="running"), dimension=3)
+    objective = reward_objective(job(normalize="running"))
     assert isinstance(objective, NormalizedObjective)
     means = objective.means(objective.columns(found, np.zeros((len(found.rewards_N_P), 3))))
     objective.observe(means, None)
@@ -60,7 +59,7 @@ def test_the_scale_of_a_component_plays_no_part():
 
 
 def test_without_it_the_plain_sum_is_ranked():
-    assert type(make_objective(job(), dimension=3)) is RewardObjective
+    assert type(reward_objective(job())) is RewardObjective
 
 
 def test_a_candidate_without_a_component_has_no_fitness():
@@ -69,10 +68,10 @@ def test_a_candidate_without_a_component_has_no_fitness():
 
 
 def test_the_state_goes_on_where_it_was():
-    objective = make_objective(job(normalize="running"), dimension=3)
+    objective = reward_objective(job(normalize="running"))
     means = np.array([[0.0, 0.1, 2.0], [0.0, 0.3, 5.0], [0.0, 0.2, 1.0]])
     objective.observe(means, None)
-    other = make_objective(job(normalize="running"), dimension=3)
+    other = reward_objective(job(normalize="running"))
     other.restore(objective.state())
     for one in (objective, other):
         one.observe(2 * means, None)
@@ -80,7 +79,7 @@ def test_the_state_goes_on_where_it_was():
 
 
 def test_it_is_judged_and_probed_by_the_plain_reward():
-    objective = make_objective(job(normalize="running"), dimension=3)
+    objective = reward_objective(job(normalize="running"))
     found = scores([0.1, 0.4], [5.0, 9.0])
     assert objective.judge(found, np.zeros(3)).score.mean == pytest.approx(0.1 - 10.0)
     means = objective.means(objective.columns(found, np.zeros((2, 3))))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from essa.errors import AdapterError, SpecError
+from essa.errors import AdapterError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.dimension import search_dimension, selected_count
@@ -19,40 +21,23 @@ PAPER = {
 
 @pytest.mark.parametrize("model", LAYERS)
 def test_dimension_equals_the_paper(model):
-    config = {"num_hidden_layers": LAYERS[model]}
     measured = {
-        rank: search_dimension(
-            config, rank=rank, alpha=1.0, target="factors", target_modules=ATTENTION_MODULES
-        )
+        rank: search_dimension(LAYERS[model], rank, ATTENTION_MODULES, alpha=1.0, target="factors")
         for rank in PAPER[model]
     }
     assert measured == PAPER[model]
 
 
 def test_math_7b_at_rank_32_and_a_tenth_has_672():
-    arguments = {"rank": 32, "alpha": 0.1, "target_modules": ATTENTION_MODULES}
-    config = {"num_hidden_layers": 28}
-    assert search_dimension(config, target="factors", **arguments) == 672
-    assert search_dimension(config, target="product", **arguments) == 336
-
-
-def test_layer_count_of_a_nested_text_model_is_found():
-    config = {"text_config": {"num_hidden_layers": 3}}
-    size = search_dimension(config, rank=2, alpha=1, target="product", target_modules=["q_proj"])
-    assert size == 6
+    of = partial(search_dimension, 28, 32, ATTENTION_MODULES, alpha=0.1)
+    assert (of(target="factors"), of(target="product")) == (672, 336)
 
 
 @pytest.mark.parametrize("target", ["factors", "product"])
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 1.0])
 def test_prediction_equals_the_codec(tiny_adapter, target, alpha):
     codec = SingularValueCodec(AdapterBasis.decompose(tiny_adapter(rank=4), target, alpha))
-    predicted = search_dimension(
-        {"num_hidden_layers": 2},
-        rank=4,
-        alpha=alpha,
-        target=target,
-        target_modules=ATTENTION_MODULES,
-    )
+    predicted = search_dimension(2, 4, ATTENTION_MODULES, alpha=alpha, target=target)
     assert codec.dimension == predicted
 
 
@@ -77,8 +62,3 @@ def test_an_empty_selection_names_the_smallest_alpha():
 def test_alpha_outside_its_range_is_refused(alpha):
     with pytest.raises(AdapterError, match=r"search\.alpha"):
         selected_count(alpha, 8)
-
-
-def test_a_config_without_layers_is_refused():
-    with pytest.raises(SpecError, match="num_hidden_layers=None"):
-        search_dimension({}, rank=8, alpha=1.0, target="factors", target_modules=["q_proj"])

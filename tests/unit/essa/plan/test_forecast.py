@@ -57,9 +57,10 @@ def test_a_text_config_inside_is_read_and_null_is_a_default() -> None:
     assert read_shape({"text_config": inner}) == NAMED["smollm2-135m"]
 
 
-def test_a_missing_size_is_named() -> None:
-    with pytest.raises(SpecError, match="intermediate_size=None"):
-        read_shape({k: v for k, v in SMOLLM2.items() if k != "intermediate_size"})
+@pytest.mark.parametrize("name", ["intermediate_size", "num_hidden_layers"])
+def test_a_missing_size_is_named(name: str) -> None:
+    with pytest.raises(SpecError, match=f"{name}=None"):
+        read_shape({k: v for k, v in SMOLLM2.items() if k != name})
 
 
 def test_int4_keeps_the_embeddings_wide(shape: ModelShape) -> None:

@@ -8,11 +8,11 @@ import math
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from alignment_api.cli.sse import Message, read_messages
 from alignment_api.cli.terminal import live
 from alignment_api.cli.terminal.live import LiveView, print_result
 from alignment_api.cli.terminal.text import duration, event_line, number
@@ -27,21 +27,20 @@ from essa.events import (
     ScoreSummary,
     ServingScores,
     StageEvent,
+    StepEvent,
     ValidationEvent,
     WarningEvent,
 )
 from tests.narrowing import of_kind
 
-GENERATION = GenerationEvent(
-    generation=3, fitness=[0.6, None], best=0.6, mean=0.4, worst=0.1, sigma=4.125, step_norm=1,
-    distance=2, reliability=0.71, missing_scores=1, generated_tokens=900, tokens_per_s=612.4,
-    rollout_s=1, reward_s=0, coordinator_s=0, elapsed_s=42, eta_s=83,
-)  # fmt: skip
-STEP = GENERATION.model_copy(
-    update={
-        "sigma": None, "reliability": None, "train_s": 12.34, "training": {"grad_norm": 0.4567},
-    }
-)  # fmt: skip
+OF_BOTH: dict[str, Any] = {
+    "generation": 3, "fitness": [0.6, None], "best": 0.6, "mean": 0.4, "worst": 0.1,
+    "step_norm": 1, "distance": 2, "missing_scores": 1, "generated_tokens": 900,
+    "tokens_per_s": 612.4, "rollout_s": 1, "reward_s": 0, "coordinator_s": 0, "elapsed_s": 42,
+    "eta_s": 83,
+}  # fmt: skip
+GENERATION = GenerationEvent(sigma=4.125, reliability=0.71, **OF_BOTH)
+STEP = StepEvent(train_s=12.34, training={"grad_norm": 0.4567}, **OF_BOTH)
 LADDER = LadderEvent(
     rungs=[
         LadderRung(sigma=sigma, reliability=r, mean_fitness=0.2, best_fitness=0.4, fitness_std=0.1)
@@ -267,14 +266,6 @@ def test_the_gates_measurements_fit_one_line(is_terminal: bool) -> None:
 def test_an_agreement_that_was_remembered_is_said_to_be_from_before() -> None:
     line = event_line(GATE.model_copy(update={"cached": True}))
     assert line == "engines agreed with plain transformers on these bases before"
-
-
-def test_event_streams_are_parsed_by_the_standards_rules() -> None:
-    text = ": hello\n\nretry: 10\n\nid: 7\nevent: stage\ndata: a\ndata:b\n\ndata: c\n\ndata: cut"
-    assert list(read_messages(text.split("\n"))) == [
-        Message("7", "stage", "a\nb"),
-        Message("", "message", "c"),
-    ]
 
 
 def test_a_step_of_a_training_shows_its_gradient_and_not_a_search():

@@ -20,8 +20,8 @@ _PLACES: dict[str, tuple[str, str, str]] = {
     "lion": ("pytorch_optimizer", "Lion", "pytorch-optimizer"),
     "adamp": ("pytorch_optimizer", "AdamP", "pytorch-optimizer"),
     "exadam": ("pytorch_optimizer", "EXAdam", "pytorch-optimizer"),
-    "apollo": ("workers.baseline.apollo", "Apollo", "torch"),
-    "apollo_mini": ("workers.baseline.apollo", "Apollo", "torch"),
+    "apollo": ("workers.methods.trl.apollo", "Apollo", "torch"),
+    "apollo_mini": ("workers.methods.trl.apollo", "Apollo", "torch"),
 }
 _SETTINGS: dict[str, dict[str, Any]] = {"apollo_mini": {"rank": 1, "is_tensor_wise": True}}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-from essa.errors import EssaError, SpecError, TrainerError
+from essa.errors import EssaError, TrainerError
 from essa.parametrize.weights import WeightCodec
 from essa.ports import GradientTrainer, GroupRollouts, TrainerNews
-from workers.baseline.actor import TrainerActor
-from workers.baseline.messages import Experience, Report, TrainerBuild
 from workers.cluster.pool import START_TIMEOUT_S
+from workers.methods.trl.actor import TrainerActor
+from workers.methods.trl.messages import Experience, Report, TrainerBuild
 
 POLL_S = 0.5
 
@@ -99,17 +98,4 @@ class RemoteTrainer(GradientTrainer):
             report.metrics,
             report.train_s,
             report.is_saved,
-        )
-
-
-def require_trl() -> None:
-    """Refuse early where the baseline's libraries are missing.
-
-    Raises:
-        SpecError: says what to install.
-    """
-    if importlib.util.find_spec("trl") is None:
-        raise SpecError(
-            "method.type is grpo, which needs trl; install the extra `baseline`",
-            field="method.type",
         )

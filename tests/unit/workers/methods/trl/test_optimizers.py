@@ -14,7 +14,7 @@ import torch
 
 from essa.errors import SpecError
 from essa.spec.grpo import OptimizerName
-from workers.baseline.optimizers import make_optimizer
+from workers.methods.trl.optimizers import make_optimizer
 
 NAMES = get_args(OptimizerName)
 SHAPES = ((8, 640), (640, 8), (12,))

@@ -10,7 +10,7 @@ import numpy as np
 
 from essa.parametrize.adapter import LoraAdapter, write_adapter
 from essa.spec.grpo import GrpoSpec
-from workers.baseline.messages import Experience, Report, TrainerBuild
+from workers.methods.trl.messages import Experience, Report, TrainerBuild
 
 PROMPTS, GROUP, TOKENS = 2, 4, 5
 LETTERS = range(3, 55)
@@ -67,7 +67,7 @@ def share_of(wanted: Sequence[int]) -> Score:
 
 def train(build: TrainerBuild, rounds: Sequence[Experience], start: int = 0) -> list[Report]:
     """Train on these rounds; the report of the start comes first."""
-    from workers.baseline.trl_run import TrlRun
+    from workers.methods.trl.trl_run import TrlRun
 
     run = TrlRun(build, start)
     return [run.start(), *(run.exchange(one) for one in rounds)]

@@ -13,8 +13,8 @@ import torch
 
 from essa.parametrize.adapter import write_adapter
 from essa.spec.grpo import GrpoSpec
-from workers.baseline.model import load_trainable
-from workers.baseline.singular_values import (
+from workers.methods.trl.model import load_trainable
+from workers.methods.trl.singular_values import (
     adapter_layers,
     adapter_modules,
     train_singular_values,

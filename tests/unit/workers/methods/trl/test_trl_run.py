@@ -12,7 +12,7 @@ pytest.importorskip("trl")
 import torch
 
 from essa.parametrize.adapter import read_adapter
-from tests.unit.workers.baseline.baseline_bench import (
+from tests.unit.workers.methods.trl.trainer_bench import (
     LETTERS,
     PROMPTS,
     experience,
@@ -38,8 +38,8 @@ def build(tiny_model, tiny_adapter, tmp_path):
 
 def chance_of(build, weights, token: int) -> float:
     """Mean probability of a token after some prompts, under the base with an adapter."""
-    from workers.baseline.model import load_trainable
-    from workers.baseline.singular_values import adapter_modules
+    from workers.methods.trl.model import load_trainable
+    from workers.methods.trl.singular_values import adapter_modules
 
     model = load_trainable(build.model_folder, build.adapter_folder, build.method, 16)
     with torch.no_grad():

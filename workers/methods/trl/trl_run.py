@@ -21,12 +21,12 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from workers.baseline.messages import Experience, Report, TrainerBuild
-from workers.baseline.model import load_trainable
-from workers.baseline.optimizers import make_optimizer
-from workers.baseline.singular_values import adapter_modules, train_singular_values
 from workers.machine.out_of_memory import named_memory
 from workers.machine.row_threads import RowThreads
+from workers.methods.trl.messages import Experience, Report, TrainerBuild
+from workers.methods.trl.model import load_trainable
+from workers.methods.trl.optimizers import make_optimizer
+from workers.methods.trl.singular_values import adapter_modules, train_singular_values
 
 _TRAINABLE = "trainable.safetensors"
 _LOGGED = {

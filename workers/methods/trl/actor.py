@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workers.baseline.messages import Experience, Report, TrainerBuild
 from workers.machine.gpu_memory import await_free_memory
+from workers.methods.trl.messages import Experience, Report, TrainerBuild
 
 
 class TrainerActor:
@@ -12,7 +12,7 @@ class TrainerActor:
     def start(self, build: TrainerBuild, start_step: int) -> Report:
         """Load the model, or a checkpoint of it, and say where it stands."""
         # Here and not above: the job's process imports this module, and needs no TRL.
-        from workers.baseline.trl_run import TrlRun
+        from workers.methods.trl.trl_run import TrlRun
 
         await_free_memory()
         self._run = TrlRun(build, start_step)
