@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -25,6 +26,11 @@ def _usual_home() -> Path:
             "--home, a folder that can be written"
         )
     return Path.home() / ".essa"
+
+
+def sqlite_url(path: Path) -> str:
+    """Address of a store in a file, whatever its folder is called."""
+    return f"sqlite:///{quote(str(path))}"
 
 
 class Settings(BaseModel):
@@ -180,7 +186,12 @@ class Settings(BaseModel):
     @property
     def store_url(self) -> str:
         """Where the store is."""
-        return self.database_url or f"sqlite:///{self.sqlite_path}"
+        return self.database_url or sqlite_url(self.sqlite_path)
+
+    @property
+    def jobs_url(self) -> str:
+        """The store that has the jobs and their events."""
+        return self.store_url
 
     @property
     def sqlite_path(self) -> Path:
@@ -201,6 +212,20 @@ class Settings(BaseModel):
     def inference_dir(self) -> Path:
         """Logs of model servers."""
         return self.home / "inference"
+
+    @property
+    def forwarding_wait_s(self) -> float:
+        """Time that integrations get after the end of a job; a service that stops waits longer."""
+        return 10.0
+
+    @property
+    def job_arguments(self) -> list[str]:
+        """What tells a job's process of these settings; the environment tells it the rest."""
+        return ["--home", str(self.home)]
+
+    def shown_id(self, job_id: str) -> str:
+        """What a job is called in places that show the jobs of many homes."""
+        return job_id
 
     def job_dir(self, job_id: str) -> Path:
         """Folder of one job: its log, its lock and, under `run`, what the run itself writes."""

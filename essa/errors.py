@@ -52,6 +52,19 @@ class EssaError(Exception):
         return self.message
 
 
+def error_of(code: str | None, message: str | None) -> EssaError:
+    """The error that was written down as code and message; of the base class if none has the code.
+
+    It is one that this process has imported.
+    """
+    kinds = [EssaError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind(message or "")
+        kinds += kind.__subclasses__()
+    return EssaError(message or "")
+
+
 class SpecError(EssaError):
     """The job as written cannot be run. `field` in the detail names the setting."""
 

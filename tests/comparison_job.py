@@ -1,7 +1,5 @@
 """A process that runs one job of a comparison by a script; everything around it is the real one.
 
-It serves `essa compare` and the service.
-
 It makes no engine: it writes down its warm start and two validations. Where the comparison's folder
 has a file `break-RUN`, that run reports its warm start and dies the first time; with `hang-RUN` it
 goes on only when told to end.
@@ -17,7 +15,6 @@ from pathlib import Path
 
 from comparison_runs import result, step, validation
 
-from alignment_api.cli import run_process
 from alignment_api.execution import job_process
 from essa.errors import EngineStartError
 from essa.events import ResultEvent, WarmStartEvent
@@ -79,5 +76,4 @@ def _die_or_hang_if_told(run_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    process = job_process if "--job-id" in sys.argv else run_process
-    sys.exit(process.main(run_job=run_job))
+    sys.exit(job_process.main(run_job=run_job))

@@ -1,8 +1,7 @@
-"""Run jobs in this process, without the service, shown as they go."""
+"""What Ctrl-C, events and printed lines do while this process works for long."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sys
@@ -12,73 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from rich.console import Console
-
-from alignment_api import composition
 from alignment_api.cli.terminal.live import LiveView
-from alignment_api.composition import RunJob
-from alignment_api.execution.run_folder import EVENTS_FILE
-from alignment_api.files.offline import uploaded_files
-from alignment_api.forwarders.base import ForwardedRun
-from alignment_api.forwarders.opening import forwarding_sink
-from alignment_api.settings import Settings
-from essa.errors import JobCancelledError
-from essa.events import Event, ResultEvent
-from essa.ports import EventSink, RunControl, RunSite
-from essa.spec import AlignmentJobSpec
-from essa.storage.faults import writing
-
-_FORWARDING_WAIT_S = 30.0
-
-
-def run_here(
-    spec: AlignmentJobSpec,
-    settings: Settings,
-    run_dir: Path,
-    console: Console,
-    run_job: RunJob | None = None,
-) -> ResultEvent:
-    """Run a job; its events are shown, and kept in `events.jsonl` of the run's folder.
-
-    Args:
-        spec: the job.
-        settings: where models are kept, and what rewards may do.
-        run_dir: folder of the run; one with a checkpoint is resumed.
-        console: where events are shown.
-        run_job: what runs it; None is `composition.run_job`.
-    Raises:
-        JobCancelledError: interrupted; the run can be resumed.
-        EssaError: the job cannot be done.
-    """
-    with writing(settings.cache_dir, "ESSA_HOME"):
-        settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    _drop_half_a_line(run_dir / EVENTS_FILE)
-    with LiveView(console, spec.name) as view, (run_dir / EVENTS_FILE).open("a") as file:
-        forwarded = ForwardedRun(_run_id(run_dir), spec, run_dir)
-        sink = forwarding_sink(_ShownAndKept(view, file), forwarded)
-        status = "failed"
-        try:
-            with interruptible(view) as control:
-                files = uploaded_files(settings)
-                site = RunSite(run_dir, settings.cache_dir, sink, control, files)
-                run = run_job or composition.run_job
-                result = run(spec, site, settings.reward_policy)
-            status = "succeeded"
-            return result
-        except JobCancelledError:
-            status = "paused"
-            raise
-        finally:
-            sink.close(status, _FORWARDING_WAIT_S)
-
-
-def _drop_half_a_line(path: Path) -> None:
-    """A process that was killed may have left one; the next event must not be glued to it."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rpartition(b"\n")
-        if whole[2]:
-            os.truncate(path, len(content) - len(whole[2]))
+from essa.events import Event
+from essa.ports import EventSink, RunControl
 
 
 @contextmanager
@@ -92,11 +27,6 @@ def interruptible(view: LiveView) -> Iterator[RunControl]:
         signal.signal(signal.SIGINT, earlier)
 
 
-def _run_id(run_dir: Path) -> str:
-    """The same for every start of this run, and another one for every other folder."""
-    return f"local-{hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:16]}"
-
-
 class ShownEvents(EventSink):
     """Shows every event, and nothing else."""
 
@@ -106,20 +36,6 @@ class ShownEvents(EventSink):
     def emit(self, event: Event) -> None:
         """Show one event."""
         self._view.on_event(event)
-
-
-class _ShownAndKept(ShownEvents):
-    def __init__(self, view: LiveView, file: TextIO) -> None:
-        super().__init__(view)
-        self._file = file
-        self._folder = Path(file.name).parent
-
-    def emit(self, event: Event) -> None:
-        """Show one event and write it down."""
-        with writing(self._folder, "--run-dir"):
-            self._file.write(event.model_dump_json() + "\n")
-            self._file.flush()
-        super().emit(event)
 
 
 class _InterruptControl(RunControl):

@@ -8,10 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from alignment_api.cli.in_process import output_to, run_here
-from alignment_api.execution.run_folder import read_events
+from alignment_api.cli.folder_run import events_in_folder, run_in_folder
 from alignment_api.jobs.checks import check_job
-from alignment_api.processes.folder_lock import FolderLock
 from alignment_api.settings import Settings
 from essa.events import Event
 from essa.records.folder import RESULT_FILE, WARM_START_FOLDER
@@ -57,7 +55,10 @@ class Variants:
         }
         for number, (name, spec) in enumerate(specs.items(), start=1):
             self._run_one(name, spec, f"{number} of {len(specs)}")
-        return {name: read_events(self._out / name) for name in specs}
+        return {
+            name: events_in_folder(spec, self._settings, self._out / name)
+            for name, spec in specs.items()
+        }
 
     def _warm_start(self) -> dict[str, Any]:
         """The warm start of all variants: the job's own, made by a run that searches nothing."""
@@ -75,8 +76,6 @@ class Variants:
         folder = self._out / name
         if (folder / RESULT_FILE).exists():
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        with FolderLock(folder / "run.lock"), output_to(folder / "job.log") as screen:
-            console = Console(file=screen)
-            console.print(f"{name} ({which}) runs in {folder}", highlight=False, soft_wrap=True)
-            run_here(spec, self._settings, folder, console)
+        console = Console()
+        console.print(f"{name} ({which}) runs in {folder}", highlight=False, soft_wrap=True)
+        run_in_folder(spec, self._settings, folder, console)

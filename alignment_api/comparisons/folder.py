@@ -1,103 +1,181 @@
-"""A comparison in a folder: its specification, its runs, its report."""
+"""A comparison in a folder, run without the service, and its report beside the runs."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from alignment_api.comparisons.surroundings import surroundings_of
-from alignment_api.execution.run_folder import read_events
-from essa.comparison.history import RunHistory, read_history
-from essa.comparison.report.report import html_report, markdown_report
-from essa.comparison.spec import ComparisonSpec, planned_runs, validate_comparison
-from essa.comparison.summary import Summary, summarize
+from sqlalchemy.engine import RowMapping
+
+from alignment_api.comparisons.reports import KINDS, ComparisonReports
+from alignment_api.comparisons.repository import (
+    COMPARISON_PREFIX,
+    ComparisonRepository,
+    add_comparison,
+    queue_runs,
+    runs_of,
+    spec_of,
+)
+from alignment_api.doctor.preflight import require_machine
+from alignment_api.errors import ComparisonNotFoundError
+from alignment_api.execution.private_home import PrivateHome
+from alignment_api.files.offline import uploaded_files
+from alignment_api.jobs.checks import find_problems
+from alignment_api.jobs.repository import AWAITED_ENDED
+from alignment_api.settings import Settings
+from alignment_api.store.job_status import JobStatus
+from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs, validate_comparison
+from essa.comparison.summary import Summary
 from essa.errors import SpecError
-from essa.records.folder import RESULT_FILE
+from essa.events import Event
+from essa.spec import AlignmentJobSpec
+from essa.spec.reading.file import problem_error
+from essa.spec.reading.problem import Problem
 
-SPEC_FILE = "comparison.json"
+_ONLY = COMPARISON_PREFIX + "folder"
+_EARLIER_SPEC = "comparison.json"
+"""Where a folder of an earlier version, which has no store, keeps the specification."""
 
 
-class ComparisonFolder:
-    """Where `essa compare` keeps everything.
+class ComparisonFolder(PrivateHome):
+    """A private home whose jobs are those of one comparison."""
 
-    Args:
-        path: the folder; need not exist yet.
-    """
+    def __init__(self, path: Path, settings: Settings) -> None:
+        """Open the folder, which is made where there is none; see `PrivateHome`."""
+        super().__init__(path, settings)
+        self.path = self.settings.folder
+        self._comparisons = ComparisonRepository(self.store)
+        self._reports = ComparisonReports(self.store, self.settings)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-
-    def keep(self, spec: ComparisonSpec) -> None:
-        """Write the specification down, or check that it goes on with the one that is there.
+    @classmethod
+    def existing(cls, path: Path, settings: Settings) -> ComparisonFolder:
+        """Open the folder of a comparison that was begun.
 
         Raises:
-            SpecError: the folder holds another comparison.
+            SpecError: there is none.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        if (self.path / SPEC_FILE).exists():
-            earlier = self.spec()
+        if cls.exists(path) or (path / _EARLIER_SPEC).is_file():
+            folder = cls(path, settings)
+            if folder._found() is not None:
+                return folder
+        raise SpecError(f"{path} holds no comparison; name a folder that `essa compare` has made")
+
+    def run(
+        self,
+        spec: ComparisonSpec,
+        say: Callable[[str], None],
+        on_event: Callable[[str, Event], None],
+    ) -> bool:
+        """Run all that has no result yet; what was interrupted resumes. Whether all have a result.
+
+        A run that fails does not stop the others, but those that wait for its warm start.
+
+        Args:
+            spec: the comparison.
+            say: told one line at a time.
+            on_event: told the name of a run, and its event.
+        Raises:
+            SpecError: the folder holds another comparison.
+            HomeInUseError: another process runs this one.
+        """
+        with self.lock:
+            runs = {run.job_id: run for run in runs_of(self._keep(spec))}
+            names = {job_id: f"{run.arm}, seed {run.seed}" for job_id, run in runs.items()}
+            counted = {
+                job_id: f"{name} ({number} of {len(names)})"
+                for number, (job_id, name) in enumerate(names.items(), start=1)
+            }
+            for job_id in runs:
+                if self.jobs.get(job_id).status is JobStatus.SUCCEEDED:
+                    say(f"{counted[job_id]} is finished")
+            for job in self.claimed():
+                say(f"{counted[job.id]} runs in {self.settings.run_dir(job.id)}")
+                job = self.run_job(job, partial(on_event, names[job.id]))
+                if job.status is JobStatus.FAILED:
+                    say(f"{names[job.id]} failed: {job.error_message} ({job.error_code})")
+            ended = [self.jobs.get(job_id) for job_id in runs]
+        for job in ended:
+            if job.waits_for is not None and job.error_code == AWAITED_ENDED:
+                maker = runs[job.waits_for].arm
+                say(f"{counted[job.id]} is left out: {maker} has no warm start")
+        return all(job.status is JobStatus.SUCCEEDED for job in ended)
+
+    def summary(self) -> Summary:
+        """What the runs say so far."""
+        return self._reports.summary(self._row())
+
+    def write_reports(self, shown: Path | None = None) -> list[Path]:
+        """Write `report.md` and `report.html` and return their paths.
+
+        Args:
+            shown: the folder as the user names it, for the command in the report.
+        """
+        row = self._row()
+        command = shlex.join(["essa", "compare", "report", str(shown or self.path)])
+        written: list[Path] = []
+        for kind in KINDS:
+            written.append(self.path / f"report.{kind}")
+            written[-1].write_text(self._reports.text(row, kind, command), encoding="utf-8")
+        return written
+
+    def _keep(self, spec: ComparisonSpec) -> RowMapping:
+        """Queue what has no result, unless the folder holds another comparison."""
+        found = self._found()
+        if found is not None:
+            earlier = spec_of(found)
             same = spec.model_copy(update={"seeds": earlier.seeds, "target": earlier.target})
             if same != earlier or spec.seeds[: len(earlier.seeds)] != earlier.seeds:
                 raise SpecError(
                     f"{self.path} holds another comparison; only seeds may be added to it, and the "
                     "target may change. Name another folder with --out"
                 )
-        text = json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
-        (self.path / SPEC_FILE).write_text(text, encoding="utf-8")
+        return self._queue_all(spec)
 
-    def spec(self) -> ComparisonSpec:
-        """The specification.
+    def _queue_all(self, spec: ComparisonSpec) -> RowMapping:
+        runs = queue_runs(planned_runs(spec), self.settings.run_dir, self._queue)
+        with self.store.change() as connection:
+            add_comparison(connection, _ONLY, spec, self.project_id, runs)
+        return self._row()
 
-        Raises:
-            SpecError: there is none.
-        """
-        path = self.path / SPEC_FILE
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SpecError(
-                f"{path} cannot be read: {error}; name a folder that `essa compare` has made"
-            ) from error
-        return validate_comparison(raw)
+    def _queue(self, run: PlannedRun, spec: AlignmentJobSpec, waits_for: str | None) -> str:
+        job_id = f"runs/{run.arm}-{run.seed}"
+        job = self.take_up(job_id, spec, waits_for=waits_for)
+        if job.status is not JobStatus.SUCCEEDED:
+            self.jobs.restart(job_id, spec)
+        return job_id
 
-    def run_dir(self, arm: str, seed: int) -> Path:
-        """Folder of one run."""
-        return self.path / "runs" / f"{arm}-{seed}"
+    def _row(self) -> RowMapping:
+        return self._comparisons.get(_ONLY, self.project_id)
 
-    def is_finished(self, arm: str, seed: int) -> bool:
-        """Whether a run has a result."""
-        return (self.run_dir(arm, seed) / RESULT_FILE).is_file()
+    def _found(self) -> RowMapping | None:
+        """The comparison that the folder holds, taken over where an earlier version began it."""
+        with suppress(ComparisonNotFoundError):
+            return self._row()
+        earlier = self.path / _EARLIER_SPEC
+        if not earlier.is_file():
+            return None
+        return self._queue_all(validate_comparison(json.loads(earlier.read_text())))
 
-    def summary(self) -> Summary:
-        """What the runs say so far."""
-        spec = self.spec()
-        runs: list[RunHistory] = []
-        for arm in spec.arms:
-            runs += [
-                read_history(arm, seed, read_events(self.run_dir(arm, seed))) for seed in spec.seeds
-            ]
-        return summarize(runs, tuple(spec.arms), spec.reference, spec.target)
 
-    def write_reports(self, shown: Path | None = None) -> tuple[Path, Path]:
-        """Write `report.md` and `report.html` and return their paths.
+def check_runs(runs: Sequence[PlannedRun], settings: Settings) -> None:
+    """Look at files, columns and reward of every run before the first one starts.
 
-        Args:
-            shown: the folder as the user names it, for the command in the report.
-        """
-        spec, summary = self.spec(), self.summary()
-        command = shlex.join(["essa", "compare", "report", str(shown or self.path)])
-        folders = {
-            f"{one.arm}, seed {one.seed}": self.run_dir(one.arm, one.seed)
-            for one in planned_runs(spec)
-        }
-        notes = [
-            f"{run.arm}, seed {run.seed} has not ended."
-            for run in summary.runs
-            if run.result is None
-        ]
-        around = surroundings_of(command, folders, notes)
-        paths = (self.path / "report.md", self.path / "report.html")
-        paths[0].write_text(markdown_report(spec, summary, around), encoding="utf-8")
-        paths[1].write_text(html_report(spec, summary, around), encoding="utf-8")
-        return paths
+    Raises:
+        SpecError: with a line for each fault; names the arm where not all have it.
+        MachineError: this machine cannot run one of them.
+    """
+    problems: list[Problem] = []
+    for run in runs:
+        found = find_problems(
+            run.spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
+        )
+        at = [run.told(one) for one in found]
+        problems += [one for one in at if one not in problems]
+    if problems:
+        raise problem_error(problems)
+    for run in runs:
+        require_machine(run.spec, settings)

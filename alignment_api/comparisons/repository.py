@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,7 +15,9 @@ from sqlalchemy.engine import Connection, RowMapping
 from alignment_api.errors import ComparisonNotFoundError
 from alignment_api.store import Store
 from alignment_api.store.tables import comparisons, jobs
-from essa.comparison.spec import ComparisonSpec
+from essa.comparison.spec import ComparisonSpec, PlannedRun, with_warm_start
+from essa.records.folder import WARM_START_FOLDER
+from essa.spec import AlignmentJobSpec
 
 COMPARISON_PREFIX = "cmp-"
 
@@ -32,6 +35,28 @@ def new_comparison_id() -> str:
     return COMPARISON_PREFIX + secrets.token_hex(8)
 
 
+def queue_runs(
+    runs: Sequence[PlannedRun],
+    run_dir: Callable[[str], Path],
+    queue: Callable[[PlannedRun, AlignmentJobSpec, str | None], str],
+) -> list[StoredRun]:
+    """Queue the jobs of a comparison. All but the first of a seed wait for its warm start.
+
+    Args:
+        runs: in the order in which they run.
+        run_dir: folder of a job's run.
+        queue: queues the job of a run, which waits for another one, and returns its id.
+    """
+    ids: dict[tuple[str, int], str] = {}
+    for run in runs:
+        spec, maker = run.spec, None
+        if run.warm_start_of is not None:
+            maker = ids[run.warm_start_of, run.seed]
+            spec = with_warm_start(spec, str(run_dir(maker) / WARM_START_FOLDER))
+        ids[run.arm, run.seed] = queue(run, spec, maker)
+    return [StoredRun(arm, seed, job_id) for (arm, seed), job_id in ids.items()]
+
+
 def add_comparison(
     connection: Connection,
     comparison_id: str,
@@ -39,7 +64,8 @@ def add_comparison(
     project_id: str,
     runs: Sequence[StoredRun],
 ) -> None:
-    """Add a comparison inside a transaction of the caller."""
+    """Add a comparison, or replace the one of this id, inside a transaction of the caller."""
+    connection.execute(sa.delete(comparisons).where(comparisons.c.id == comparison_id))
     connection.execute(
         sa.insert(comparisons).values(
             id=comparison_id,

@@ -1,30 +1,14 @@
-"""What the jobs of a comparison say so far, from their events in the store."""
+"""The numbers of a comparison, as JSON and as tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from alignment_api.comparisons.repository import StoredRun
 from alignment_api.comparisons.schemas import ComparisonTable
-from alignment_api.jobs.events import EventRepository
-from essa.comparison.history import RunHistory, read_history
 from essa.comparison.report.tables import all_tables
-from essa.comparison.spec import ComparisonSpec
-from essa.comparison.summary import Summary, summarize
-from essa.events import ResultEvent, RoundEvent, ValidationEvent, WarmStartEvent
-
-_KINDS = (WarmStartEvent, ValidationEvent, RoundEvent, ResultEvent)
-
-
-def read_summary(
-    spec: ComparisonSpec, runs: Sequence[StoredRun], events: EventRepository
-) -> Summary:
-    """Hold the jobs against each other, finished or not."""
-    histories = [_history(run, events) for run in runs]
-    return summarize(histories, tuple(spec.arms), spec.reference, spec.target)
+from essa.comparison.summary import Summary
 
 
 def results_of(summary: Summary) -> dict[str, Any] | None:
@@ -66,7 +50,3 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _history(run: StoredRun, events: EventRepository) -> RunHistory:
-    return read_history(run.arm, run.seed, events.of_kinds(run.job_id, _KINDS))

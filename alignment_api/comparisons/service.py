@@ -5,20 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
 
 from sqlalchemy.engine import Connection, RowMapping
 
 from alignment_api.auth.access import Caller
+from alignment_api.comparisons.reports import ComparisonReports, ReportKind
 from alignment_api.comparisons.repository import (
     ComparisonRepository,
-    StoredRun,
     add_comparison,
     new_comparison_id,
+    queue_runs,
     runs_of,
     spec_of,
 )
-from alignment_api.comparisons.results import read_summary, results_of, tables_of
+from alignment_api.comparisons.results import results_of, tables_of
 from alignment_api.comparisons.schemas import (
     Comparison,
     ComparisonDetails,
@@ -26,9 +26,7 @@ from alignment_api.comparisons.schemas import (
     ComparisonRun,
     ComparisonStatus,
 )
-from alignment_api.comparisons.surroundings import surroundings_of
 from alignment_api.jobs.creation import JobCreation, RequestIdentity
-from alignment_api.jobs.events import EventRepository
 from alignment_api.jobs.insertion import NewJob, add_job
 from alignment_api.jobs.repository import JobRepository
 from alignment_api.jobs.service import JobService
@@ -37,10 +35,9 @@ from alignment_api.openai.page import ends
 from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
-from essa.comparison.report.report import html_report, markdown_report
-from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs, with_warm_start
+from essa.comparison.spec import ComparisonSpec, PlannedRun, planned_runs
 from essa.errors import JobConflictError
-from essa.records.folder import WARM_START_FOLDER
+from essa.spec import AlignmentJobSpec
 
 
 class ComparisonService:
@@ -65,7 +62,7 @@ class ComparisonService:
     ) -> None:
         self._comparisons = ComparisonRepository(store)
         self._jobs = JobRepository(store)
-        self._events = EventRepository(store)
+        self._reports = ComparisonReports(store, settings)
         self._creation = JobCreation(store, settings.retry_window_s)
         self._settings = settings
         self._checks = jobs
@@ -104,12 +101,11 @@ class ComparisonService:
             ComparisonNotFoundError: no such comparison, or of another project.
         """
         row = self._comparisons.get(comparison_id, project_id)
-        spec = spec_of(row)
-        summary = read_summary(spec, runs_of(row), self._events)
+        summary = self._reports.summary(row)
         statuses = self._comparisons.job_statuses([row])
         return ComparisonDetails(
             **_comparison(row, statuses).model_dump(),
-            spec=spec.model_dump(mode="json"),
+            spec=spec_of(row).model_dump(mode="json"),
             results=results_of(summary),
             tables=tables_of(summary),
         )
@@ -130,24 +126,12 @@ class ComparisonService:
                 self._jobs.request_cancel(run.job_id)
         return self.get(comparison_id, project_id)
 
-    def report(self, comparison_id: str, project_id: str, kind: Literal["html", "md"]) -> str:
+    def report(self, comparison_id: str, project_id: str, kind: ReportKind) -> str:
         """The report so far."""
         row = self._comparisons.get(comparison_id, project_id)
-        spec, runs = spec_of(row), runs_of(row)
-        summary = read_summary(spec, runs, self._events)
         address = f"$ESSA_URL/v1/comparisons/{comparison_id}/report?format={kind}"
         command = f'curl -H "Authorization: Bearer $ESSA_API_KEY" {shlex.quote(address)}'
-        folders = {
-            f"{run.arm}, seed {run.seed}": self._settings.run_dir(run.job_id) for run in runs
-        }
-        statuses = self._comparisons.job_statuses([row])
-        notes = [
-            f"{run.arm}, seed {run.seed} ({run.job_id}) is {statuses[run.job_id]}."
-            for run in runs
-            if statuses[run.job_id] != JobStatus.SUCCEEDED
-        ]
-        around = surroundings_of(command.replace("'", '"'), folders, notes)
-        return (html_report if kind == "html" else markdown_report)(spec, summary, around)
+        return self._reports.text(row, kind, command.replace("'", '"'))
 
     def _add(
         self,
@@ -157,21 +141,18 @@ class ComparisonService:
         project_id: str,
     ) -> str:
         comparison_id = new_comparison_id()
-        ids: dict[tuple[str, int], str] = {}
-        for run in runs:
-            job, maker = run.spec, None
-            if run.warm_start_of is not None:
-                maker = ids[run.warm_start_of, run.seed]
-                job = with_warm_start(job, str(self._settings.run_dir(maker) / WARM_START_FOLDER))
+
+        def queue(run: PlannedRun, spec: AlignmentJobSpec, waits_for: str | None) -> str:
             new = NewJob(
-                job,
+                spec,
                 project_id,
                 slots=self._slots,
                 request=_kept(run, comparison_id),
-                waits_for=maker,
+                waits_for=waits_for,
             )
-            ids[run.arm, run.seed] = add_job(connection, new)
-        stored = [StoredRun(run.arm, run.seed, ids[run.arm, run.seed]) for run in runs]
+            return add_job(connection, new)
+
+        stored = queue_runs(runs, self._settings.run_dir, queue)
         add_comparison(connection, comparison_id, spec, project_id, stored)
         return comparison_id
 

@@ -1,4 +1,7 @@
-"""The process of one job: `python -m alignment_api.execution.job_process --home H --job-id ID`."""
+"""The process of one job: `python -m alignment_api.execution.job_process --home H --job-id ID`.
+
+`--folder F` names the folder of a private home, whose job it then is.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from pathlib import Path
 from alignment_api import composition
 from alignment_api.composition import RunJob
 from alignment_api.doctor.preflight import require_machine
-from alignment_api.files.repository import FileRepository
-from alignment_api.files.service import FileService
+from alignment_api.execution.event_lines import EventLines
+from alignment_api.execution.private_home import FolderSettings
+from alignment_api.files.offline import uploaded_files
 from alignment_api.forwarders.base import ForwardedRun
 from alignment_api.forwarders.opening import forwarding_sink
 from alignment_api.forwarders.sink import ForwardingSink
@@ -31,7 +35,7 @@ from alignment_api.settings import Settings
 from alignment_api.store import Store
 from alignment_api.store.job_status import JobStatus
 from essa.errors import EssaError, JobCancelledError, MachineError, StorageError
-from essa.ports import RunSite
+from essa.ports import EventSink, RunSite
 from essa.storage.faults import full_disk
 
 logger = logging.getLogger(__name__)
@@ -39,15 +43,14 @@ logger = logging.getLogger(__name__)
 INTERNAL_ERROR = "internal_error"
 
 _LOCK_WAIT_S = 60.0
-_FORWARDING_WAIT_S = 10.0
-"""Time that integrations get after the end of a job."""
 
 
 def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_job) -> int:
     """Run the job named on the command line and record how it ended.
 
     Args:
-        argv: `--home`, `--job-id`, and `--parent`, the process that this one must not outlive.
+        argv: `--home`, `--folder` of a private home, `--job-id`, and `--parent`, the process that
+            this one must not outlive.
         run_job: what runs it.
     Returns:
         0 once the job has a final state, whatever it is; 1 if there was nothing to run.
@@ -56,11 +59,14 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
         prog="alignment_api.execution.job_process", description=__doc__
     )
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--job-id", required=True)
     parser.add_argument("--parent", type=int, default=None)
     arguments = parser.parse_args(argv)
     complete_environment(os.environ, arguments.home)
     settings = Settings.from_environment(os.environ, home=arguments.home)
+    if arguments.folder is not None:
+        settings = FolderSettings.of(settings, arguments.folder)
     configure_logging(settings, job_id=arguments.job_id)
     # Stops the workers of the run; the job stays unfinished and can resume.
     unwind_on_terminate()
@@ -71,7 +77,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     try:
         lock.acquire(_LOCK_WAIT_S)
     except StorageError as error:
-        store = Store(settings.store_url, is_migrating=False)
+        store = Store(settings.jobs_url, is_migrating=False)
         JobRepository(store).fail(arguments.job_id, error.code, error.message)
         return os.EX_OK
     try:
@@ -81,7 +87,7 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
 
 
 def _run(settings: Settings, job_id: str, run_job: RunJob) -> int:
-    store = Store(settings.store_url, is_migrating=False)
+    store = Store(settings.jobs_url, is_migrating=False)
     jobs = JobRepository(store)
     status = jobs.get(job_id).status
     if status != JobStatus.RUNNING:
@@ -106,8 +112,9 @@ def _run_to_its_state(
         spec = jobs.spec(job_id)
         require_machine(spec, settings)
         site = _site(settings, store, jobs, job_id)
-        sink = forwarding_sink(site.sink, ForwardedRun(job_id, spec, site.run_dir))
-        at_end.callback(_close, sink, jobs, job_id)
+        run = ForwardedRun(settings.shown_id(job_id), spec, site.run_dir)
+        sink = forwarding_sink(site.sink, run)
+        at_end.callback(_close, sink, jobs, job_id, settings.forwarding_wait_s)
         with sink:
             result = run_job(spec, replace(site, sink=sink), settings.reward_policy)
     except JobCancelledError:
@@ -117,7 +124,7 @@ def _run_to_its_state(
         jobs.fail(job_id, error.code, error.message)
     except Exception as error:
         logger.exception("the job failed")
-        told = full_disk(error, [settings.home]) or error
+        told = full_disk(error, [settings.home, settings.job_dir(job_id)]) or error
         if isinstance(told, EssaError):
             jobs.fail(job_id, told.code, told.message)
             return
@@ -133,22 +140,20 @@ def _site(settings: Settings, store: Store, jobs: JobRepository, job_id: str) ->
     run_dir = settings.run_dir(job_id)
     run_dir.mkdir(parents=True, exist_ok=True)
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    return RunSite(
-        run_dir,
-        settings.cache_dir,
-        sink=StoreSink(EventRepository(store), job_id),
-        control=StoreControl(jobs, job_id),
-        resolve_file=FileService(FileRepository(store), settings.files_dir).resolve,
-    )
+    sink: EventSink = StoreSink(EventRepository(store), job_id)
+    if isinstance(settings, FolderSettings):
+        sink = EventLines(sink, run_dir)
+    control = StoreControl(jobs, job_id)
+    return RunSite(run_dir, settings.cache_dir, sink, control, uploaded_files(settings))
 
 
-def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str) -> None:
+def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str, wait_s: float) -> None:
     # The job has its state; a service that stops waits longer than this takes.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status = jobs.get(job_id).status
-    if not sink.close(status, _FORWARDING_WAIT_S):
+    if not sink.close(status, wait_s):
         # Their libraries would wait for them on the way out, however long that takes.
-        logger.warning("integrations did not finish within %s s", _FORWARDING_WAIT_S)
+        logger.warning("integrations did not finish within %s s", wait_s)
         logging.shutdown()
         os._exit(INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)
 

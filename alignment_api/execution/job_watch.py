@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from alignment_api.jobs.repository import JobRepository
@@ -36,6 +37,7 @@ class JobRun:
         start: how often the job had been started by then, this time included.
         share: of the machine.
         stopping: set when the service stops; the job then stays running in the store.
+        on_look: called a few times a second while the process runs.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class JobRun:
         jobs: JobRepository,
         settings: Settings,
         stopping: threading.Event,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self.job_id = job_id
         self._start = start
@@ -53,6 +56,7 @@ class JobRun:
         self._jobs = jobs
         self._settings = settings
         self._stopping = stopping
+        self._on_look = on_look
 
     def run(self) -> None:
         """Start the process and wait for its end. Blocking."""
@@ -68,12 +72,16 @@ class JobRun:
             return
         try:
             while child.exit_status(settings.poll_s) is None:
+                self._on_look()
                 if self._stopping.is_set():
                     child.stop(settings.shutdown_grace_s)
                     return
                 if self._is_past_grace():
                     logger.warning("job %s did not stop when asked to; killing it", job_id)
                     break
+        except BaseException:
+            child.stop(settings.shutdown_grace_s)
+            raise
         finally:
             child.kill()
         self._settle(child.exit_status(), log)
@@ -85,9 +93,8 @@ class JobRun:
             "-m",
             "alignment_api.execution.job_process",
         )
-        parent = str(os.getpid())
-        given = ["--home", str(settings.home), "--job-id", self.job_id, "--parent", parent]
-        return [*command, *given]
+        given = ["--job-id", self.job_id, "--parent", str(os.getpid())]
+        return [*command, *settings.job_arguments, *given]
 
     def _is_past_grace(self) -> bool:
         asked_at = self._jobs.stop_requested_at(self.job_id)
@@ -99,13 +106,18 @@ class JobRun:
         is_ours = job.starts == self._start and job.status is JobStatus.RUNNING
         if is_ours and self._jobs.stop_requested_at(self.job_id) is not None:
             self._jobs.stop(self.job_id)
-        elif is_ours and free_bytes(self._settings.home) < _LITTLE_BYTES:
-            # Whatever it died of, it could not have written down a reason.
-            reason = no_room(self._settings.home, "ESSA_HOME")
-            self._jobs.fail(self.job_id, StorageError.code, f"the job process ended: {reason}")
         elif is_ours:
-            self._jobs.fail(self.job_id, PROCESS_ENDED, _ending(exit_status, log))
+            self._jobs.fail(self.job_id, *self._cause(exit_status, log))
         logger.info("job %s is %s", self.job_id, self._jobs.get(self.job_id).status)
+
+    def _cause(self, exit_status: int | None, log: Path) -> tuple[str, str]:
+        """Code and message of a job whose process left none."""
+        folder = log.parent
+        if free_bytes(folder) < _LITTLE_BYTES:
+            # Whatever it died of, it could not have written down a reason.
+            reason = no_room(folder, "ESSA_HOME, --run-dir or --out")
+            return StorageError.code, f"the job process ended: {reason}"
+        return PROCESS_ENDED, _ending(exit_status, log)
 
 
 def _ending(exit_status: int | None, log: Path) -> str:

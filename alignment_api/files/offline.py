@@ -1,4 +1,4 @@
-"""Uploaded files, without the service."""
+"""Uploaded files, without the service's store at hand."""
 
 from __future__ import annotations
 

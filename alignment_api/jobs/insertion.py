@@ -30,6 +30,7 @@ class NewJob:
         request: what the specification has no place for, such as `suffix` and `metadata`.
         waits_for: a job that must have succeeded before this one starts; if it ends otherwise, this
             one fails.
+        id: None makes one.
     """
 
     spec: AlignmentJobSpec
@@ -38,11 +39,12 @@ class NewJob:
     slots: int | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
     waits_for: str | None = None
+    id: str | None = None
 
 
 def add_job(connection: Connection, job: NewJob) -> str:
     """Queue a job inside a transaction and return its id."""
-    job_id = JOB_PREFIX + secrets.token_hex(8)
+    job_id = job.id or JOB_PREFIX + secrets.token_hex(8)
     connection.execute(
         sa.insert(jobs).values(
             id=job_id,

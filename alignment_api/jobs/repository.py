@@ -224,6 +224,26 @@ class JobRepository:
                 connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
             connection.execute(_change(job_id).values(pause_requested_at=None))
 
+    def restart(self, job_id: str, spec: AlignmentJobSpec) -> None:
+        """Queue a job that has no process again, whatever became of it.
+
+        Args:
+            job_id: the job.
+            spec: its specification, which may have changed.
+        """
+        with self._store.change() as connection:
+            connection.execute(
+                _change(job_id).values(
+                    status=JobStatus.QUEUED,
+                    name=spec.name,
+                    spec=spec.model_dump_json(),
+                    result=None,
+                    cancel_requested_at=None,
+                    pause_requested_at=None,
+                    **_UNENDED,
+                )
+            )
+
     def stop_requested_at(self, job_id: str) -> float | None:
         """Unix time at which the user asked to cancel or to pause."""
         job = self.get(job_id)

@@ -36,6 +36,7 @@ ODD_TEXT = "one\u2028two\x85three\nfour é"
 def run_job(spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy) -> ResultEvent:
     """Run the script named by the job."""
     run_dir, sink, control = site.run_dir, site.sink, site.control
+    os.write(1, b"engine chatter\n")
     sink.emit(StageEvent(stage="search", message=ODD_TEXT, total=GENERATIONS))
     _ENDINGS.get(spec.name, lambda _: None)(control)
     checkpoint = run_dir / "generation"

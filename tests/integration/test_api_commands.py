@@ -11,15 +11,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from alignment_api import composition
 from alignment_api.cli.main import main
-from tests.integration.api_harness import Service, job_spec, running_service, wait_until
-from tests.integration.api_scripted_job import GENERATIONS, run_job
+from tests.integration.api_harness import (
+    SCRIPTED_JOB,
+    Service,
+    job_spec,
+    running_service,
+    wait_until,
+)
+from tests.integration.api_scripted_job import GENERATIONS
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +118,7 @@ def test_run_shows_a_job_without_the_service_and_keeps_engine_output_apart(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def noisy(*given: Any, **named: Any) -> object:
-        os.write(1, b"engine chatter\n")
-        return run_job(*given, **named)
-
-    monkeypatch.setattr(composition, "run_job", noisy)
+    monkeypatch.setenv("ESSA_JOB_COMMAND", " ".join(SCRIPTED_JOB))
     run_dir = tmp_path / "run"
     command = ["run", str(job_file), "--home", str(tmp_path / "home"), "--run-dir", str(run_dir)]
     assert main(command) == 0
@@ -132,20 +132,12 @@ def test_run_shows_a_job_without_the_service_and_keeps_engine_output_apart(
 def test_run_stops_on_interrupt_and_says_how_to_go_on(tmp_path: Path) -> None:
     job_file = tmp_path / "job.json"
     job_file.write_text(json.dumps(job_spec(tmp_path, name="slow")))
-    script = (
-        "import sys\n"
-        "from alignment_api import composition\n"
-        "from alignment_api.cli.main import main\n"
-        "from api_scripted_job import run_job\n"
-        "composition.run_job = run_job\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
     run_dir = tmp_path / "run"
-    command = [sys.executable, "-c", script, "run", str(job_file), "--run-dir", str(run_dir)]
+    program = [sys.executable, "-m", "alignment_api.cli.main"]
     process = subprocess.Popen(
-        command,
+        [*program, "run", str(job_file), "--run-dir", str(run_dir)],
         env=os.environ
-        | {"ESSA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parent)},
+        | {"ESSA_HOME": str(tmp_path / "home"), "ESSA_JOB_COMMAND": " ".join(SCRIPTED_JOB)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,16 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from alignment_api.cli.main import build_app, main
-from alignment_api.comparisons.folder import ComparisonFolder
-from alignment_api.execution.run_folder import read_events
+from alignment_api.cli.main import main
+from alignment_api.execution.event_lines import read_events
+from alignment_api.execution.private_home import PrivateHome
+from alignment_api.settings import Settings
+from alignment_api.store.tables import comparisons
 from essa.comparison.spec_file import load_comparison_file
-from essa.errors import SpecError
+from essa.spec import AdapterWarmStartSpec
 from tests.integration.api_harness import wait_until
+from tests.narrowing import of_kind
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = (sys.executable, str(ROOT / "tests" / "comparison_job.py"))
+SCRIPT = shlex.join([sys.executable, str(ROOT / "tests" / "comparison_job.py")])
 FILE = """
 name: two ways
 job:
@@ -38,6 +44,7 @@ seeds: [0, 1]
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("ESSA_JOB_COMMAND", SCRIPT)
     monkeypatch.chdir(tmp_path)
     rows = [json.dumps({"prompt": f"p{n}"}) for n in range(16)]
     (tmp_path / "train.jsonl").write_text("\n".join(rows))
@@ -50,10 +57,15 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def essa(file: Path, tmp_path: Path) -> Callable[..., int]:
     def run(*given: str) -> int:
         usual = ["compare", str(file), "--out", "out", "--home", str(tmp_path / "home")]
-        compare, bound, _ = build_app().parse_args([*usual, *given])
-        return compare(*bound.args, **bound.kwargs, command=SCRIPT)
+        return main([*usual, *given])
 
     return run
+
+
+def started_from(place: Path, run: str) -> str:
+    """The adapter that a run was given."""
+    with PrivateHome(place / "out", Settings(home=place / "home")) as home:
+        return of_kind(AdapterWarmStartSpec, home.jobs.spec(f"runs/{run}").warm_start).path
 
 
 def test_every_arm_runs_with_every_seed_and_the_report_holds_them_against_each_other(
@@ -68,11 +80,7 @@ def test_every_arm_runs_with_every_seed_and_the_report_holds_them_against_each_o
         "essa-0",
         "grpo-1",
     ]
-    spec = json.loads((tmp_path / "out/runs/essa-1/spec.json").read_text())
-    assert spec["warm_start"] == {
-        "type": "adapter",
-        "path": str(tmp_path / "out/runs/grpo-1/warm_start"),
-    }
+    assert started_from(tmp_path, "essa-1") == str(tmp_path / "out/runs/grpo-1/warm_start")
     report = (tmp_path / "out" / "report.md").read_text()
     # essa reaches 0.7 at 15 s and grpo at 45 s, whoever made the warm start.
     assert "| essa | 2 of 2 | 15.0 s; 3× |" in report
@@ -93,18 +101,34 @@ def test_what_is_finished_is_not_run_again(essa, tmp_path, capsys):
     assert (tmp_path / "out" / "report.html").read_text() == report
 
 
+def test_a_folder_without_a_store_is_that_of_an_earlier_version(essa, tmp_path, capsys):
+    assert essa() == 0
+    report = (tmp_path / "out" / "report.html").read_text()
+    with PrivateHome(tmp_path / "out", Settings(home=tmp_path / "home")) as home:
+        (row,) = home.store.read(sa.select(comparisons))
+    shutil.rmtree(tmp_path / "out" / ".essa")
+    (tmp_path / "out" / "comparison.json").write_text(row["spec"])
+    (tmp_path / "out" / "report.html").unlink()
+    assert main(["compare", "report", "out"]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == report
+    capsys.readouterr()
+    assert essa() == 0
+    assert capsys.readouterr().out.count("is finished") == 4
+
+
 def test_a_run_that_broke_resumes_and_its_warm_start_is_not_made_again(essa, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "break-essa-0").touch()
     one_seed = ("--set", "seeds=[0]")
     assert essa(*one_seed) == 1
     shown = capsys.readouterr().out
-    assert "essa, seed 0 failed with status -9" in shown
+    assert "essa, seed 0 failed: the job process ended by signal 9" in shown
     assert "grpo, seed 0 (2 of 2) is left out: essa has no warm start" in shown
-    assert "essa, seed 0 has not ended." in (tmp_path / "out" / "report.md").read_text()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "essa, seed 0 (runs/essa-0) is failed." in report
     assert essa(*one_seed) == 0
     assert (tmp_path / "out/runs/essa-0/trained").read_text() == "once\n"
-    events = read_events(ComparisonFolder(tmp_path / "out").run_dir("essa", 0))
+    events = read_events(tmp_path / "out" / "runs" / "essa-0")
     assert [event.type for event in events][:2] == ["warm_start", "validation"]
 
 
@@ -114,9 +138,8 @@ def test_ctrl_c_ends_the_run_and_the_comparison_and_both_resume(essa, file, tmp_
     program = (
         # Where tests run in processes of their own, those ignore it, and so would this one.
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from alignment_api.cli.main import build_app;"
-        "compare, bound, _ = build_app().parse_args(sys.argv[1:]);"
-        f"compare(*bound.args, **bound.kwargs, command={SCRIPT})"
+        "from alignment_api.cli.main import main;"
+        "main(sys.argv[1:])"
     )
     given = ["compare", str(file), "--out", "out", "--home", str(tmp_path / "home")]
     running = tmp_path / "out/runs/essa-0/pid"
@@ -148,8 +171,8 @@ def test_seeds_can_be_added_and_nothing_else(essa, tmp_path, capsys):
     assert essa("--set", "seeds=[0]") == 0
     assert essa() == 0
     assert capsys.readouterr().out.count("is finished") == 2
-    with pytest.raises(SpecError, match="holds another comparison"):
-        essa("--set", "job.batch_size=8")
+    assert essa("--set", "job.batch_size=8") == 2
+    assert "holds another comparison" in capsys.readouterr().err
 
 
 def test_a_given_adapter_is_used_as_it_is(essa, tmp_path):
@@ -158,8 +181,8 @@ def test_a_given_adapter_is_used_as_it_is(essa, tmp_path):
     given = ("--set", "seeds=[0]", "--set", "job.warm_start={type: adapter, path: adapter}")
     assert essa(*given) == 0
     assert not list(tmp_path.glob("out/runs/*/trained"))
-    specs = [json.loads(path.read_text()) for path in tmp_path.glob("out/runs/*/spec.json")]
-    assert {spec["warm_start"]["path"] for spec in specs} == {str(tmp_path / "adapter")}
+    for run in ("essa-0", "grpo-0"):
+        assert started_from(tmp_path, run) == str(tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -431,17 +432,16 @@ def test_a_disk_that_fills_while_a_model_is_prepared_leaves_nothing_half(tmp_pat
     assert name == "model"
 
 
-RUN_THAT_FILLS = """
-import json, sys
+JOB_THAT_FILLS = """
+import os, sys
 from pathlib import Path
-from alignment_api.cli import in_process
-from alignment_api.cli.main import main
+from alignment_api.execution.job_process import main
+from essa.errors import EngineStartError
 from essa.events import StageEvent
 from essa.storage.checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
 import numpy as np
 
-place, job = Path(sys.argv[1]), sys.argv[2]
-ballast = place / "ballast"
+ballast = Path(os.environ["ESSA_TEST_PLACE"], "ballast")
 
 def run_job(spec, site, reward_policy):
     sink = site.sink
@@ -455,15 +455,19 @@ def run_job(spec, site, reward_policy):
                 while True:
                     file.write(bytes(2**20))
                     file.flush()
-    raise SystemExit(json.dumps({"began_after": done}))
+    raise EngineStartError(f"began after {done}")
 
-in_process.composition.run_job = run_job
+sys.exit(main(run_job=run_job))
+"""
+RUN_THAT_FILLS = """
+import sys
+from pathlib import Path
+from alignment_api.cli.main import main
+
+place, job = Path(sys.argv[1]), sys.argv[2]
 print(main(["run", job, "--run-dir", str(place / "run")]))
-ballast.unlink()
-try:
-    main(["run", job, "--run-dir", str(place / "run")])
-except SystemExit as end:
-    print(end)
+(place / "ballast").unlink()
+print(main(["run", job, "--run-dir", str(place / "run")]))
 """
 
 
@@ -471,18 +475,21 @@ except SystemExit as end:
 def test_a_run_whose_disk_fills_says_so_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
+    job_process = tmp_path / "job_that_fills.py"
+    job_process.write_text(JOB_THAT_FILLS)
     status, shown, said = ended(
         ["-c", RUN_THAT_FILLS, str(place), str(JOB)],
         tmp_path,
         mounts=f"mount -t tmpfs -o size=80m tmpfs {place}",
+        ESSA_JOB_COMMAND=shlex.join([sys.executable, str(job_process)]),
+        ESSA_TEST_PLACE=str(place),
     )
     assert status == 0, said
-    assert len(said.strip().splitlines()) == 1, said
-    assert "a disk is full" in said
-    assert f"{place}/run has 0 MiB free" in said
-    lines = shown.splitlines()
-    assert "2" in lines
-    assert json.loads(lines[-1]) == {"began_after": 2}
+    full, again = said.strip().splitlines()
+    assert "a disk is full" in full
+    assert f"{place}/run has 0 MiB free" in full
+    assert again == "began after 2"
+    assert [line for line in shown.splitlines() if line in "012"] == ["2", "1"]
 
 
 SERVICE = """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from essa.errors import SpecError
 if TYPE_CHECKING:
     from alignment_api.comparisons.folder import ComparisonFolder
     from essa.comparison.report.blocks import Table
+    from essa.events import Event
 
 REPORT = "report"
 
@@ -32,7 +34,6 @@ def run(
     ] = (),
     out: Path | None = None,
     home: Home = None,
-    command: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
 ) -> int:
     """Compare methods on one task, over several seeds, and write a report.
 
@@ -41,38 +42,49 @@ def run(
             again.
         folder: Folder of the comparison to report on.
         out: Folder of the runs; one that is there is continued (default: a new one in the home).
-        command: Program that runs one job; None is the usual one.
     Returns:
         0 once every run has its result, 1 while one has none.
     """
-    from alignment_api.cli.comparison_runs import RUN_COMMAND, ComparisonRuns
-    from alignment_api.comparisons.folder import ComparisonFolder
-    from alignment_api.execution.run_folder import new_folder
+    from alignment_api.cli.folder_run import new_folder
+    from alignment_api.comparisons.folder import ComparisonFolder, check_runs
     from alignment_api.processes.ownership import check_package_owners
     from alignment_api.settings import Settings
+    from essa.comparison.spec import planned_runs
     from essa.comparison.spec_file import load_comparison_file
 
     console = Console()
+    settings = Settings.from_environment(os.environ, home=home)
     if source == REPORT:
         if folder is None:
             raise SpecError("name the folder: essa compare report FOLDER")
-        _finish(ComparisonFolder(folder), folder, console)
+        with ComparisonFolder.existing(folder, settings) as runs:
+            _finish(runs, folder, console)
         return 0
     if folder is not None:
         raise SpecError(f"{folder} is one argument too many; name it with --out")
-    settings = Settings.from_environment(os.environ, home=home)
     check_package_owners()
     spec = load_comparison_file(Path(source), overrides)
+    check_runs(planned_runs(spec), settings)
     place = out or new_folder(settings.home / "comparisons", spec.name)
-    runs = ComparisonFolder(place)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"{spec.name} runs in {runs.path}")
-    is_whole = ComparisonRuns(runs, settings, say, command or RUN_COMMAND).run(spec)
-    _finish(runs, place, console)
+    with ComparisonFolder(place, settings) as runs:
+        say(f"{spec.name} runs in {runs.path}")
+        is_whole = runs.run(spec, say, partial(_tell, say))
+        _finish(runs, place, console)
     return 0 if is_whole else 1
+
+
+def _tell(say: Callable[[str], None], name: str, event: Event) -> None:
+    from alignment_api.cli.terminal.text import event_line
+    from essa.events import StageEvent
+
+    is_counting = isinstance(event, StageEvent) and event.done is not None
+    text = "" if is_counting else event_line(event)
+    if text:
+        say(f"{name}: {text}")
 
 
 def _finish(folder: ComparisonFolder, shown: Path, console: Console) -> None:

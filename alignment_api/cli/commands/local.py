@@ -1,4 +1,4 @@
-"""`essa run`: a job in this process, without the service."""
+"""`essa run`: a job in a folder, without the service."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ def run(
     """
     from rich.console import Console
 
-    from alignment_api.cli.in_process import output_to, run_here
+    from alignment_api.cli.folder_run import new_folder, run_in_folder
     from alignment_api.cli.terminal.live import print_result
     from alignment_api.doctor.preflight import require_folder
-    from alignment_api.execution.run_folder import new_folder
     from alignment_api.jobs.checks import check_job
-    from alignment_api.processes.folder_lock import FolderLock
     from alignment_api.processes.ownership import check_package_owners
     from alignment_api.settings import Settings
     from essa.spec.reading.file import load_job_file
@@ -44,16 +42,13 @@ def run(
     folder = (run_dir or new_folder(settings.home / "runs", spec.name)).absolute()
     if run_dir is not None:
         require_folder(folder, "--run-dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "job.log"
-    with FolderLock(folder / "run.lock"), output_to(log) as screen:
-        console = Console(file=screen)
-        console.print(f"{spec.name} runs in {folder}", highlight=False, soft_wrap=True)
-        try:
-            result = run_here(spec, settings, folder, console)
-        except JobCancelledError:
-            again = f"essa run {job_file} --run-dir {folder}"
-            console.print(f"stopped; go on with: {again}", highlight=False, soft_wrap=True)
-            return 1
-        print_result(result, console)
+    console = Console()
+    console.print(f"{spec.name} runs in {folder}", highlight=False, soft_wrap=True)
+    try:
+        result = run_in_folder(spec, settings, folder, console)
+    except JobCancelledError:
+        again = f"essa run {job_file} --run-dir {folder}"
+        console.print(f"stopped; go on with: {again}", highlight=False, soft_wrap=True)
+        return 1
+    print_result(result, console)
     return 0
