@@ -2,8 +2,8 @@
 
 Every run is a job of its own: one engine on one core, two runs side by side. All runs of a task
 start from one adapter and are judged on the same validation prompts every 2,048 completions; the
-test set is not looked at. Completions are those of training, the step-size ladder's included; two runs are
-compared at equal completions, and seconds are shown beside. A finished run is not run again.
+test set is not looked at. Completions are those of training, the step-size ladder's included. Runs
+are compared at equal completions, and seconds are shown beside. A finished run is not run again.
 
     search_efficiency.py --quick
     search_efficiency.py --budget 131072 --seeds 0,1,2,3,4 --searches default

@@ -1,4 +1,4 @@
-"""Which prompts of a generation a candidate answers: `search.design` as a number of groups. Pure."""
+"""How `search.design` cuts candidates and prompts into groups. Pure."""
 
 from __future__ import annotations
 
