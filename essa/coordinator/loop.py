@@ -16,7 +16,7 @@ from essa.objective.fitness import MIN_HALVED
 from essa.ports import Evaluator
 from essa.search.base import BudgetShare, SearchStrategy
 from essa.search.registry import make_search
-from essa.spec.derived import BATCH_SIZE
+from essa.spec.job import BATCH_SIZE
 from essa.types import FloatArray
 
 RELIABILITY_FLOOR = 0.3

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.data import DataSpec
-from essa.spec.derived import BATCH_SIZE, with_derived
-from essa.spec.design import check_design, groups_of
 from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngineSpec
 from essa.spec.integrations import IntegrationSpec
 from essa.spec.method import EvolutionSpec, MethodSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
-from essa.spec.search import SearchSpec, SepCmaEsSpec
+from essa.spec.search import (
+    SEARCH_SPECS,
+    SearchSpec,
+    SepCmaEsSpec,
+    check_design,
+    groups_of,
+)
 from essa.types import is_mapping
 from reward.spec import PassAtKSpec, RewardSpec
 from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
+
+GENERATIONS = 48
+"""Generations that a budget of completions is cut into: enough for a schedule, few enough for large
+batches. Where a reward is mostly noise, how many there are matters little."""
+POPULATIONS = (16, 1024)
+"""Least and largest population that follows from a budget."""
+BATCH_SIZE = 32
+"""Prompts of a generation that all candidates share, where the job does not say."""
 
 
 class BudgetSpec(SpecModel):
@@ -105,7 +119,7 @@ class AlignmentJobSpec(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def _derived(cls, content: Any) -> Any:
-        return with_derived(content) if is_mapping(content) else content
+        return _with_derived(content) if is_mapping(content) else content
 
     @model_validator(mode="after")
     def _fits_its_design(self) -> AlignmentJobSpec:
@@ -163,3 +177,52 @@ class AlignmentJobSpec(SpecModel):
                 "to bf16, int8 or int4, or remove rollout.batch_invariant"
             )
         return self
+
+
+def _with_derived(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in population, batch size and generations of a search as it was written.
+
+    Values of a wrong type are left to the validation.
+    """
+    filled = dict(content)
+    if _get(filled, "method", "type") in ("grpo", "best_of_n"):
+        return filled
+    completions = _whole(_get(filled, "budget", "completions"))
+    kind = _get(filled, "search", "type") or SepCmaEsSpec().type
+    population = _whole(_get(filled, "search", "population"))
+    has_pairs = kind == "annealed_es" and _get(filled, "search", "design") != "shared"
+    if population is None:
+        population = _default_population(kind)
+        if has_pairs and completions is not None:
+            least, most = POPULATIONS
+            population = min(most, max(least, completions // GENERATIONS // 2 * 2))
+            filled["search"] = {**_section(filled, "search"), "population": population}
+    if has_pairs and "batch_size" not in filled:
+        filled["batch_size"] = population // 2
+    if completions is not None and _get(filled, "budget", "generations") is None:
+        prompts = _whole(filled.get("batch_size")) or BATCH_SIZE
+        samples = _whole(_get(filled, "rollout", "samples_per_prompt")) or 1
+        one = prompts * samples * (2 if has_pairs else population)
+        generations = max(1, math.ceil(completions / one))
+        filled["budget"] = {**_section(filled, "budget"), "generations": generations}
+    return filled
+
+
+def _default_population(kind: str) -> int:
+    spec = SEARCH_SPECS.get(kind)
+    return BATCH_SIZE if spec is None else int(spec.model_fields["population"].default)
+
+
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = content.get(name)
+    if isinstance(part, BaseModel):
+        return part.model_dump(exclude_unset=True)
+    return dict(part) if is_mapping(part) else {}
+
+
+def _get(content: Mapping[str, Any], section: str, name: str) -> Any:
+    return _section(content, section).get(name)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

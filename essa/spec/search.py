@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from essa.spec.base import SpecModel
+from essa.spec.base import SettingError, SpecModel
+from reward.spec import RewardSpec
+from reward.spec.batch import BatchMetricSpec
+from reward.spec.nesting import models_in
 
 Sigma = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Target = Literal["factors", "product", "weights"]
@@ -126,10 +129,63 @@ class RandomSearchSpec(SearchSpecModel):
     type: Literal["random"] = "random"
 
 
-SearchSpec = Annotated[
-    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec,
-    Field(discriminator="type"),
-]
+_Searches = SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec
+SearchSpec = Annotated[_Searches, Field(discriminator="type")]
+SEARCH_SPECS: dict[str, type[SearchSpecModel]] = {
+    spec.model_fields["type"].default: spec for spec in get_args(_Searches)
+}
+"""Specification class by `type`."""
+
+
+CANDIDATES_OF_A_BLOCK = 4
+
+
+def groups_of(search: SearchSpec, reward: RewardSpec) -> int:
+    """Equal groups that candidates and prompts are cut into, see `essa.groups`."""
+    design = search.design
+    if design == "auto":
+        has_pairs = isinstance(search, AnnealedEsSpec) and not _has_batch_metric(reward)
+        design = "pairs" if has_pairs else "shared"
+    if design == "blocks":
+        return max(1, search.population // CANDIDATES_OF_A_BLOCK)
+    return search.population // 2 if design == "pairs" else 1
+
+
+def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> None:
+    """Refuse a design that the search, the reward or the sizes do not allow.
+
+    Raises:
+        SettingError: names the setting to change.
+    """
+    design, groups = search.design, groups_of(search, reward)
+    if design == "pairs" and not isinstance(search, AnnealedEsSpec):
+        raise SettingError(
+            "search.design",
+            design,
+            "is for search.type annealed_es, which compares the members of a pair only; "
+            f"{search.type} ranks all candidates: use shared or blocks",
+        )
+    if groups == 1:
+        return
+    if _has_batch_metric(reward):
+        raise SettingError(
+            "search.design",
+            design,
+            "gives candidates prompts of their own, and the reward has a metric of the whole "
+            "batch; use shared",
+        )
+    for name, size in (("search.population", search.population), ("batch_size", batch_size)):
+        if size % groups:
+            raise SettingError(
+                name,
+                size,
+                f"cannot be shared out evenly among the {groups} groups of candidates that "
+                f"search.design {design} makes; use a multiple of {groups}",
+            )
+
+
+def _has_batch_metric(reward: RewardSpec) -> bool:
+    return next(models_in(reward, BatchMetricSpec), None) is not None
 
 
 def _check_even(population: int) -> None:
