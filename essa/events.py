@@ -177,6 +177,7 @@ _UNSAID: dict[str, Any] = {
     "sigma": None,
     "axis_ratio": None,
     "reliability": None,
+    "informative_frac": None,
     "constraints": [],
     "feasible_frac": None,
     "training": {},
