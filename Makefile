@@ -45,11 +45,14 @@ demo-gpu: install-gpu ## the same on a GPU
 	@$(BIN_GPU)/python examples/upbeat/demo.py $(DEMO_ARGS)
 
 # Most of a test without engines is the start of some process, which keeps one core busy. An engine
-# keeps all, and some tests look at which core it has.
+# takes every core it may use: each process of its tests has a core of its own, and tests that need
+# two run alone.
 TEST_PROCESSES ?= 2
 
 test: test-fast ## all tests that need no GPU
-	$(BIN)/python -m pytest -m "engine and not gpu"
+	ESSA_TEST_CORE_EACH=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	  -m "engine and not cores and not gpu"
+	$(BIN)/python -m pytest -m "engine and cores and not gpu"
 
 test-fast: $(VENV)/.dev ## the tests that start no engine
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu and not small_cpu"
