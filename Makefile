@@ -12,7 +12,7 @@ INSTALL := tools/make_venv.sh
 INSTALLER := tools/install.py tools/lock_file.py $(INSTALL) pyproject.toml
 
 .PHONY: help install install-baseline install-dev install-gpu demo demo-gpu test test-fast test-gpu \
-  test-small test-pythons check locks check-locks bench bench-gpu clean
+  test-small test-pythons check generate locks check-locks bench bench-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -72,6 +72,10 @@ check: $(VENV)/.dev ## lint, format, layering, types, and syntax and library of 
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/vermin --target=3.11- --violations --no-tips --quiet alignment_api essa reward workers tools
+
+generate: $(VENV)/.dev ## write what is made from the code: JSON Schema, templates of the dashboard
+	$(BIN)/python docs/make_schema.py
+	$(BIN)/python examples/make_templates.py
 
 bench: install ## every benchmark of the engine, an hour; BENCH_ARGS=--quick takes minutes
 	$(BIN)/python benchmarks/suite.py $(BENCH_ARGS)
