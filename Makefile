@@ -12,7 +12,7 @@ INSTALL := tools/make_venv.sh
 INSTALLER := tools/install.py tools/lock_file.py $(INSTALL) pyproject.toml
 
 .PHONY: help install install-baseline install-dev install-gpu demo demo-gpu test test-fast test-gpu \
-  test-small test-pythons check locks check-locks bench bench-gpu clean
+  test-small test-pythons check generate locks check-locks bench bench-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -45,11 +45,14 @@ demo-gpu: install-gpu ## the same on a GPU
 	@$(BIN_GPU)/python examples/upbeat/demo.py $(DEMO_ARGS)
 
 # Most of a test without engines is the start of some process, which keeps one core busy. An engine
-# keeps all, and some tests look at which core it has.
+# takes every core it may use: each process of its tests has a core of its own, and tests that need
+# two run alone.
 TEST_PROCESSES ?= 2
 
 test: test-fast ## all tests that need no GPU
-	$(BIN)/python -m pytest -m "engine and not gpu"
+	ESSA_TEST_CORE_EACH=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	  -m "engine and not cores and not gpu"
+	$(BIN)/python -m pytest -m "engine and cores and not gpu"
 
 test-fast: $(VENV)/.dev ## the tests that start no engine
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not engine and not gpu and not small_cpu"
@@ -69,6 +72,10 @@ check: $(VENV)/.dev ## lint, format, layering, types, and syntax and library of 
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/vermin --target=3.11- --violations --no-tips --quiet alignment_api essa reward workers tools
+
+generate: $(VENV)/.dev ## write what is made from the code: JSON Schema, templates of the dashboard
+	$(BIN)/python docs/make_schema.py
+	$(BIN)/python examples/make_templates.py
 
 bench: install ## every benchmark of the engine, an hour; BENCH_ARGS=--quick takes minutes
 	$(BIN)/python benchmarks/suite.py $(BENCH_ARGS)

@@ -6,6 +6,7 @@ without it.
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,18 @@ ATTENTION_SHAPES = {
     "o_proj": (TINY_HIDDEN, TINY_HIDDEN),
 }
 """(in, out) of the adapted layers of every tiny model."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of `pytest -n` a core of its own, if ESSA_TEST_CORE_EACH is set.
+
+    An engine takes all cores that its process may use. So two processes run tests of engines side
+    by side; tests that need several cores carry the marker `cores` and run in one process.
+    """
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    if process is not None and os.environ.get("ESSA_TEST_CORE_EACH"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(process.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from reward.spec.batch import (
+    AnyBatchSpec,
     BalancedAccuracySpec,
     CorpusBleuSpec,
     F1Spec,
@@ -19,13 +20,14 @@ from reward.spec.batch import (
 )
 from reward.spec.code import PythonSpec
 from reward.spec.composite import MAX_NESTING, CompositeComponentSpec, CompositeSpec
-from reward.spec.external import JudgeSpec, RemoteSpec
+from reward.spec.external import AnyExternalSpec, JudgeSpec, RemoteSpec
 from reward.spec.ifeval import IfevalSpec
-from reward.spec.likelihood import KlSpec, ReferenceLogprobSpec
+from reward.spec.likelihood import AnyLikelihoodSpec, KlSpec, ReferenceLogprobSpec
 from reward.spec.math import MathSpec
-from reward.spec.quality import ReadabilitySpec, ToxicitySpec
+from reward.spec.quality import AnyQualitySpec, ReadabilitySpec, ToxicitySpec
 from reward.spec.reward_model import RewardModelSpec
 from reward.spec.rules import (
+    AnyRuleSpec,
     ExactMatchSpec,
     KeywordsSpec,
     LengthSpec,
@@ -34,33 +36,19 @@ from reward.spec.rules import (
     RepetitionSpec,
     SentimentSpec,
 )
-from reward.spec.structure import FormatSpec, JsonSchemaSpec
+from reward.spec.structure import AnyStructureSpec, FormatSpec, JsonSchemaSpec
 
 RewardSpec = Annotated[
-    SentimentSpec
-    | ExactMatchSpec
-    | NumericMatchSpec
-    | RegexSpec
-    | LengthSpec
-    | KeywordsSpec
-    | RepetitionSpec
-    | FormatSpec
-    | JsonSchemaSpec
-    | ReadabilitySpec
-    | ToxicitySpec
-    | ReferenceLogprobSpec
-    | KlSpec
+    AnyRuleSpec
+    | AnyStructureSpec
+    | AnyQualitySpec
+    | AnyLikelihoodSpec
     | RewardModelSpec
-    | JudgeSpec
-    | RemoteSpec
+    | AnyExternalSpec
     | MathSpec
     | IfevalSpec
     | PythonSpec
-    | F1Spec
-    | BalancedAccuracySpec
-    | CorpusBleuSpec
-    | PassAtKSpec
-    | PercentileSpec
+    | AnyBatchSpec
     | CompositeSpec,
     Field(discriminator="type"),
 ]

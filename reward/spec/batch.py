@@ -138,3 +138,7 @@ class PercentileSpec(InnerMetricSpec):
     type: Literal["percentile"] = "percentile"
     q: float = Field(default=10.0, ge=0, le=100)
     """Percentile to take: 10 is the worst decile, 50 the median. Interpolated between answers."""
+
+
+AnyBatchSpec = F1Spec | BalancedAccuracySpec | CorpusBleuSpec | PassAtKSpec | PercentileSpec
+"""Every reward of this module, for the union in `reward.spec`."""

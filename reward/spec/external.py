@@ -244,3 +244,7 @@ class RemoteSpec(HttpSpec):
     """Largest number of completions in one request."""
     secret: SecretName | None = None
     """Name of a secret of the operator that signs every request; by default none is signed."""
+
+
+AnyExternalSpec = JudgeSpec | RemoteSpec
+"""Every reward of this module, for the union in `reward.spec`."""

@@ -31,3 +31,7 @@ class KlSpec(RewardSpecModel):
     estimator: Literal["k1", "k3"] = "k3"
     """Estimator of the divergence. `k1`: mean log-ratio, which may have either sign; `k3`: never
     negative, with less variance."""
+
+
+AnyLikelihoodSpec = ReferenceLogprobSpec | KlSpec
+"""Every reward of this module, for the union in `reward.spec`."""

@@ -61,3 +61,7 @@ class ToxicitySpec(RewardSpecModel):
     """
 
     type: Literal["toxicity"] = "toxicity"
+
+
+AnyQualitySpec = ReadabilitySpec | ToxicitySpec
+"""Every reward of this module, for the union in `reward.spec`."""

@@ -153,3 +153,15 @@ def check_band(target: float | None, low: float | None, high: float | None, slac
             f"target is {target} and slack {slack}; give `slack`, above 0: the distance from the "
             "target at which the reward has fallen to 0"
         )
+
+
+AnyRuleSpec = (
+    SentimentSpec
+    | ExactMatchSpec
+    | NumericMatchSpec
+    | RegexSpec
+    | LengthSpec
+    | KeywordsSpec
+    | RepetitionSpec
+)
+"""Every reward of this module, for the union in `reward.spec`."""

@@ -105,3 +105,7 @@ def _differ(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     if doubles:
         raise ValueError(f"every {kind} is named once; given twice: {', '.join(doubles)}")
     return names
+
+
+AnyStructureSpec = FormatSpec | JsonSchemaSpec
+"""Every reward of this module, for the union in `reward.spec`."""

@@ -112,6 +112,7 @@ def test_answers_are_bit_equal_in_any_company(engine, temperature, codec):
     assert _answers(engine, PAIRS, parameters) == alone
 
 
+@pytest.mark.cores
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
 def test_two_tensor_parallel_processes_answer_as_one(architecture, tiny_model, codec):
     greedy = SamplingParameters(max_tokens=8, with_logprobs=True)

@@ -27,7 +27,7 @@ import psutil
 from essa.records.timeline import read_timeline
 from workers.cluster.ray_cluster import ADDRESS_VARIABLE
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 300.0

@@ -29,7 +29,7 @@ from tests.integration.api_harness import (
     wait_until,
 )
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 ROOT = Path(__file__).resolve().parents[2]
 TEST_PROMPTS = 40

@@ -16,7 +16,7 @@ from tests.narrowing import present
 
 pytest.importorskip("vllm")
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_SILENCE_S = 10.0

@@ -33,7 +33,7 @@ from workers.engines.build import EngineBuild
 from workers.engines.transformers_engine import TransformersEngine
 from workers.evaluation.work_items import work_items
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 POPULATION = 4
 PROMPTS = [tuple(5 + (7 * i + j) % 80 for j in range(3 + i % 5)) for i in range(24)]

@@ -26,7 +26,7 @@ from essa.spec import AlignmentJobSpec
 from essa.testing import RecordingSink
 from workers.runner import run_alignment_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 
 class NeverCancelled(RunControl):
