@@ -17,7 +17,7 @@ _MODEL, _WORK, _MACHINE, _SIMULATION, _OUTPUT = (
 @Parameter("*")
 @dataclass(frozen=True, kw_only=True)
 class PlanFlags:
-    """What is planned, and how the plan is shown."""
+    """Flags that describe the planned run and the output."""
 
     model: Annotated[str, _MODEL] = "qwen2.5-32b"
     """Name (smollm2-135m, qwen2.5-7b, -32b or -72b, llama-3.1-8b), folder with config.json, or hub
@@ -51,7 +51,7 @@ class PlanFlags:
     """Optimiser of GRPO."""
 
     device: Annotated[Literal["h100", "h200", "a100", "cpu-core"], _MACHINE] = "h100"
-    """Device of the run. Of cpu-core the speed is measured, of GPUs it is half the data sheet's."""
+    """Device of the run. The speed of cpu-core is measured, that of GPUs half the data sheet's."""
     gpus: Annotated[int, _MACHINE] = 16
     """Devices of the run."""
     gpu_memory_gib: Annotated[float | None, _MACHINE] = None

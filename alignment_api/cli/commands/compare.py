@@ -1,4 +1,4 @@
-"""`essa compare`: methods on one task, run here; `essa compare report`: their report again."""
+"""`essa compare`: run several methods on one task; `essa compare report`: rewrite the report."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def run(
     require_folder(out, "--out")
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     run_dir = Path(source).expanduser()
-    # Filled beside its place, so that what breaks off never leaves half a model.
+    # The files are written beside the target, so that a failure never leaves half a model there.
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".essa-") as name:
         content = Path(name) / "content"
         content.mkdir()
@@ -134,7 +134,7 @@ def _say(line: str) -> None:
 
 def _move(content: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    # Weight files of an earlier export, under other names, would be loaded with these.
+    # Weight files of an earlier export, under other names, would be loaded with the new ones.
     for stale in target.glob("*.safetensors*"):
         stale.unlink()
     for path in sorted(content.iterdir()):

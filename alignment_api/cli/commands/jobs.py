@@ -25,7 +25,7 @@ def show(*, limit: int = 20, server: Server = DEFAULT_SERVER, key: Key = None) -
     with _service(server, key) as client:
         jobs = client.jobs(limit)
     console = Console()
-    # A pipe has no width; whoever reads it wants whole columns.
+    # A pipe has no width, and its reader wants whole columns.
     width = None if console.is_terminal else _PIPE_WIDTH
     console.print(_table(jobs), width=width, soft_wrap=False)
     return 0

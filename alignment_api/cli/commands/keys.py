@@ -1,4 +1,4 @@
-"""`essa keys`: on the store itself, so that whoever runs the service is never locked out."""
+"""`essa keys`: edits the store directly, so that the operator is never locked out."""
 
 from __future__ import annotations
 

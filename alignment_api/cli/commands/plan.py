@@ -76,7 +76,7 @@ def _method(method: Method) -> dict[str, Any]:
 
 
 def _paper_methods(setting: Setting) -> dict[str, list[Method]]:
-    """Each method on the paper's two numbers of GPUs."""
+    """Return each method's cost on the paper's two numbers of GPUs."""
     from essa.plan.forecast import plan_essa, plan_grpo
 
     few, many = (replace(setting, gpus=gpus) for gpus in paper.GPUS)

@@ -65,7 +65,7 @@ def run(
 
 
 def _quantization(**flags: Any) -> QuantizationSpec:
-    """The given settings; the others keep the specification's defaults."""
+    """Return the given settings; the rest keep the specification's defaults."""
     from pydantic import ValidationError
 
     from essa.spec import QuantizationSpec
