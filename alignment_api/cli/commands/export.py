@@ -33,15 +33,15 @@ def run(
     key: Key = None,
     home: Home = None,
 ) -> int:
-    """Take the aligned model out of a job, or out of a run's folder.
+    """Export the aligned model of a job, or of a run's folder.
 
     Args:
         source: A job of the service, or the folder of a run.
         out: Folder to write.
         format: Format adapter (for PEFT), merged, or quantized with the adapter beside it.
         precision: Precision of quantized: int8 (default) or int4; of merged: fp32 keeps all digits.
-        checkpoint: Generation to take instead of the one that was selected.
-        force: Replace files that are there.
+        checkpoint: Generation to export instead of the selected one.
+        force: Replace existing files.
     """
     from alignment_api.doctor.preflight import require_folder
 

@@ -45,12 +45,12 @@ def cancel(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None
 
 
 def pause(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
-    """Stop a job for now; its engines become free."""
+    """Pause a job and free its engines."""
     return _steer("pause", job_id, server, key)
 
 
 def resume(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
-    """Let a job go on that is paused or found no room."""
+    """Resume a job that is paused or found no room."""
     return _steer("resume", job_id, server, key)
 
 
@@ -63,7 +63,7 @@ def clone(
     server: Server = DEFAULT_SERVER,
     key: Key = None,
 ) -> int:
-    """Queue a job like another one, with changes."""
+    """Queue a copy of a job, with changes."""
     from essa.spec.reading.file import read_overrides
 
     with _service(server, key) as client:

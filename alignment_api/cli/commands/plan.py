@@ -17,7 +17,7 @@ _USUAL = PlanFlags()
 
 
 def run(*, flags: PlanFlags = _USUAL, home: Home = None) -> int:
-    """Predict time, memory and scaling of a search, beside GRPO; nothing is run."""
+    """Predict time, memory and scaling of a search, compared with GRPO; nothing is run."""
     from alignment_api.cli.plan_setting import (
         fleet_of,
         measured_engines,

@@ -37,7 +37,7 @@ def run(
     """Find thresholds for a constrained job by training on each component alone.
 
     Args:
-        metric: Component that judges, and is not trained on.
+        metric: Component to judge by; it is not trained on.
         components: Components to find thresholds for, as A,B (default: all but the metric).
         out: Folder of the runs; can be continued.
     """

@@ -34,10 +34,10 @@ def run(
         out: Folder to write.
         method: Method rtn (default), which rounds to nearest, or gptq, which needs texts.
         calibration: JSONL with `text`, `messages`, or a prompt and its answer.
-        keep_int8: Number of layers that stay int8: those that int4 hurts most.
+        keep_int8: Number of layers to keep at int8: those that int4 hurts most.
         samples: Number of calibration texts (default: 128).
-        sequence_length: Tokens of a text (default: 512).
-        force: Replace a model that is there.
+        sequence_length: Tokens per text (default: 512).
+        force: Replace an existing model.
     """
     from alignment_api import composition
     from alignment_api.doctor.preflight import require_folder, require_home
