@@ -44,7 +44,7 @@ class Settings(BaseModel):
     home: Path = Field(default_factory=_usual_home)
     """Folder of the store, uploaded files, runs and the model cache."""
     database_url: str | None = Field(default=None, repr=False)
-    """`postgresql://USER:PASSWORD@HOST/DATABASE`, for a team; None uses a SQLite file in `home`."""
+    """Database URL, `postgresql://USER:PASSWORD@HOST/DATABASE`; None uses SQLite in `home`."""
     host: str = "127.0.0.1"
     port: int = Field(default=8400, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
