@@ -52,18 +52,18 @@ def create_app(
     lock: FolderLock | None = None,
     on_first_key: Callable[[str], None] | None = None,
 ) -> FastAPI:
-    """Build the service. Its store is opened, and its queue started, when it starts up.
+    """Build the service. Its startup opens the store and starts the queue.
 
     Args:
-        settings: where and how to run.
+        settings: the service's settings.
         lock: the home's lock, if the caller holds it already.
-        on_first_key: told the key that is made where there is none; without it, none is made.
+        on_first_key: called with the key made for a store without keys; if None, none is made.
     """
     app = FastAPI(
         title="ESSA Service",
         version=importlib.metadata.version(DISTRIBUTION),
         lifespan=_lifespan,
-        # Their pages load scripts from elsewhere; docs/API.md and /openapi.json do not.
+        # FastAPI's pages load scripts from other hosts; docs/API.md and /openapi.json do not.
         docs_url=None,
         redoc_url=None,
     )

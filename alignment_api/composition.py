@@ -1,6 +1,6 @@
-"""Where the service meets the workers: the only module that imports them.
+"""The service's only door to the workers: no other module imports them.
 
-The import stands inside the function, so the API process never loads torch, ray or vllm.
+Each import stands inside its function, so the API process never loads torch, ray or vllm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reward.resources import NOTHING_ALLOWED, RewardPolicy
 
 
 class RunJob(Protocol):
-    """What runs a job: `run_job`, or a script in its place."""
+    """The function that runs a job: `run_job`, or a replacement for it."""
 
     def __call__(
         self, spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy
@@ -30,12 +30,12 @@ class RunJob(Protocol):
 def run_job(
     spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> ResultEvent:
-    """Run one alignment job to its end in this process; resume where its folder has a checkpoint.
+    """Run one alignment job to its end in this process, resuming from its checkpoint if any.
 
     Args:
         spec: the job.
-        site: where it runs, and whom it tells.
-        reward_policy: what the operator lets rewards do.
+        site: where the job runs, and who receives its events.
+        reward_policy: what the operator allows rewards to do.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
@@ -47,11 +47,11 @@ def run_job(
 
 
 def try_speeds(spec: AlignmentJobSpec, site: RunSite) -> JobSpeeds:
-    """How fast this machine would do a job: its engines, trainer and gate, for seconds each.
+    """Measure how fast this machine would run a job: its engines, trainer and gate, seconds each.
 
     Args:
         spec: a job whose warm start samples from the base.
-        site: the base is prepared into its cache; nothing is written to its run's folder.
+        site: its cache receives the prepared base; nothing is written to its run folder.
     Raises:
         JobCancelledError: the user cancelled.
         EssaError: the job cannot be done.
@@ -68,13 +68,13 @@ def machine_formats(
 @overload
 def machine_formats(cache_dir: Path | None, *, may_measure: bool) -> MachineFormats | None: ...
 def machine_formats(cache_dir: Path | None, *, may_measure: bool = True) -> MachineFormats | None:
-    """Which number formats are fast, emulated or impossible on this machine.
+    """Return which number formats are fast, emulated or impossible on this machine.
 
-    Measuring takes some seconds, in a process of its own.
+    Measuring takes a few seconds and happens in a process of its own.
 
     Args:
-        cache_dir: folder of prepared models, where it is remembered; None measures anew.
-        may_measure: False answers None where nothing is remembered.
+        cache_dir: folder of prepared models, which also caches the result; None always measures.
+        may_measure: if False, return None when nothing is cached.
     Raises:
         EngineStartError: torch cannot be loaded here.
     """
@@ -91,18 +91,18 @@ def measure_drift(
     site: RunSite,
     reward_policy: RewardPolicy = NOTHING_ALLOWED,
 ) -> dict[str, dict[str, Any]]:
-    """How far the adapters of runs have moved from their base, and how they do on another task.
+    """Measure how far runs' adapters moved from their base, and how they score on another task.
 
     Args:
         runs: folders of finished runs by name; they share base and warm start.
-        task: a job whose test set, prompt, reward and rollouts are that task.
-        site: nothing is written to its run's folder.
-        reward_policy: what the operator lets rewards do.
+        task: a job whose test set, prompt, reward and rollouts define the other task.
+        site: nothing is written to its run folder.
+        reward_policy: what the operator allows rewards to do.
     Returns:
-        By name (`base`, `warm_start`, then the runs) what `workers.drift.Drift` says.
+        By name (`base`, `warm_start`, then the runs), the fields of `workers.drift.Drift`.
     Raises:
         JobCancelledError: the user cancelled.
-        EssaError: it cannot be measured.
+        EssaError: the drift cannot be measured.
     """
     from workers.drift import as_plain
     from workers.drift import measure_drift as measure
@@ -121,19 +121,19 @@ def quantize_model(
     is_replacing: bool,
     progress: Callable[[str], None],
 ) -> None:
-    """Write a quantised checkpoint that vLLM loads.
+    """Write a quantised checkpoint that vLLM can load.
 
     Args:
         model: the unquantised model.
-        out: its folder; complete afterwards, or as it was.
+        out: the checkpoint's folder; left complete, or as it was if this fails.
         scheme: such as `int4-w4a16-g128`.
-        settings: method, layers kept at int8, how much of the texts to use.
+        settings: method, layers kept at int8, number and length of the calibration texts.
         calibration: JSONL of calibration texts.
         cache_dir: folder of prepared models.
-        is_replacing: a model that stands at `out` may be replaced.
-        progress: told one line a step.
+        is_replacing: whether a model already at `out` may be replaced.
+        progress: called with one line of text per step.
     Raises:
-        EssaError: the model cannot be quantised that way.
+        EssaError: the model cannot be quantised this way.
     """
     require_base(model.path)
     from workers.models.standalone import write_quantized
@@ -160,17 +160,17 @@ def write_export(
 ) -> None:
     """Fill an empty folder with an export of a run and its model card.
 
-    Only the formats that read the base load torch; an adapter can be written in the API process.
+    Only formats that read the base load torch, so the API process can write an adapter itself.
 
     Args:
         run_dir: the run's folder.
-        spec: what to write.
+        spec: the export's format, precision and checkpoint.
         folder: an empty folder.
         cache_dir: folder of prepared models.
-        progress: told one line a step.
+        progress: called with one line of text per step.
     Raises:
-        JobConflictError: the run has not come so far.
-        EssaError: it cannot be exported that way.
+        JobConflictError: the run has not got that far yet.
+        EssaError: the run cannot be exported this way.
     """
     from workers.export.write import write_export as write
 
@@ -178,13 +178,13 @@ def write_export(
 
 
 def model_card(run_dir: Path, spec: ExportSpec) -> str:
-    """The model card of an export, in Markdown. Loads no torch.
+    """Return the model card of an export, in Markdown, without loading torch.
 
     Args:
         run_dir: the run's folder.
         spec: the export.
     Raises:
-        JobConflictError: the run has not come so far.
+        JobConflictError: the run has not got that far yet.
     """
     from workers.export.card import model_card as card
     from workers.export.source import RunSource

@@ -1,4 +1,4 @@
-"""Errors of the service, and what each becomes over HTTP.
+"""Errors of the service, and the HTTP status of each.
 
 EssaError
 ├── StoreError               the store cannot be opened or used
@@ -9,21 +9,21 @@ EssaError
 ├── ComparisonNotFoundError
 ├── RecordNotFoundError      the run has no such record
 ├── KeyNotFoundError
-├── InvalidKeyError          no API key, or none that is valid
+├── InvalidKeyError          the API key is missing or not valid
 ├── InsufficientScopeError   the key may not do this
 ├── RateLimitError           too many requests
-├── MethodNotAvailableError  a way to fine-tune that is not offered
-├── KeyReuseError            an Idempotency-Key came with another request
+├── MethodNotAvailableError  a fine-tuning method that this service does not offer
+├── KeyReuseError            an Idempotency-Key was reused with a different request
 ├── FileInUseError           an unfinished job needs the file
-├── UnstorableError          a value that the database cannot hold
+├── UnstorableError          a value that the database cannot store
 ├── ModelNotFoundError       no such model in the caller's project
-├── NotServedError           a model that cannot be asked here
-├── ContextLengthError       (SpecError) a prompt that the model's context does not hold
-├── ModelServerError         the process that runs a model does not start, or stopped
+├── NotServedError           a listed model that this service cannot run
+├── ContextLengthError       (SpecError) a prompt longer than the model's context
+├── ModelServerError         a model's server did not start, or stopped
 └── ApiRequestError          (CLI) the service refused a request or cannot be reached
 
 The body is OpenAI's envelope: `{"error": {"message", "type", "param", "code"}}`. The handlers that
-answer with it stand in `error_handlers.py`: job processes and the CLI do without FastAPI.
+answer with it stand in `error_handlers.py`: job processes and the CLI run without FastAPI.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class KeyNotFoundError(EssaError):
 
 
 class InvalidKeyError(EssaError):
-    """No API key, or none that is valid."""
+    """The API key is missing or not valid."""
 
     code = "invalid_api_key"
 
@@ -105,19 +105,19 @@ class InsufficientScopeError(EssaError):
 
 
 class RateLimitError(EssaError):
-    """Too many requests; `retry_after_s` says when to come back."""
+    """Too many requests; `retry_after_s` is the number of seconds to wait before the next one."""
 
     code = "rate_limit_exceeded"
 
 
 class MethodNotAvailableError(EssaError):
-    """A way to fine-tune that this service does not offer."""
+    """A fine-tuning method that this service does not offer."""
 
     code = "method_not_available"
 
 
 class KeyReuseError(EssaError):
-    """An Idempotency-Key came again with another request."""
+    """An Idempotency-Key was reused with a different request."""
 
     code = "idempotency_key_reuse"
 
@@ -129,7 +129,7 @@ class FileInUseError(EssaError):
 
 
 class UnstorableError(EssaError):
-    """A value that the database cannot hold."""
+    """A value that the database cannot store."""
 
     code = "invalid_value"
 
@@ -141,7 +141,7 @@ class ModelNotFoundError(EssaError):
 
 
 class NotServedError(EssaError):
-    """A model that is listed but cannot be asked here; the message says why."""
+    """A model that is listed but that this service cannot run; the message says why."""
 
     code = "model_not_served"
 
@@ -153,7 +153,7 @@ class ContextLengthError(SpecError):
 
 
 class ModelServerError(EssaError):
-    """The process that runs a model does not start, or stopped in mid-answer."""
+    """The process that serves a model did not start, or stopped in mid-answer."""
 
     code = "model_server_failed"
 
@@ -191,11 +191,11 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     MachineError: 503,
     EssaError: 500,
 }
-"""The nearest class in the error's own order of inheritance decides."""
+"""HTTP status by error class; the first class in an error's MRO that is listed decides."""
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """The error itself."""
 
     message: str
     type: str
@@ -229,12 +229,12 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of an endpoint, for its OpenAPI description."""
+    """Build an endpoint's error responses for its OpenAPI description."""
     return {status: ERROR_RESPONSES[status] for status in statuses}
 
 
 def status_of(error: Exception) -> int:
-    """HTTP status of an error."""
+    """Return the HTTP status of an error."""
     for kind in type(error).__mro__:
         if kind in STATUS_BY_ERROR:
             return STATUS_BY_ERROR[kind]

@@ -1,4 +1,4 @@
-"""Where and how the service runs. Built once, then passed in; there is no module global."""
+"""Where and how the service runs: built once, then passed in, never a module global."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _usual_home() -> Path:
 
 
 def sqlite_url(path: Path) -> str:
-    """Address of a store in a file, whatever its folder is called."""
+    """Return the database URL of a SQLite file, whatever characters its path has."""
     return f"sqlite:///{quote(str(path))}"
 
 
@@ -44,91 +44,90 @@ class Settings(BaseModel):
     home: Path = Field(default_factory=_usual_home)
     """Folder of the store, uploaded files, runs and the model cache."""
     database_url: str | None = Field(default=None, repr=False)
-    """`postgresql://USER:PASSWORD@HOST/DATABASE`, for a team; None is a SQLite file in `home`."""
+    """Database URL, `postgresql://USER:PASSWORD@HOST/DATABASE`; None uses SQLite in `home`."""
     host: str = "127.0.0.1"
     port: int = Field(default=8400, ge=0, le=65535)
-    """0 takes a free port."""
+    """Port to listen on; 0 takes a free one."""
     job_command: tuple[str, ...] | None = None
-    """Program that runs one job; None is `python -m alignment_api.execution.job_process`. The
+    """Command that runs one job; None means `python -m alignment_api.execution.job_process`. The
     environment variable is split like a shell command line."""
     engine_slots: int | None = Field(default=None, ge=1)
-    """Engines that run at once, of all jobs together; None is one for each GPU, or for each CPU
-    core where there are none. A job holds a slot for each of its engines, and with it that share of
-    the machine."""
+    """Number of engines that all jobs together may run at once; None means one per GPU, or one per
+    CPU core without GPUs. A job holds a slot per engine, and with it that share of the machine."""
     ray_address: str | None = None
-    """Ray cluster that jobs use, `HOST:6379`; None starts one on this machine for each job.
-    A slot is then a GPU of the cluster, or an engine on its CPUs; `engine_slots` says how many."""
+    """Ray cluster for the jobs, `HOST:6379`; None starts one on this machine for each job. With a
+    cluster, a slot is one of its GPUs, or an engine on its CPUs; `engine_slots` sets how many."""
     auth: Literal["on", "off"] = "on"
-    """Requests need an API key. `off` is for one person: it is refused unless `host` is a loopback
-    address."""
+    """Whether requests need an API key. `off` is for a single user: it is refused unless `host` is
+    a loopback address."""
     requests_per_minute: int = Field(default=1200, ge=1)
-    """Requests that one key may send in the long run."""
+    """Sustained rate: requests per minute that one key may send."""
     request_burst: int = Field(default=300, ge=1)
-    """Requests that one key may send at once after a pause."""
+    """Burst: requests that one key may send at once after a pause."""
     max_upload_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Largest file that can be uploaded, as the body of its request."""
+    """Maximum size of an uploaded file, measured as its request's body."""
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
-    """Largest body of every other request."""
+    """Maximum body size of every other request."""
     cancel_grace_s: float = Field(default=30.0, ge=0)
-    """A cancelled job that is still there after this time is killed."""
+    """Seconds after which a cancelled job that is still running is killed."""
     shutdown_grace_s: float = Field(default=15.0, ge=0)
-    """Time a running job gets to stop its workers when the service stops."""
+    """Seconds that a running job gets to stop its workers when the service stops."""
     retry_window_s: float = Field(default=600.0, ge=0)
-    """Clients repeat a request that got no answer. A repeated creation of a job is answered with
-    the job that the first one made, if that was no longer ago than this."""
+    """Seconds within which a repeated job creation returns the job of the first request, because
+    clients repeat a request that got no answer."""
     poll_s: float = Field(default=0.3, gt=0)
-    """Pause between two looks at the store."""
+    """Seconds between two reads of the store."""
     heartbeat_s: float = Field(default=15.0, gt=0)
-    """Longest silence on an event stream."""
+    """Maximum seconds of silence on an event stream."""
 
     log_format: Literal["json", "text"] | None = None
-    """None is text on a terminal and JSON elsewhere, one object a line."""
+    """Format of the log; None means text on a terminal and JSON, one object per line, elsewhere."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least important lines that are logged, in any case of letters."""
+    """Lowest level that is logged; case does not matter."""
     metrics: Literal["on", "off", "key"] = "on"
-    """Who may read `/metrics`: everybody, nobody, or keys with the scope `read`. They are numbers
-    over all projects."""
+    """Who may read `/metrics`: everybody, nobody, or keys with the scope `read`. The numbers cover
+    all projects."""
 
     inference: Literal["on", "off"] = "on"
-    """`/v1/chat/completions` and `/v1/completions` answer; see docs/INFERENCE.md."""
+    """Whether `/v1/chat/completions` and `/v1/completions` are served; see docs/INFERENCE.md."""
     inference_command: tuple[str, ...] | None = None
-    """Program that serves a model; it is given the arguments of vLLM's server. None is the vLLM
-    that is installed. Split like `job_command`."""
+    """Command that serves a model, called with the arguments of vLLM's server; None means the
+    installed vLLM. Split like `job_command`."""
     inference_args: tuple[str, ...] = ()
-    """More arguments for that program, such as `--gpu-memory-utilization 0.3`. Split likewise."""
+    """Extra arguments for that command, such as `--gpu-memory-utilization 0.3`. Split likewise."""
     inference_servers: int = Field(default=1, ge=1)
-    """Bases that are in memory at once; for another one, the least recently used goes."""
+    """Maximum number of bases in memory; loading another one stops the least recently used."""
     inference_idle_s: float = Field(default=600.0, gt=0)
-    """A model server that nobody has asked for so long is stopped."""
+    """Seconds without a request after which a model server is stopped."""
     inference_start_s: float = Field(default=300.0, gt=0)
-    """Longest time that a request waits for its model to be loaded."""
+    """Maximum seconds that a request waits for its model to load."""
     inference_requests: int = Field(default=16, ge=1)
-    """Requests to models that are under way at once; further ones are refused."""
+    """Maximum number of concurrent requests to models; further ones are refused."""
     inference_max_tokens: int = Field(default=1024, ge=1)
-    """Most tokens of one answer."""
+    """Maximum number of tokens in one answer."""
     inference_max_model_len: int = Field(default=2048, ge=16)
-    """Longest prompt and answer; a model's own limit may be lower."""
+    """Maximum number of tokens in prompt and answer together; a model's own limit may be lower."""
     inference_cores: int | None = Field(default=None, ge=1)
-    """Threads of a model server on CPU; None is half the cores."""
+    """Threads of a model server on CPU; None means half the cores."""
     inference_kv_cache_gib: float = Field(default=1.0, gt=0)
-    """KV cache of a model server on CPU."""
+    """Size of a CPU model server's KV cache."""
 
     reward_python: bool = False
-    """Jobs may carry rewards of type `python`: code of their own, run on this machine."""
+    """Whether jobs may send rewards of type `python`, whose code runs on this machine."""
     reward_model_code: bool = False
-    """Rewards of type `reward_model` may run the Python code that comes with their model."""
+    """Whether `reward_model` rewards may run the Python code that comes with their model."""
     reward_hosts: tuple[str, ...] = ()
     """Hosts that `judge` and `remote` rewards may call: `scores.example.org`, `localhost:9000`,
     `*.example.org`. The environment variable separates them by commas."""
     reward_private_hosts: bool = False
-    """Those hosts may be at private and loopback addresses."""
+    """Whether those hosts may resolve to private and loopback addresses."""
     grader_url: str | None = None
-    """OpenAI-compatible endpoint, such as `https://api.example.org/v1`, that graders of OpenAI's
-    type `score_model` ask; its host must be one of `reward_hosts`. None refuses such graders."""
+    """OpenAI-compatible endpoint, such as `https://api.example.org/v1`, for OpenAI's `score_model`
+    graders; its host must be one of `reward_hosts`. None refuses such graders."""
     grader_api_key: str | None = None
-    """Name of the secret that is sent there."""
+    """Name of the secret that is sent to `grader_url`."""
     reward_secrets: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    """Values that rewards use by name: `ESSA_REWARD_SECRET_OPENAI` is the secret `openai`."""
+    """Secrets that rewards use by name: `ESSA_REWARD_SECRET_OPENAI` is the secret `openai`."""
 
     @field_validator("home")
     @classmethod
@@ -174,7 +173,7 @@ class Settings(BaseModel):
 
     @property
     def reward_policy(self) -> RewardPolicy:
-        """What rewards may do."""
+        """The operator's permissions for rewards."""
         return RewardPolicy(
             allow_python=self.reward_python,
             allow_model_code=self.reward_model_code,
@@ -185,54 +184,54 @@ class Settings(BaseModel):
 
     @property
     def store_url(self) -> str:
-        """Where the store is."""
+        """Database URL of the store."""
         return self.database_url or sqlite_url(self.sqlite_path)
 
     @property
     def jobs_url(self) -> str:
-        """The store that has the jobs and their events."""
+        """Database URL of the store that holds the jobs and their events."""
         return self.store_url
 
     @property
     def sqlite_path(self) -> Path:
-        """The embedded store, where no other database is named."""
+        """Path of the SQLite file, used if `database_url` is None."""
         return self.home / "store.sqlite3"
 
     @property
     def cache_dir(self) -> Path:
-        """Prepared models, shared by all jobs."""
+        """Folder of prepared models, shared by all jobs."""
         return self.home / "cache"
 
     @property
     def files_dir(self) -> Path:
-        """Uploaded data files."""
+        """Folder of uploaded data files."""
         return self.home / "files"
 
     @property
     def inference_dir(self) -> Path:
-        """Logs of model servers."""
+        """Folder of model servers' logs."""
         return self.home / "inference"
 
     @property
     def forwarding_wait_s(self) -> float:
-        """Time that integrations get after the end of a job; a service that stops waits longer."""
+        """Seconds that integrations get after a job ends; less than a stopping service waits."""
         return 10.0
 
     @property
     def job_arguments(self) -> list[str]:
-        """What tells a job's process of these settings; the environment tells it the rest."""
+        """Command-line arguments for a job's process; other settings are in its environment."""
         return ["--home", str(self.home)]
 
     def shown_id(self, job_id: str) -> str:
-        """What a job is called in places that show the jobs of many homes."""
+        """Return a job's id for places that show the jobs of many homes."""
         return job_id
 
     def job_dir(self, job_id: str) -> Path:
-        """Folder of one job: its log, its lock and, under `run`, what the run itself writes."""
+        """Return the folder of one job: its log, its lock and, under `run`, the run's own files."""
         return self.home / "jobs" / job_id
 
     def run_dir(self, job_id: str) -> Path:
-        """What the run of a job writes: checkpoint, records, adapter."""
+        """Return the folder of a job's run: checkpoint, records, adapter."""
         return self.job_dir(job_id) / "run"
 
     @classmethod
@@ -241,7 +240,7 @@ class Settings(BaseModel):
 
         Raises:
             SpecError: a value is unusable; the message names the variable.
-            MachineError: no home is given, and the user has none to put it in.
+            MachineError: no home is given, and the user has no home folder to put one in.
         """
         values: dict[str, Any] = {
             name: environment[PREFIX + name.upper()]
@@ -264,6 +263,6 @@ class Settings(BaseModel):
 
 
 def _fault(part: Any) -> str:
-    if not part["loc"]:  # of several settings together
+    if not part["loc"]:  # an error about several settings together
         return part["msg"].removeprefix("Value error, ")
     return f"{PREFIX}{str(part['loc'][0]).upper()} is {part['input']!r}: {part['msg']}"

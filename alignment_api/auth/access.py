@@ -1,4 +1,4 @@
-"""Who calls, and whether they may."""
+"""Identify the caller of a request and check what it may do."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from alignment_api.errors import InsufficientScopeError, InvalidKeyError, RateLi
 from alignment_api.settings import Settings
 
 _REMEMBERED_S = 5.0
-"""A key is looked up this seldom; so long a revoked one may still pass."""
+"""Seconds that a key's lookup is cached, and so for how long a revoked key may still work."""
 _REMEMBERED_KEYS = 10_000
 
 
 class Caller(NamedTuple):
-    """Whoever sent a request."""
+    """The sender of a request."""
 
     project_id: str
     key_id: str | None
-    """None where keys are not asked for."""
+    """Id of the caller's key; None if the service runs without keys."""
     name: str
     scopes: frozenset[Scope]
     project: str
     hint: str | None = None
 
     def require(self, scope: Scope, what: str) -> None:
-        """Check a scope that depends on what is sent.
+        """Check a scope that depends on the content of the request.
 
         Raises:
-            InsufficientScopeError: the key does not have it.
+            InsufficientScopeError: the key does not have the scope.
         """
         if scope not in self.scopes:
             raise InsufficientScopeError(
@@ -43,12 +43,12 @@ class Caller(NamedTuple):
 
 
 class AccessControl:
-    """Turns the header `Authorization` into a caller. Thread-safe.
+    """Turns the `Authorization` header into a caller. Thread-safe.
 
     Args:
-        keys: the keys.
-        is_on: False lets everybody in as the default project with every scope.
-        limiter: how many requests a key may send; None is any number.
+        keys: the stored API keys.
+        is_on: if False, every caller acts for the default project with every scope.
+        limiter: limits each key's requests; None sets no limit.
     """
 
     def __init__(self, keys: KeyRepository, *, is_on: bool, limiter: RateLimiter | None) -> None:
@@ -61,10 +61,10 @@ class AccessControl:
             self._everybody = Caller(project_id, None, "everybody", frozenset(Scope), "default")
 
     def caller(self, authorization: str, address: str) -> Caller:
-        """Whoever sends this header.
+        """Return the caller that sent this header, and count the request against its rate limit.
 
         Raises:
-            InvalidKeyError: no key, or none that is valid.
+            InvalidKeyError: the key is missing or not valid.
             RateLimitError: too many requests with this key, or too many wrong keys from an address.
         """
         caller = self.identified(authorization, address)
@@ -72,10 +72,10 @@ class AccessControl:
         return caller
 
     def identified(self, authorization: str, address: str) -> Caller:
-        """The same without counting the request of a valid key.
+        """Return the caller, as `caller` does, but count no request for a valid key.
 
         Raises:
-            InvalidKeyError, RateLimitError: as `caller` does for a wrong key.
+            InvalidKeyError, RateLimitError: see `caller`; only a wrong key is counted here.
         """
         if self._everybody is not None:
             return self._everybody
@@ -110,7 +110,7 @@ class AccessControl:
         return caller
 
     def forget(self) -> None:
-        """Look every key up again: one was revoked."""
+        """Empty the cache of looked-up keys, because one was revoked."""
         self._known.clear()
 
     def _count(self, who: str) -> None:
@@ -125,30 +125,30 @@ class AccessControl:
 def open_access(
     settings: Settings, keys: KeyRepository, on_first_key: Callable[[str], None] | None
 ) -> AccessControl:
-    """Access as the operator set it; where there is no key at all, the first one is made.
+    """Set up access control from the settings; make the first key if there is none.
 
     Args:
-        settings: the service's.
-        keys: of its store.
-        on_first_key: told the first key; without it, none is made.
+        settings: the service's settings.
+        keys: the keys in its store.
+        on_first_key: called with the first key; if None, no key is made.
     """
     project_id = keys.ensure_project()
     if settings.auth == "on" and on_first_key is not None and keys.is_empty():
         on_first_key(keys.add("first", list(Scope), project_id).secret)
-    if settings.auth == "off":  # one person on loopback: nobody to be kept from the others
+    if settings.auth == "off":  # a single user on loopback: nobody to protect from
         return AccessControl(keys, is_on=False, limiter=None)
     limiter = RateLimiter(settings.requests_per_minute, settings.request_burst)
     return AccessControl(keys, is_on=True, limiter=limiter)
 
 
 def allow(scope: Scope | str) -> Callable[[Request], Caller]:
-    """A FastAPI dependency that answers the caller, who must have a scope."""
+    """Make a FastAPI dependency that returns the caller and requires a scope."""
     needed = Scope(scope)
 
     def dependency(request: Request) -> Caller:
         address = request.client.host if request.client else "unknown"
         caller = request.app.state.access.caller(request.headers.get("authorization", ""), address)
-        # The access line of the log and the audit read it.
+        # The access log and the audit trail read it.
         request.state.caller = caller
         caller.require(needed, f"{request.method} {request.url.path}")
         return caller

@@ -29,12 +29,12 @@ class AuditRepository:
         self._store = store
 
     def add(self, **entry: object) -> None:
-        """Add one entry, with the columns of the table."""
+        """Add one entry; the keywords are the table's columns."""
         with self._store.change() as connection:
             connection.execute(sa.insert(audit).values(at=time.time(), **entry))
 
     def page(self, limit: int, before: int | None) -> list[RowMapping]:
-        """Up to `limit` entries, newest first, with a lower number than `before`."""
+        """Return up to `limit` entries numbered below `before`, newest first."""
         query = sa.select(audit).order_by(audit.c.number.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.number < before)
@@ -42,9 +42,9 @@ class AuditRepository:
 
 
 class AuditTrail:
-    """ASGI middleware: after every request under `/v1` that is no read, one entry.
+    """ASGI middleware that adds an entry after every writing request under `/v1`.
 
-    Refused ones too: who tried what with which key is worth knowing.
+    Refused requests are recorded too: who tried what, and with which key, is worth knowing.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,7 +81,7 @@ def _record(request: Request, status: int) -> None:
         "project_id": caller.project_id if caller else None,
         "key_id": caller.key_id if caller else None,
         "request_id": request.state.request_id,
-        # Both are a client's words, behind a proxy the address too; an entry must not fail on them.
+        # Clients choose the action and, behind a proxy, the address; neither may break the entry.
         "action": storable(f"{request.method} {request.url.path}"),
         "status": status,
         "address": storable(request.client.host)[:ADDRESS_CHARS] if request.client else None,
@@ -89,5 +89,5 @@ def _record(request: Request, status: int) -> None:
     try:
         request.app.state.audit.add(**entry)
     except (StoreError, UnstorableError):
-        # The answer has gone out; the log keeps what the store could not.
+        # The response has been sent; the log keeps the entry that the store could not.
         logger.exception("not audited: %s", entry)

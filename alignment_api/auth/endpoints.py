@@ -1,4 +1,4 @@
-"""`/v1/organization`: keys, projects, the audit log, and who one is."""
+"""`/v1/organization`: keys, projects, the audit log, and the caller's identity."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Keys = Annotated[KeyRepository, Depends(_keys)]
 
 @router.get("/me")
 def get_me(caller: Reader) -> Who:
-    """Who the key belongs to and what it may do."""
+    """The caller's key, its project and its scopes."""
     scopes = sorted(caller.scopes)
     return Who(
         key=WhoKey(id=caller.key_id, name=caller.name, scopes=scopes, hint=caller.hint),
@@ -102,7 +102,7 @@ def list_audit(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
 ) -> AuditList:
-    """Requests that wrote, newest first. `after` is the id of the last entry seen."""
+    """Writing requests, newest first. `after` is the id of the last entry seen."""
     rows = audit.page(limit + 1, after)
     entries = [
         AuditEntry(id=row["number"], **{name: row[name] for name in row if name != "number"})

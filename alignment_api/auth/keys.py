@@ -1,7 +1,7 @@
 """API keys and the projects they belong to.
 
-A key is shown once, when it is made; the store has its SHA-256. Keys are 256 random bits, so a slow
-hash would protect nothing.
+A key is shown once, when it is made; the store keeps only its SHA-256. Keys are 256 random bits, so
+a slow hash would add no protection.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Scope(StrEnum):
     """What a key may do."""
 
     READ = "read"
-    """See jobs, files and models of its project."""
+    """See the jobs, files and models of the key's project."""
     SUBMIT = "submit"
-    """Run, pause and cancel jobs, upload and delete files, ask models."""
+    """Run, pause and cancel jobs, upload and delete files, query models."""
     CODE = "code"
-    """Send rewards that are Python code."""
+    """Submit rewards that are Python code."""
     ADMIN = "admin"
     """Make and revoke keys and projects, read the audit log."""
 
@@ -43,18 +43,18 @@ class NewKey(NamedTuple):
     """A key that was just made."""
 
     secret: str
-    """The key itself; it is nowhere else."""
+    """The key itself, which is stored nowhere."""
     row: RowMapping
 
 
 class KeyRepository:
-    """Reads, makes and revokes keys and projects."""
+    """Reads, creates and revokes keys and projects."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def ensure_project(self, name: str = DEFAULT_PROJECT) -> str:
-        """Id of the project of this name, which is made where there is none."""
+        """Return the id of the project with this name, after creating it if needed."""
         try:
             return self.project_named(name)["id"]
         except ProjectNotFoundError:
@@ -64,7 +64,7 @@ class KeyRepository:
         """Make a project.
 
         Raises:
-            DuplicateError: there is one of this name.
+            DuplicateError: a project with this name exists.
             SpecError: the name looks like the id of a project.
         """
         if name.startswith(_ID_PREFIX):
@@ -86,7 +86,7 @@ class KeyRepository:
         return self.project_named(name)
 
     def project_named(self, name: str) -> RowMapping:
-        """A project by its name or its id."""
+        """Return the project with this name or id."""
         query = sa.select(projects).where((projects.c.name == name) | (projects.c.id == name))
         rows = self._store.read(query)
         if not rows:
@@ -94,7 +94,7 @@ class KeyRepository:
         return rows[0]
 
     def projects(self) -> list[RowMapping]:
-        """All projects, oldest first."""
+        """Return all projects, oldest first."""
         return list(self._store.read(sa.select(projects).order_by(projects.c.created_at)))
 
     def add(
@@ -107,12 +107,12 @@ class KeyRepository:
         """Make a key.
 
         Args:
-            name: what people call it.
-            scopes: what it may do.
-            project_id: the project whose jobs, files and models it sees.
-            expires_at: Unix seconds.
+            name: a label for people.
+            scopes: what the key may do.
+            project_id: the project whose jobs, files and models the key may access.
+            expires_at: time of expiry in Unix seconds; None if the key never expires.
         Raises:
-            SpecError: no scopes.
+            SpecError: `scopes` is empty.
         """
         if not scopes:
             known = ", ".join(Scope)
@@ -135,10 +135,10 @@ class KeyRepository:
         return NewKey(secret, self.get(key_id))
 
     def get(self, key_id: str) -> RowMapping:
-        """One key with the name of its project as `project`.
+        """Return one key, with its project's name as `project`.
 
         Raises:
-            KeyNotFoundError: no such key.
+            KeyNotFoundError: there is no such key.
         """
         rows = self._store.read(_keys().where(api_keys.c.id == key_id))
         if not rows:
@@ -146,15 +146,15 @@ class KeyRepository:
         return rows[0]
 
     def all(self) -> list[RowMapping]:
-        """Every key, newest first."""
+        """Return every key, newest first."""
         return list(self._store.read(_keys().order_by(api_keys.c.created_at.desc())))
 
     def is_empty(self) -> bool:
-        """True while no key was ever made."""
+        """Return whether no key was ever made."""
         return not self._store.read(sa.select(api_keys.c.id).limit(1))
 
     def find(self, secret: str) -> RowMapping | None:
-        """The valid key with this secret: neither revoked nor expired."""
+        """Return the key with this secret if it is neither revoked nor expired, else None."""
         found = self._store.read(_keys().where(api_keys.c.sha256 == _digest(secret)))
         row = found[0] if found else None
         if row is None or row["revoked_at"] is not None:
@@ -164,7 +164,7 @@ class KeyRepository:
         return row
 
     def revoke(self, key_id: str) -> RowMapping:
-        """Make a key useless. Idempotent."""
+        """Revoke a key. Idempotent."""
         self.get(key_id)
         with self._store.change() as connection:
             connection.execute(

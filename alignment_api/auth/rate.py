@@ -1,4 +1,4 @@
-"""How many requests somebody may send."""
+"""Rate limits for requests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 
 class RateLimiter:
-    """A token bucket for each name. Thread-safe.
+    """A token bucket per name. Thread-safe.
 
     Args:
-        per_minute: requests a minute in the long run.
-        burst: requests at once after a pause.
-        now_s: the clock.
+        per_minute: sustained rate, in requests per minute.
+        burst: requests allowed at once after a pause.
+        now_s: a monotonic clock, in seconds.
     """
 
     _LARGEST = 50_000
@@ -29,7 +29,7 @@ class RateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, name: str) -> float:
-        """Take one request of `name`; 0 if it may pass, else seconds until one may."""
+        """Count one request of `name`; return 0 if it may pass, else the seconds to wait."""
         with self._lock:
             now = self._now_s()
             left, at = self._buckets.get(name, (self._burst, now))

@@ -1,4 +1,4 @@
-"""What the endpoints about keys, projects and the audit take and answer."""
+"""Requests and answers of the endpoints for keys, projects and the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from alignment_api.auth.keys import DEFAULT_PROJECT, Scope
 
 _Name = Field(min_length=1, max_length=80)
-# Infinity too is above it: a time that is none could not be shown, and with it no key at all.
+# Finite on purpose: an infinite expiry time could not be shown, nor any list with that key in it.
 _LONGEST_S = 100 * 365 * 86_400
 
 
@@ -24,13 +24,13 @@ class ProjectRequest(_Model):
 
 
 class Project(_Model):
-    """Whose jobs, files and models are kept apart from those of other projects."""
+    """A project, whose jobs, files and models are separate from those of other projects."""
 
     id: str
     object: Literal["organization.project"] = "organization.project"
     name: str
     created_at: int
-    """Unix seconds, as all times here."""
+    """Time of creation in Unix seconds, the unit of all times here."""
 
 
 class ProjectList(_Model):
@@ -44,12 +44,12 @@ class KeyRequest(_Model):
     """A key to make."""
 
     name: str = _Name
-    """What people call it."""
+    """A label for people."""
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.SUBMIT], min_length=1)
     project: str = DEFAULT_PROJECT
-    """Name or id of its project."""
+    """Name or id of the key's project."""
     expires_in_s: float | None = Field(default=None, gt=0, le=_LONGEST_S)
-    """A hundred years at most; left out, the key does not expire."""
+    """Seconds until the key expires, at most a hundred years; null if it never expires."""
 
 
 class ApiKey(_Model):
@@ -61,7 +61,7 @@ class ApiKey(_Model):
     project: Project
     scopes: list[Scope]
     hint: str
-    """Its first and last letters."""
+    """First and last letters of the key."""
     created_at: int
     expires_at: int | None
     revoked_at: int | None
@@ -71,7 +71,7 @@ class NewApiKey(ApiKey):
     """A key that was just made."""
 
     value: str
-    """The key. It is shown this once."""
+    """The key itself, shown only this once."""
 
 
 class ApiKeyList(_Model):
@@ -91,7 +91,7 @@ class AuditEntry(_Model):
     key_id: str | None
     request_id: str
     action: str
-    """Method and path."""
+    """HTTP method and path."""
     status: int
     """HTTP status of the answer."""
     address: str | None
@@ -122,9 +122,9 @@ class WhoProject(_Model):
 
 
 class Who(_Model):
-    """Who a key belongs to and what it may do."""
+    """The caller's key, its project and its scopes."""
 
     object: Literal["organization.me"] = "organization.me"
     key: WhoKey
-    """Without an id where the service asks for no keys."""
+    """The caller's key; its id is null if the service runs without keys."""
     project: WhoProject

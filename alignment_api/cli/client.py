@@ -1,4 +1,4 @@
-"""Talks to the service over REST."""
+"""Client of the service's REST API."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class WatchedEvent(NamedTuple):
 
 
 class ApiClient:
-    """One service. A context manager that closes its connections."""
+    """Connection to one service. A context manager that closes its connections."""
 
     def __init__(self, server: str, key: str | None = None, *, patience_s: float = 60.0) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
             server: address, such as `http://127.0.0.1:8400`.
-            key: API key; None for a service that asks for none.
-            patience_s: how long a broken event stream is tried again.
+            key: API key; None for a service without keys.
+            patience_s: seconds for which a broken event stream is reconnected before giving up.
         """
         self._server = server.rstrip("/")
         self._patience_s = patience_s
-        # A proxy of the environment cannot reach this machine's own loopback.
+        # A proxy from the environment could not reach this machine's loopback.
         use_proxy = urlsplit(self._server).hostname not in _LOOPBACK
         self._http = httpx.Client(
             base_url=self._server,
@@ -69,7 +69,7 @@ class ApiClient:
         self.close()
 
     def submit(self, spec: AlignmentJobSpec, **extras: Any) -> dict[str, Any]:
-        """Queue a job, once however often the request must be sent, and return it.
+        """Queue a job, only once even if the request has to be repeated, and return it.
 
         Args:
             spec: the job.
@@ -80,11 +80,11 @@ class ApiClient:
         return self._json("POST", JOBS, json=body, headers=headers, tries=_TRIES)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """One job."""
+        """Return one job."""
         return self._json("GET", f"{JOBS}/{job_id}")
 
     def jobs(self, limit: int) -> list[dict[str, Any]]:
-        """The newest jobs."""
+        """Return the newest jobs."""
         return self._json("GET", JOBS, params={"limit": limit})["data"]
 
     def steer(self, job_id: str, what: str) -> dict[str, Any]:
@@ -99,26 +99,26 @@ class ApiClient:
     def clone(
         self, job_id: str, changes: dict[str, Any], priority: int | None = None
     ) -> dict[str, Any]:
-        """Queue a job like another one."""
+        """Queue a copy of a job with changes, and return it."""
         body = {"changes": changes, "priority": priority}
         return self._json("POST", f"{JOBS}/{job_id}/clone", json=body)
 
     def upload(self, path: Path) -> dict[str, Any]:
-        """Upload a data file."""
+        """Upload a data file and return its object."""
         with path.open("rb") as file:
             return self._json("POST", "/v1/files", files={"file": (path.name, file)})
 
     def order_export(self, job_id: str, wanted: ExportSpec) -> dict[str, Any]:
-        """Start an export, or see how it stands."""
+        """Start an export unless it exists, and return its status."""
         body = wanted.model_dump(mode="json")
         return self._json("POST", f"{JOBS}/{job_id}/exports", json=body)
 
     def exports(self, job_id: str) -> list[dict[str, Any]]:
-        """The exports of a job."""
+        """Return the exports of a job."""
         return self._json("GET", f"{JOBS}/{job_id}/exports")["data"]
 
     def fetch_export(self, job_id: str, wanted: ExportSpec, target: Path) -> None:
-        """Write the zip of an export to `target`."""
+        """Download the zip of an export to `target`."""
         path = f"{JOBS}/{job_id}/export"
         query = wanted.model_dump(mode="json", exclude_none=True)
         try:
@@ -132,13 +132,13 @@ class ApiClient:
     def watch(
         self, job_id: str, on_break: Callable[[str], None] = lambda reason: None
     ) -> Iterator[WatchedEvent]:
-        """Yield a job's events, past ones first, until it has ended.
+        """Yield a job's events, past ones first, until the job ends.
 
-        A broken stream is taken up again after the last event seen.
+        A broken stream is resumed after the last event seen.
 
         Args:
             job_id: the job.
-            on_break: told why a stream broke, each time.
+            on_break: called with the reason each time the stream breaks.
         Raises:
             ApiRequestError: no such job, or no connection for `patience_s` seconds.
         """
@@ -177,7 +177,7 @@ class ApiClient:
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
             _check(answer)
             for message in EventSource(answer).iter_sse():
-                # The library gives comments and `retry` out too, with the number of the last event.
+                # The library also yields comments and `retry` lines, with the last event's id.
                 if message.data:
                     yield message
 

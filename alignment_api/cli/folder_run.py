@@ -1,4 +1,4 @@
-"""Run a job in a folder, without the service, shown as it goes."""
+"""Run a job in a folder, without the service, and show its progress."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from essa.spec import AlignmentJobSpec
 def run_in_folder(
     spec: AlignmentJobSpec, settings: Settings, run_dir: Path, console: Console
 ) -> ResultEvent:
-    """Run a job in a process of its own; what it prints goes to `job.log` in the run's folder.
+    """Run a job in its own process, whose output goes to `job.log` in the run's folder.
 
-    The first Ctrl-C pauses it, the second ends it at once.
+    The first Ctrl-C pauses the job, the second ends it at once.
 
     Args:
         spec: the job.
-        settings: of the user.
-        run_dir: folder of the run; one with a checkpoint is resumed.
+        settings: the user's settings.
+        run_dir: the run's folder; a run with a checkpoint is resumed.
         console: where events are shown.
     Raises:
         HomeInUseError: another process runs this folder.
         JobCancelledError: interrupted; the run can be resumed.
-        EssaError: the job cannot be done.
+        EssaError: the job failed.
     """
     with PrivateHome(run_dir, settings) as home, home.lock:
         home.take_up(ONLY_JOB, spec)
@@ -49,13 +49,13 @@ def run_in_folder(
 
 
 def events_in_folder(spec: AlignmentJobSpec, settings: Settings, run_dir: Path) -> list[Event]:
-    """The events of a run so far, whatever version it was run by."""
+    """Return a run's events so far, whichever version wrote them."""
     with PrivateHome(run_dir, settings) as home:
         home.take_up(ONLY_JOB, spec)
         return home.all_events(ONLY_JOB)
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """A folder named after what runs in it, and the time; not made yet."""
+    """Return the path of a new folder, named after its content and the time; does not create it."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     return parent / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"

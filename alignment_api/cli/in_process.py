@@ -1,4 +1,4 @@
-"""What Ctrl-C, events and printed lines do while this process works for long."""
+"""Ctrl-C, events and printed output during long work in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from essa.ports import EventSink, RunControl
 
 @contextmanager
 def interruptible(view: LiveView) -> Iterator[RunControl]:
-    """Ctrl-C cancels what runs under this control; the second ends the process."""
+    """Yield a control that the first Ctrl-C cancels; the second Ctrl-C ends the process."""
     control = _InterruptControl(view)
     earlier = signal.signal(signal.SIGINT, control.on_interrupt)
     try:
@@ -28,7 +28,7 @@ def interruptible(view: LiveView) -> Iterator[RunControl]:
 
 
 class ShownEvents(EventSink):
-    """Shows every event, and nothing else."""
+    """Shows every event; stores none."""
 
     def __init__(self, view: LiveView) -> None:
         self._view = view
@@ -39,14 +39,14 @@ class ShownEvents(EventSink):
 
 
 class _InterruptControl(RunControl):
-    """Cancelled by the first Ctrl-C; the second ends the process the usual way."""
+    """Cancelled by the first Ctrl-C; the second ends the process as usual."""
 
     def __init__(self, view: LiveView) -> None:
         self._is_cancelled = False
         self._view = view
 
     def is_cancelled(self) -> bool:
-        """True after the first Ctrl-C."""
+        """Return whether Ctrl-C was pressed."""
         return self._is_cancelled
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -59,7 +59,7 @@ class _InterruptControl(RunControl):
 
 @contextmanager
 def output_to(log: Path) -> Iterator[TextIO]:
-    """Send what this process and its children print to a file; yield the real standard output."""
+    """Redirect the output of this process and its children to a file; yield the real stdout."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
@@ -72,7 +72,7 @@ def output_to(log: Path) -> Iterator[TextIO]:
     finally:
         screen.close()
         for stream in (sys.stdout, sys.stderr):
-            # A log on a full disk must not keep the user from seeing why the run ended.
+            # A log on a full disk must not hide from the user why the run ended.
             with suppress(OSError):
                 stream.flush()
         for descriptor, copy in zip((1, 2), kept, strict=True):

@@ -1,4 +1,4 @@
-"""The command `essa`. The module of a command is imported when the command is named."""
+"""The command `essa`. A command's module is imported only when that command is called."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COMMANDS = {
     "plan": "plan:run",
     "doctor": "doctor:run",
 }
-"""Where in the room a command is: a function, or an app of several."""
+"""Function, or app with subcommands, of each command, as MODULE:NAME in `commands`."""
 _EXIT_FAILED = 1
 _EXIT_INVALID = 2
 _EXIT_INTERRUPTED = 130
@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 if it failed, 2 if the input is invalid or the machine unfit, 130 if the user
-        interrupted it.
+        0, 1 if the command failed, 2 if the input is invalid or the machine unsuitable, 130 if the
+        user interrupted it.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         app = build_app()
     except ModuleNotFoundError:
-        # Nothing is installed. The doctor does without packages, and says what to do.
+        # No dependency is installed. The doctor needs none, and says what to do.
         return import_module(f"{_ROOM}.doctor").run(json="--json" in words)
     from cyclopts import CycloptsError
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe, such as head, has left; Python must not complain on exit.
+        # The reader of a pipe, such as head, has closed it; Python must not complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_FAILED
     except Exception as error:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_app() -> App:
-    """The command line of all commands."""
+    """Build the command line with all commands."""
     from cyclopts import App, Parameter
 
     app = App(
@@ -94,7 +94,7 @@ def build_app() -> App:
         help="Align a language model by evolving a LoRA adapter.",
         version_flags=(),
         config=_refuse_fractions,
-        # A flag given twice counts as given last; there is no --no-FLAG.
+        # The last of repeated flags wins; there is no --no-FLAG.
         default_parameter=Parameter(allow_repeating=True, negative=(), show_default=_shown),
     )
     for number, (name, place) in enumerate(_COMMANDS.items()):
@@ -104,7 +104,7 @@ def build_app() -> App:
 
 
 def _refuse_fractions(app: App, chain: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse 5.5 where a whole number is asked for, which cyclopts would round."""
+    """Refuse 5.5 for an integer flag, which cyclopts would round."""
     from cyclopts import CoercionError
 
     for argument in arguments:
@@ -114,12 +114,12 @@ def _refuse_fractions(app: App, chain: tuple[str, ...], arguments: ArgumentColle
 
 
 def _shown(default: object) -> str | None:
-    """A default value in the help; those that say nothing are left out."""
+    """Format a default value for the help; None hides a default that says nothing."""
     return None if default in (None, ()) or default is False else str(default)
 
 
 def _help(app: App, words: Sequence[str], *, is_asked: bool) -> int:
-    """Show help; a call that names no command, and does not ask for help, is invalid."""
+    """Show help; calling no command without asking for help is invalid."""
     _, shown, _ = app.parse_commands(words)
     shown[-1].resolved_commands()  # their docstrings have the summaries
     app.help_print(words, console=app.console if is_asked else app.error_console)
@@ -127,7 +127,7 @@ def _help(app: App, words: Sequence[str], *, is_asked: bool) -> int:
 
 
 def _told(error: Exception, given: Mapping[str, Any]) -> EssaError | None:
-    """What the user is told of an error; None where it is a fault of the program."""
+    """Return the error to show to the user; None if it is a bug in the program."""
     named = [given.get(name) for name in ("home", "run_dir", "out")]
     places = [*named, os.environ.get("ESSA_HOME") or (has_home() and Path.home() / ".essa")]
     told = full_disk(error, [Path(place) for place in places if place])

@@ -17,7 +17,7 @@ _MODEL, _WORK, _MACHINE, _SIMULATION, _OUTPUT = (
 @Parameter("*")
 @dataclass(frozen=True, kw_only=True)
 class PlanFlags:
-    """What is planned, and how the plan is shown."""
+    """Flags that describe the planned run and the output."""
 
     model: Annotated[str, _MODEL] = "qwen2.5-32b"
     """Name (smollm2-135m, qwen2.5-7b, -32b or -72b, llama-3.1-8b), folder with config.json, or hub
@@ -32,15 +32,15 @@ class PlanFlags:
     """Adapted layers."""
 
     population: Annotated[int, _WORK] = 96
-    """Candidates of a generation."""
+    """Candidates per generation."""
     batch_size: Annotated[int, _WORK] = 100
-    """Prompts of a generation, for every candidate."""
+    """Prompts per generation, for every candidate."""
     prompt_tokens: Annotated[int, _WORK] = 128
-    """Tokens of a prompt."""
+    """Tokens per prompt."""
     max_tokens: Annotated[int, _WORK] = 1024
     """Tokens of the longest answer."""
     answer_tokens: Annotated[float | None, _WORK] = None
-    """Tokens of a mean answer (default: half of --max-tokens)."""
+    """Mean tokens per answer (default: half of --max-tokens)."""
     length_spread: Annotated[float, _WORK] = 0.5
     """Standard deviation of answers' lengths over their mean."""
     grpo_batch: Annotated[int, _WORK] = 512
@@ -51,7 +51,7 @@ class PlanFlags:
     """Optimiser of GRPO."""
 
     device: Annotated[Literal["h100", "h200", "a100", "cpu-core"], _MACHINE] = "h100"
-    """Device of the run. Of cpu-core the speed is measured, of GPUs it is half the data sheet's."""
+    """Device of the run. The speed of cpu-core is measured, that of GPUs half the data sheet's."""
     gpus: Annotated[int, _MACHINE] = 16
     """Devices of the run."""
     gpu_memory_gib: Annotated[float | None, _MACHINE] = None
@@ -59,24 +59,24 @@ class PlanFlags:
     gpus_per_engine: Annotated[int | None, _MACHINE] = None
     """Devices of one engine, by tensor parallelism (default: the fewest that hold the model)."""
     sequences: Annotated[int, _MACHINE] = 192
-    """Sequences that an engine decodes together at most."""
+    """Maximum number of sequences that an engine decodes together."""
     tokens_per_s: Annotated[float | None, _MACHINE] = None
-    """Tokens per second, measured of one engine with its batch full."""
+    """Tokens per second of one engine with a full batch, if measured."""
     bandwidth: Annotated[float, _MACHINE, Parameter(metavar="GB_PER_S")] = 25.0
     """Bandwidth between devices, sustained by each."""
 
     timeline: Annotated[Path | None, _SIMULATION, Parameter(metavar="RUN_DIR")] = None
-    """Folder of a run, from which engines' speed and answers' lengths are taken."""
+    """Folder of a run to take engines' speed and answers' lengths from."""
     slowness_spread: Annotated[float, _SIMULATION] = 0.03
     """Spread of engines' speeds; measured between two starts."""
     stragglers: Annotated[float, _SIMULATION, Parameter(metavar="FRAC")] = 0.0
     """Share of engines that take twice as long."""
     failures_per_day: Annotated[float, _SIMULATION] = 0.0
-    """Failures of one engine a day; its items start anew elsewhere."""
+    """Failures per engine and day; a failed engine's items restart elsewhere."""
     restart_s: Annotated[float, _SIMULATION] = 120.0
-    """Seconds that the restart of a lost engine takes."""
+    """Seconds to restart a lost engine."""
     generations: Annotated[int, _SIMULATION] = 3
-    """Generations that are simulated of each size."""
+    """Generations to simulate for each size."""
     seed: Annotated[int, _SIMULATION] = 0
     """Seed of the simulation."""
 

@@ -1,4 +1,4 @@
-"""From the flags of `essa plan` to what is planned, with an error that names the flag."""
+"""Turn the flags of `essa plan` into a setting; errors name the flag at fault."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _NOT_NEGATIVE = (
 
 
 def setting_of(flags: PlanFlags, home: Path | None) -> Setting:
-    """What is planned.
+    """Return the setting that the flags describe.
 
     Raises:
-        SpecError: a flag's value cannot be; names flag and value.
+        SpecError: a flag's value is invalid; the message names both.
     """
     _check(flags)
     answer_tokens = flags.answer_tokens or flags.max_tokens / 2
@@ -71,7 +71,7 @@ def setting_of(flags: PlanFlags, home: Path | None) -> Setting:
 
 
 def paper_setting(setting: Setting) -> Setting:
-    """The same on the paper's scaling run."""
+    """Return the setting with the paper's scaling run in place of its own numbers."""
     return replace(
         setting,
         shape=NAMED[paper.MODEL],
@@ -82,7 +82,7 @@ def paper_setting(setting: Setting) -> Setting:
 
 
 def measured_setting(setting: Setting, measured: MeasuredEngines) -> Setting:
-    """The same with the speed and the answers of real engines."""
+    """Return the setting with the measured speed and answer lengths of real engines."""
     mean = sum(measured.lengths) / len(measured.lengths)
     return replace(
         setting,
@@ -94,11 +94,11 @@ def measured_setting(setting: Setting, measured: MeasuredEngines) -> Setting:
 
 
 def measured_engines(run_dir: Path, setting: Setting) -> MeasuredEngines:
-    """Engines of a run, from its timeline.
+    """Measure the engines of a run from its timeline.
 
     Raises:
         SpecError: the folder has no timeline.
-        DataError: the timeline has nothing to learn from.
+        DataError: the timeline has no usable data.
     """
     timeline = read_timeline(run_dir)
     if not timeline:
@@ -117,12 +117,12 @@ def fleet_of(
     engine: Any,
     measured: MeasuredEngines | None,
 ) -> Fleet:
-    """Engines to simulate.
+    """Build the engines to simulate.
 
     Args:
-        sequences: that one decodes together.
-        engine: its speed.
-        measured: spreads of a run instead of made-up ones.
+        sequences: number of sequences that one engine decodes together.
+        engine: speed of one engine.
+        measured: spreads measured in a run, used in place of the flags' assumptions.
     """
     slowness = measured.slowness if measured else made_up_slowness(flags.slowness_spread)
     if flags.stragglers:
@@ -143,8 +143,8 @@ def _repeated(values: tuple[float, ...], count: int) -> list[float]:
 
 
 class _RunWork(NamedTuple):
-    """What a run's engines had to do: sequences of a candidate by kind of evaluation, sequences
-    decoded together, and the longest answer."""
+    """Work of a run's engines: sequences per candidate by kind of evaluation, sequences decoded
+    together, and the longest answer."""
 
     prompts: dict[str, int]
     capacity: int
@@ -155,7 +155,7 @@ def _work_of(run_dir: Path, setting: Setting) -> _RunWork:
     try:
         record = json.loads((run_dir / PROVENANCE_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        # A run of before there were any, or of something else: then the flags say what it did.
+        # A run of another program, or of an older version: the flags describe the work instead.
         return _RunWork({"train": setting.batch}, setting.sequences, setting.max_tokens)
     try:
         spec, sizes = record["spec"], record["sizes"]

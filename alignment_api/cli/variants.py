@@ -1,4 +1,4 @@
-"""Several jobs that differ in a few settings, run one after the other from one warm start."""
+"""Run several jobs that differ in a few settings, one after another, from one warm start."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ START = "start"
 
 
 class Variants:
-    """Runs of one study, each in a folder of its own; what is finished is not run again.
+    """Runs of one study, each in its own folder; finished runs are not repeated.
 
     Args:
-        spec: the job they vary.
+        spec: the job that the variants change.
         out: folder of the study.
     Raises:
         SpecError: the job cannot run.
-        MachineError: not on this machine.
+        MachineError: this machine cannot run the job.
     """
 
     def __init__(self, spec: AlignmentJobSpec, out: Path, settings: Settings) -> None:
@@ -40,12 +40,12 @@ class Variants:
         """Run every variant that has no result yet.
 
         Args:
-            changes: by name, top-level settings of the job to replace.
+            changes: top-level settings to replace, by name of the variant.
         Returns:
-            By name, the events of its run.
+            Events of each run, by name of the variant.
         Raises:
-            JobCancelledError: interrupted; calling again goes on from there.
-            EssaError: a job cannot be done.
+            JobCancelledError: the user interrupted it; calling again resumes.
+            EssaError: a job failed.
         """
         warm_start = self._warm_start()
         plain = self._spec.model_dump(mode="json")
@@ -61,7 +61,7 @@ class Variants:
         }
 
     def _warm_start(self) -> dict[str, Any]:
-        """The warm start of all variants: the job's own, made by a run that searches nothing."""
+        """Return the shared warm start: the job's own, or one made by a minimal run."""
         if self._spec.warm_start.type == "adapter":
             return self._spec.warm_start.model_dump(mode="json")
         shortest = {

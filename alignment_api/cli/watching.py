@@ -1,4 +1,4 @@
-"""Show a job of the service to its end."""
+"""Show a job of the service until it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from essa.events import ErrorEvent, ResultEvent
 def watch_job(client: ApiClient, job_id: str, console: Console | None = None) -> int:
     """Show a job live and print its result.
 
-    Interrupting it leaves the job running.
+    Ctrl-C stops watching; the job keeps running.
 
     Returns:
         0 if the job succeeded, else 1.
@@ -28,7 +28,7 @@ def watch_job(client: ApiClient, job_id: str, console: Console | None = None) ->
     try:
         with LiveView(console, name) as view:
             for watched in client.watch(job_id, on_break=view.note):
-                # The job object below says the same once more.
+                # The job object printed below repeats the error.
                 if not isinstance(watched.event, ErrorEvent):
                     view.on_event(watched.event)
     except KeyboardInterrupt:

@@ -1,1 +1,1 @@
-"""Several methods on one task: over REST, and in a folder for the command line."""
+"""Compare several methods on one task: over REST, and in a folder for the command line."""

@@ -1,4 +1,4 @@
-"""`/v1/comparisons`: several methods on one task, with one call."""
+"""`/v1/comparisons`: several methods on one task, created with one call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(
 _MISSING = responses(404)
 _KINDS = {"html": "text/html; charset=utf-8", "md": "text/markdown; charset=utf-8"}
 _REPORT_HEADERS = {
-    # It holds names that users chose: no script runs in it, whatever they are.
+    # The page holds names that users chose, so no script may run in it.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -42,10 +42,10 @@ After = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 def create_comparison(
     body: ComparisonSpec, caller: Submitter, service: Service, identity: Identity
 ) -> ComparisonDetails:
-    """Queue every arm with every seed. Everything is checked first.
+    """Queue every arm with every seed, after checking all of them.
 
     Arms share model, data, reward and warm start; the first job of a seed makes the warm start and
-    the others wait for it. A request that is sent again makes no second comparison.
+    the others wait for it. Repeating the request creates no second comparison.
     """
     return service.create(body, caller, identity)
 
@@ -57,13 +57,13 @@ def list_comparisons(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: After = None,
 ) -> ComparisonList:
-    """Comparisons, newest first. `after` is the id of the last one of the page before."""
+    """Comparisons, newest first. `after` is the id of the last one on the previous page."""
     return service.page(limit, after, caller.project_id)
 
 
 @router.get("/{comparison_id}", responses=_MISSING)
 def get_comparison(comparison_id: str, caller: Reader, service: Service) -> ComparisonDetails:
-    """One comparison: its jobs, and what they say so far."""
+    """One comparison: its jobs, and their results so far."""
     return service.get(comparison_id, caller.project_id)
 
 
@@ -75,12 +75,12 @@ def get_comparison(comparison_id: str, caller: Reader, service: Service) -> Comp
 def get_report(
     comparison_id: str, caller: Reader, service: Service, format: Literal["html", "md"] = "html"
 ) -> Response:
-    """The report so far, one file without scripts or outside resources."""
+    """The report so far, as one file without scripts or external resources."""
     text = service.report(comparison_id, caller.project_id, format)
     return Response(text, headers=_REPORT_HEADERS | {"Content-Type": _KINDS[format]})
 
 
 @router.post("/{comparison_id}/cancel", responses=_MISSING)
 def cancel_comparison(comparison_id: str, caller: Submitter, service: Service) -> ComparisonDetails:
-    """Cancel every job that has not ended. Can be repeated."""
+    """Cancel every job that has not ended. Idempotent."""
     return service.cancel(comparison_id, caller.project_id)

@@ -1,4 +1,4 @@
-"""A comparison in a folder, run without the service, and its report beside the runs."""
+"""A comparison run in a folder without the service, with its report beside the runs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from essa.spec.reading.problem import Problem
 
 _ONLY = COMPARISON_PREFIX + "folder"
 _EARLIER_SPEC = "comparison.json"
-"""Where a folder of an earlier version, which has no store, keeps the specification."""
+"""Specification file of a folder written by an earlier version, which has no store."""
 
 
 class ComparisonFolder(PrivateHome):
-    """A private home whose jobs are those of one comparison."""
+    """A private home that holds the jobs of one comparison."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        """Open the folder, which is made where there is none; see `PrivateHome`."""
+        """Open the folder, creating it if needed; see `PrivateHome`."""
         super().__init__(path, settings)
         self.path = self.settings.folder
         self._comparisons = ComparisonRepository(self.store)
@@ -53,10 +53,10 @@ class ComparisonFolder(PrivateHome):
 
     @classmethod
     def existing(cls, path: Path, settings: Settings) -> ComparisonFolder:
-        """Open the folder of a comparison that was begun.
+        """Open the folder of an existing comparison.
 
         Raises:
-            SpecError: there is none.
+            SpecError: the folder holds no comparison.
         """
         if cls.exists(path) or (path / _EARLIER_SPEC).is_file():
             folder = cls(path, settings)
@@ -70,17 +70,17 @@ class ComparisonFolder(PrivateHome):
         say: Callable[[str], None],
         on_event: Callable[[str, Event], None],
     ) -> bool:
-        """Run all that has no result yet; what was interrupted resumes. Whether all have a result.
+        """Run or resume all jobs without a result. Returns whether every job now has one.
 
-        A run that fails does not stop the others, but those that wait for its warm start.
+        A failed run stops no others except those that wait for its warm start.
 
         Args:
             spec: the comparison.
-            say: told one line at a time.
-            on_event: told the name of a run, and its event.
+            say: called with one line of text at a time.
+            on_event: called with the name of a run and its event.
         Raises:
             SpecError: the folder holds another comparison.
-            HomeInUseError: another process runs this one.
+            HomeInUseError: another process is running this comparison.
         """
         with self.lock:
             runs = {run.job_id: run for run in runs_of(self._keep(spec))}
@@ -105,14 +105,14 @@ class ComparisonFolder(PrivateHome):
         return all(job.status is JobStatus.SUCCEEDED for job in ended)
 
     def summary(self) -> Summary:
-        """What the runs say so far."""
+        """Summarise the results of the runs so far."""
         return self._reports.summary(self._row())
 
     def write_reports(self, shown: Path | None = None) -> list[Path]:
         """Write `report.md` and `report.html` and return their paths.
 
         Args:
-            shown: the folder as the user names it, for the command in the report.
+            shown: path of the folder as the user wrote it, for the command in the report.
         """
         row = self._row()
         command = shlex.join(["essa", "compare", "report", str(shown or self.path)])
@@ -123,7 +123,7 @@ class ComparisonFolder(PrivateHome):
         return written
 
     def _keep(self, spec: ComparisonSpec) -> RowMapping:
-        """Queue what has no result, unless the folder holds another comparison."""
+        """Queue the jobs that have no result; refuses a folder with another comparison."""
         found = self._found()
         if found is not None:
             earlier = spec_of(found)
@@ -152,7 +152,7 @@ class ComparisonFolder(PrivateHome):
         return self._comparisons.get(_ONLY, self.project_id)
 
     def _found(self) -> RowMapping | None:
-        """The comparison that the folder holds, taken over where an earlier version began it."""
+        """Return the folder's comparison, importing one that an earlier version began."""
         with suppress(ComparisonNotFoundError):
             return self._row()
         earlier = self.path / _EARLIER_SPEC
@@ -162,11 +162,11 @@ class ComparisonFolder(PrivateHome):
 
 
 def check_runs(runs: Sequence[PlannedRun], settings: Settings) -> None:
-    """Look at files, columns and reward of every run before the first one starts.
+    """Check files, columns and reward of every run before the first one starts.
 
     Raises:
-        SpecError: with a line for each fault; names the arm where not all have it.
-        MachineError: this machine cannot run one of them.
+        SpecError: one line per fault, naming the arms if only some have it.
+        MachineError: this machine cannot run one of the jobs.
     """
     problems: list[Problem] = []
     for run in runs:

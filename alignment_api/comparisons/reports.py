@@ -1,4 +1,4 @@
-"""What the jobs of a comparison say so far: held against each other, and as a report."""
+"""Results so far of a comparison's jobs: set against each other, and as a report."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ComparisonReports:
     """Reads the jobs of stored comparisons, finished or not.
 
     Args:
-        store: of comparisons and jobs.
-        settings: say where the runs of the jobs are.
+        store: the store of comparisons and jobs.
+        settings: locate the folders of the jobs' runs.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -42,18 +42,18 @@ class ComparisonReports:
         self._settings = settings
 
     def summary(self, row: RowMapping) -> Summary:
-        """The jobs of a comparison, held against each other."""
+        """Set the jobs of a comparison against each other."""
         spec = spec_of(row)
         histories = [self._history(run) for run in runs_of(row)]
         return summarize(histories, tuple(spec.arms), spec.reference, spec.target)
 
     def text(self, row: RowMapping, kind: ReportKind, command: str) -> str:
-        """The report of a comparison so far.
+        """Write the report of a comparison so far.
 
         Args:
             row: the comparison.
             kind: HTML or Markdown.
-            command: what makes the report again.
+            command: shell command that makes this report again, shown in it.
         """
         runs = runs_of(row)
         folders = {

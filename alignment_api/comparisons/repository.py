@@ -1,4 +1,4 @@
-"""Comparisons in the store; the states of their jobs are the jobs' own."""
+"""Comparisons in the store; their jobs' states are stored only with the jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StoredRun(NamedTuple):
 
 
 def new_comparison_id() -> str:
-    """An id that no other comparison has."""
+    """Make a unique id."""
     return COMPARISON_PREFIX + secrets.token_hex(8)
 
 
@@ -40,12 +40,12 @@ def queue_runs(
     run_dir: Callable[[str], Path],
     queue: Callable[[PlannedRun, AlignmentJobSpec, str | None], str],
 ) -> list[StoredRun]:
-    """Queue the jobs of a comparison. All but the first of a seed wait for its warm start.
+    """Queue the jobs of a comparison. For each seed, all but the first wait for its warm start.
 
     Args:
-        runs: in the order in which they run.
-        run_dir: folder of a job's run.
-        queue: queues the job of a run, which waits for another one, and returns its id.
+        runs: in the order in which they will run.
+        run_dir: returns the run folder of a job id.
+        queue: queues a run's job with the id of the job to wait for, if any; returns the new id.
     """
     ids: dict[tuple[str, int], str] = {}
     for run in runs:
@@ -64,7 +64,7 @@ def add_comparison(
     project_id: str,
     runs: Sequence[StoredRun],
 ) -> None:
-    """Add a comparison, or replace the one of this id, inside a transaction of the caller."""
+    """Add a comparison, or replace the one with this id, within the caller's transaction."""
     connection.execute(sa.delete(comparisons).where(comparisons.c.id == comparison_id))
     connection.execute(
         sa.insert(comparisons).values(
@@ -85,10 +85,10 @@ class ComparisonRepository:
         self._store = store
 
     def get(self, comparison_id: str, project_id: str) -> RowMapping:
-        """The row of a comparison.
+        """Return the row of a comparison.
 
         Raises:
-            ComparisonNotFoundError: no such comparison, or of another project.
+            ComparisonNotFoundError: no such comparison, or it belongs to another project.
         """
         is_it = (comparisons.c.id == comparison_id) & (comparisons.c.project_id == project_id)
         rows = self._store.read(sa.select(comparisons).where(is_it))
@@ -97,25 +97,25 @@ class ComparisonRepository:
         return rows[0]
 
     def page(self, limit: int, after: str | None, project_id: str) -> list[RowMapping]:
-        """Up to `limit` comparisons of a project, newest first, older than `after`."""
+        """Return up to `limit` of a project's comparisons older than `after`, newest first."""
         query = sa.select(comparisons).where(comparisons.c.project_id == project_id)
         if after is not None:
             query = query.where(comparisons.c.number < self.get(after, project_id)["number"])
         return list(self._store.read(query.order_by(comparisons.c.number.desc()).limit(limit)))
 
     def job_statuses(self, rows: Sequence[RowMapping]) -> dict[str, str]:
-        """By id, the states of all jobs of some comparisons."""
+        """Return the states of all jobs of some comparisons, by job id."""
         ids = [run.job_id for row in rows for run in runs_of(row)]
         query = sa.select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(ids))
         return {row["id"]: row["status"] for row in self._store.read(query)}
 
 
 def runs_of(row: RowMapping) -> list[StoredRun]:
-    """The runs of a comparison in the order in which they run."""
+    """Return the runs of a comparison in the order in which they run."""
     return [StoredRun(**run) for run in json.loads(row["runs"])]
 
 
 def spec_of(row: RowMapping) -> ComparisonSpec:
-    """Its specification. Fields that this version does not know are left out."""
+    """Return the specification of a comparison, without fields that this version does not know."""
     content: dict[str, Any] = json.loads(row["spec"])
     return ComparisonSpec.model_validate(content, extra="ignore")

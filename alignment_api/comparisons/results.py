@@ -12,7 +12,7 @@ from essa.comparison.summary import Summary
 
 
 def results_of(summary: Summary) -> dict[str, Any] | None:
-    """The numbers as JSON; None before the first validation."""
+    """Return the numbers as JSON; None before the first validation."""
     if not any(run.points for run in summary.runs):
         return None
     found = {
@@ -27,7 +27,7 @@ def results_of(summary: Summary) -> dict[str, Any] | None:
 
 
 def tables_of(summary: Summary) -> list[ComparisonTable]:
-    """The same for people."""
+    """Return the same numbers as tables for people."""
     return [
         ComparisonTable(
             title=table.title,
@@ -40,7 +40,7 @@ def tables_of(summary: Summary) -> list[ComparisonTable]:
 
 
 def as_json(value: Any) -> Any:
-    """Plain data; records become objects, and numbers that JSON does not have become null."""
+    """Convert to plain data: records become objects, and numbers that JSON lacks become null."""
     if hasattr(value, "_asdict"):
         return as_json(value._asdict())
     if is_dataclass(value) and not isinstance(value, type):

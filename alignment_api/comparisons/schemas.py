@@ -1,4 +1,4 @@
-"""What the endpoints of comparisons answer."""
+"""Answers of the comparison endpoints."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from alignment_api.store.job_status import JobStatus
 
 
 class ComparisonStatus(StrEnum):
-    """Where a comparison stands, by its jobs."""
+    """State of a comparison, derived from its jobs."""
 
     QUEUED = "queued"
-    """No job has begun."""
+    """No job has started."""
     RUNNING = "running"
-    """Some job has not ended."""
+    """At least one job has not ended."""
     SUCCEEDED = "succeeded"
-    """Every job has."""
+    """Every job has succeeded."""
     FAILED = "failed"
-    """All have ended, and one has failed."""
+    """All jobs have ended, and at least one has failed."""
     CANCELLED = "cancelled"
-    """All have ended, none has failed, and one was cancelled."""
+    """All jobs have ended, none has failed, and at least one was cancelled."""
 
 
 class _Answer(BaseModel):
@@ -39,7 +39,7 @@ class ComparisonRun(_Answer):
 
 
 class ComparisonTable(_Answer):
-    """A table as people read it; an empty cell is not known."""
+    """A table for people; an empty cell means the value is unknown."""
 
     title: str
     note: str
@@ -59,21 +59,21 @@ class Comparison(_Answer):
     reference: str
     seeds: list[int]
     target: float | None
-    """Validation score to reach; null is the best of the reference arm, for each seed its own."""
+    """Validation score to reach; null means the best of the reference arm, separately per seed."""
     runs: list[ComparisonRun]
-    """In the order in which they run."""
+    """Jobs in the order in which they run."""
 
 
 class ComparisonDetails(Comparison):
-    """One comparison with what its jobs say so far."""
+    """One comparison with its jobs' results so far."""
 
     spec: dict[str, Any]
-    """As it was sent."""
+    """Specification as it was sent."""
     results: dict[str, Any] | None
     """`curves` by arm and axis, `time_to_target`, `test` and `costs`, the last three also over
-    seeds; null before the first validation. docs/COMPARING.md explains the fields."""
+    all seeds; null before the first validation. docs/COMPARING.md explains the fields."""
     tables: list[ComparisonTable]
-    """The same for people."""
+    """Results as tables for people."""
 
 
 class ComparisonList(_Answer):

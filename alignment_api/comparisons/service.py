@@ -1,4 +1,4 @@
-"""What the API does with comparisons."""
+"""Operations of the API on comparisons."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from essa.spec import AlignmentJobSpec
 
 
 class ComparisonService:
-    """Creates, shows and cancels the comparisons of a caller's project. Blocking.
+    """Creates, returns and cancels comparisons of the caller's project. Blocking.
 
     Args:
-        store: of comparisons and jobs.
-        settings: the service's.
-        jobs: checks jobs.
-        slots: of the service. A job of a comparison takes all, so that nothing runs beside it and
-            changes its times.
-        on_queued: told that jobs wait.
+        store: the store of comparisons and jobs.
+        settings: the service's settings.
+        jobs: used to check jobs.
+        slots: engine slots of the service. Each job of a comparison takes all of them, so that
+            nothing runs beside it and distorts its times.
+        on_queued: called when jobs were queued.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class ComparisonService:
     def create(
         self, spec: ComparisonSpec, caller: Caller, identity: RequestIdentity
     ) -> ComparisonDetails:
-        """Check every job and queue all of them; once for all sendings of a request.
+        """Check every job and queue all of them; a repeated request queues nothing again.
 
         Raises:
-            SpecError: something is wrong; the message names arm and field.
-            InsufficientScopeError: a job has code of the user, and the key may not send such.
-            KeyReuseError: its Idempotency-Key came before with another request.
+            SpecError: a job is invalid; the message names arm and field.
+            InsufficientScopeError: a job contains user code, and the key may not send any.
+            KeyReuseError: the Idempotency-Key was used with a different request.
         """
         earlier = self._creation.find(identity, caller.project_id)
         if earlier is not None:
@@ -95,10 +95,10 @@ class ComparisonService:
         return self.get(created.object_id, caller.project_id)
 
     def get(self, comparison_id: str, project_id: str) -> ComparisonDetails:
-        """One comparison with what its jobs say so far.
+        """Return one comparison with its jobs' results so far.
 
         Raises:
-            ComparisonNotFoundError: no such comparison, or of another project.
+            ComparisonNotFoundError: no such comparison, or it belongs to another project.
         """
         row = self._comparisons.get(comparison_id, project_id)
         summary = self._reports.summary(row)
@@ -111,23 +111,23 @@ class ComparisonService:
         )
 
     def page(self, limit: int, after: str | None, project_id: str) -> ComparisonList:
-        """A page of comparisons, newest first."""
+        """Return a page of comparisons, newest first."""
         rows = self._comparisons.page(limit + 1, after, project_id)
         statuses = self._comparisons.job_statuses(rows)
         shown = [_comparison(row, statuses) for row in rows[:limit]]
         return ComparisonList(data=shown, has_more=len(rows) > limit, **ends(shown))
 
     def cancel(self, comparison_id: str, project_id: str) -> ComparisonDetails:
-        """Cancel every job that has not ended. Can be repeated."""
+        """Cancel every job that has not ended. Idempotent."""
         row = self._comparisons.get(comparison_id, project_id)
-        # The last ones first: those that wait are cancelled before what they wait for.
+        # In reverse order, so that waiting jobs are cancelled before the job they wait for.
         for run in reversed(runs_of(row)):
-            with suppress(JobConflictError):  # it has ended
+            with suppress(JobConflictError):  # the job has ended
                 self._jobs.request_cancel(run.job_id)
         return self.get(comparison_id, project_id)
 
     def report(self, comparison_id: str, project_id: str, kind: ReportKind) -> str:
-        """The report so far."""
+        """Return the report so far."""
         row = self._comparisons.get(comparison_id, project_id)
         address = f"$ESSA_URL/v1/comparisons/{comparison_id}/report?format={kind}"
         command = f'curl -H "Authorization: Bearer $ESSA_API_KEY" {shlex.quote(address)}'
@@ -158,7 +158,7 @@ class ComparisonService:
 
 
 def status_of(statuses: Sequence[str]) -> ComparisonStatus:
-    """Where a comparison stands whose jobs are in these states."""
+    """Derive the state of a comparison from the states of its jobs."""
     found = {JobStatus(status) for status in statuses}
     if found == {JobStatus.QUEUED}:
         return ComparisonStatus.QUEUED
@@ -171,7 +171,7 @@ def status_of(statuses: Sequence[str]) -> ComparisonStatus:
 
 
 def _kept(run: PlannedRun, comparison_id: str) -> dict[str, object]:
-    """So that the jobs of a comparison can be found among others."""
+    """Return the metadata by which the jobs of a comparison can be found."""
     return {
         "suffix": None,
         "metadata": {"comparison": comparison_id, "arm": run.arm},

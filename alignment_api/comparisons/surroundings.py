@@ -1,4 +1,4 @@
-"""What the folders of runs say about how a comparison came about: versions and data."""
+"""Versions and data behind a comparison, read from the folders of its runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from essa.records.folder import PROVENANCE_FILE
 def surroundings_of(
     command: str, run_dirs: Mapping[str, Path], notes: Sequence[str] = ()
 ) -> Surroundings:
-    """Read what runs were made from; those that have not begun say nothing.
+    """Read versions and data of the runs; runs that have not started are left out.
 
     Args:
-        command: what makes the report again.
-        run_dirs: folders of the runs, by a name that people understand.
-        notes: sentences for the report.
+        command: shell command that makes the report again.
+        run_dirs: run folders, by a readable name.
+        notes: additional sentences for the report.
     """
     found = {name: _read(folder / PROVENANCE_FILE) for name, folder in run_dirs.items()}
     versions: dict[str, dict[str, list[str]]] = {}
@@ -43,7 +43,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(found: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, str]:
-    """One value where all runs have the same, and otherwise each with the runs that have it."""
+    """Merge values: one value if all runs agree, else each value with the runs that have it."""
     return {
         name: next(iter(values))
         if len(values) == 1

@@ -1,1 +1,1 @@
-"""What `essa doctor` looks at. A check imports what it needs itself: any library may be missing."""
+"""The checks of `essa doctor`. Each imports what it needs itself, as any library may be missing."""

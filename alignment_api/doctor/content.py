@@ -1,4 +1,4 @@
-"""Models that are here, and optional libraries."""
+"""Base models that are available locally, and optional libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTEGRATIONS = {"wandb": "wandb", "mlflow": "mlflow-skinny", "tensorboard": "te
 
 
 def check_models(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Base models that need no download."""
+    """List base models that need no download."""
     found = [*sorted(_in_packages()), *sorted(_cached(environment))]
     if hub_cache(environment) is None:
         yield warning(
@@ -48,7 +48,7 @@ def _cached(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def check_integrations() -> Iterator[Finding]:
-    """Libraries of the integrations; none has to be there."""
+    """Check the integrations' libraries, all of which are optional."""
     versions = {kind: version_of(name) for kind, name in _INTEGRATIONS.items()}
     versions["mlflow"] = versions["mlflow"] or version_of("mlflow")
     shown = ", ".join(f"{kind} {version or 'not installed'}" for kind, version in versions.items())

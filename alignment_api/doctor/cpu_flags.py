@@ -1,4 +1,4 @@
-"""What the CPU can do."""
+"""Model name and instruction sets of the CPU."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
-    """Flags of the first core, such as `avx2`; none where the system does not tell."""
+    """Return the flags of the first core, such as `avx2`; empty if the system lists none."""
     return frozenset(_field("flags", cpuinfo).split())
 
 
 def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
-    """The model as its maker calls it."""
+    """Return the CPU's model name."""
     return _field("model name", cpuinfo) or "this CPU"
 
 

@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class State(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """Works, but not as well as it could, or not for every job."""
+    """It works, but not as well as it could, or not for every job."""
     FAILURE = "failure"
-    """Jobs or the service cannot run like this."""
+    """Jobs or the service cannot run this way."""
 
 
 class Finding(NamedTuple):
@@ -23,19 +23,19 @@ class Finding(NamedTuple):
     state: State
     seen: str
     advice: str | None = None
-    """What to do; None where nothing is to be done."""
+    """How to fix the problem; None if there is none."""
 
 
 def ok(check: str, seen: str) -> Finding:
-    """As it should be."""
+    """Make a finding that needs no action."""
     return Finding(check, State.OK, seen)
 
 
 def warning(check: str, seen: str, advice: str) -> Finding:
-    """Could be better."""
+    """Make a finding about something that could be better."""
     return Finding(check, State.WARNING, seen, advice)
 
 
 def failure(check: str, seen: str, advice: str) -> Finding:
-    """Must be put right."""
+    """Make a finding about something that has to be fixed."""
     return Finding(check, State.FAILURE, seen, advice)

@@ -1,4 +1,4 @@
-"""The number formats of the machine, each tried with one small product."""
+"""The machine's number formats, each checked with one small matrix product."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from essa.number_format import FormatStatus, MachineFormats
 
 
 def check_formats(found: list[MachineFormats]) -> Iterator[Finding]:
-    """Which formats are fast, emulated or impossible here, and what jobs take of them.
+    """Check which formats are fast, emulated or impossible here, and which of them jobs use.
 
     Args:
-        found: gets what was measured.
+        found: output list; receives what was measured.
     """
     try:
         formats = machine_formats(None)

@@ -1,4 +1,4 @@
-"""GPUs, their driver, and whether the installed engine is for them."""
+"""GPUs, their driver, and whether the installed engine is built for them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from alignment_api.doctor.packages import flavour, version_of
 _TIMEOUT_S = 20
 _IMPORT_TIMEOUT_S = 60
 _IN_EVERY_BUILD = (8, 0)
-"""Every CUDA build of a torch that we take has kernels for GPUs from here on."""
+"""Compute capability from which on every supported CUDA build of torch has kernels."""
 _QUERY = "--query-gpu=name,memory.total,driver_version,compute_cap"
 
 
 def check_gpus() -> Iterator[Finding]:
-    """What NVIDIA's tool says, held against the installation."""
+    """Compare what nvidia-smi reports with the installation."""
     program = shutil.which("nvidia-smi")
     is_gpu_build = flavour() == "vllm"
     if program is None:
@@ -49,13 +49,13 @@ def check_gpus() -> Iterator[Finding]:
 
 
 def check_capability() -> Iterator[Finding]:
-    """Whether the GPUs are as new as what the installed torch was built for."""
+    """Check whether the installed torch has kernels for GPUs as old as these."""
     program = shutil.which("nvidia-smi")
     if program is None or flavour() != "vllm":
         return
     answer = _ask(program, "--query-gpu=name,compute_cap", "--format=csv,noheader")
     if isinstance(answer, Finding):
-        return  # `check_gpus` tells
+        return  # `check_gpus` reports it
     old: dict[str, tuple[int, int]] = {}
     for number, line in enumerate(line for line in answer.splitlines() if line.strip()):
         name, _, capability = line.rpartition(",")
@@ -79,13 +79,13 @@ def _is_visible(number: int) -> bool:
     if chosen is None:
         return True
     names = [name.strip() for name in chosen.split(",")]
-    # Those named by an identifier are not told apart here.
+    # GPUs named by an identifier cannot be told apart here.
     return str(number) in names or not all(name.lstrip("-").isdigit() for name in names)
 
 
 def _oldest_of_torch() -> tuple[int, int] | None:
-    """The oldest compute capability that the installed torch has kernels for."""
-    # In a process of its own: this one must not load torch.
+    """Return the oldest compute capability that the installed torch has kernels for."""
+    # In its own process: this one must not load torch.
     code = "import torch; print(torch._C._cuda_getArchFlags() or '')"
     try:
         answer = subprocess.run(
@@ -97,7 +97,7 @@ def _oldest_of_torch() -> tuple[int, int] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # sm_75 runs on 7.5 and newer GPUs of its generation; compute_75 is compiled for any newer one.
+    # sm_75 runs on GPUs of its generation from 7.5 on; compute_75 compiles for any newer one.
     found = re.findall(r"\b(?:sm|compute)_(\d+)(\d)", answer.stdout)
     return min(((int(major), int(minor)) for major, minor in found), default=None)
 
@@ -143,7 +143,7 @@ def _cuda_of_torch() -> tuple[int, int] | None:
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
-    # Read, not imported: that would take seconds.
+    # Read instead of imported: importing torch would take seconds.
     text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     return _numbers(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", text)
 

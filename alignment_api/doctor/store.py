@@ -1,4 +1,4 @@
-"""The store, looked at without changing or creating it."""
+"""Check the store without changing or creating it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:
-    """Whether it can be reached, and whether this program reads its version."""
+    """Check whether the store can be reached, and whether this program supports its version."""
     import sqlalchemy as sa
     from sqlalchemy.exc import SQLAlchemyError
 

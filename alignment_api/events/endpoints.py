@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs/ID/...`: what happens in a job."""
+"""`/v1/fine_tuning/jobs/ID/...`: events, checkpoints and generations of a job."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def list_events(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> FineTuningEventList | Response:
-    """Events, newest first: a list, or with `Accept: text/event-stream` or `stream` a live stream.
+    """Events, newest first: a list, or a live stream for `Accept: text/event-stream` or `stream`.
 
-    The stream starts with what has already happened, oldest first, continues after
-    `Last-Event-ID`, and closes with a message named `end` when the job is over.
+    The stream starts with past events, oldest first, or after `Last-Event-ID`, continues with new
+    ones, and closes with a message named `end` when the job is over.
     """
     if not stream and EVENT_STREAM not in accept:
         is_newest_first = order == "desc"
@@ -77,9 +77,9 @@ def list_checkpoints(
     after: After = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> CheckpointList:
-    """One checkpoint for each generation that was validated, newest first.
+    """One checkpoint per validated generation, newest first.
 
-    A job that moves all weights of its adapter keeps none but the result.
+    Jobs that search all weights of their adapter keep no checkpoint but the result.
     """
     return service.checkpoints(job_id, caller.project_id, limit, after)
 
@@ -92,7 +92,7 @@ def list_generations(
     after: Annotated[int, Query(ge=0, le=_LARGEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> GenerationList:
-    """Finished generations in order, every candidate's fitness in each."""
+    """Finished generations in order, each with every candidate's fitness."""
     return service.generations(job_id, caller.project_id, limit, after)
 
 

@@ -1,4 +1,4 @@
-"""Stored events as events and checkpoints of the API."""
+"""Convert stored events to the API's events and checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEVELS: dict[str, Literal["info", "warn", "error"]] = {"warning": "warn", "erro
 
 
 def event_object(stored: JobEvent[Event]) -> FineTuningEvent:
-    """One event in OpenAI's shape."""
+    """Convert a stored event to OpenAI's shape."""
     event = stored.event
     return FineTuningEvent(
         id=identifiers.event_id(stored.job_id, stored.id),
@@ -43,11 +43,11 @@ def event_object(stored: JobEvent[Event]) -> FineTuningEvent:
 def checkpoint_object(
     job: StoredJob, validation: JobEvent[ValidationEvent], fitness: float | None
 ) -> Checkpoint:
-    """The checkpoint of a generation that was validated.
+    """Make the checkpoint of a validated generation.
 
     Args:
-        validation: its event.
-        fitness: mean fitness of the generation; None where there is none.
+        validation: the generation's validation event.
+        fitness: mean fitness of the generation; None if unknown.
     """
     event = validation.event
     low, high = event.ci95

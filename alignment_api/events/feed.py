@@ -1,7 +1,7 @@
-"""One reader of the store for each job that is watched, however many watch it.
+"""One reader of the store per watched job, however many clients watch it.
 
-All watchers of a job share what its reader finds, written out once: opening a stream costs one more
-watcher nothing but sending. Only who needs older events than are kept reads the store itself.
+All watchers of a job share the events that its reader finds, serialised once, so one more watcher
+costs nothing but sending. Only a watcher that needs older events than are kept reads the store.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from essa.events import Event
 logger = logging.getLogger(__name__)
 
 ReadEvents = Callable[[str, int, int], EventBatch]
-"""Job, number of an event, most events -> the events after it, oldest first."""
+"""Takes job id, event number and limit; returns up to that many later events, oldest first."""
 
 _BATCH = 200
 _KEPT_CHARS = 8_000_000
-"""The newest messages of a watched job are kept up to this length; then half are dropped."""
+"""Limit in characters of a watched job's kept messages; above it, the older half is dropped."""
 _SENT_CHARS = 200_000
-"""About as much is sent at a time: what a slow watcher has not taken is in memory once more."""
+"""Approximate characters per send: what a slow watcher has not yet received is copied in memory."""
 
 
 class Message(NamedTuple):
-    """An event as the text of an event stream."""
+    """An event serialised for an event stream."""
 
     number: int
     text: str
 
 
 class Written(NamedTuple):
-    """What one look at the store found, written out."""
+    """The events found by one read of the store, serialised."""
 
     messages: list[Message]
     has_more: bool
@@ -52,12 +52,12 @@ class Written(NamedTuple):
 
 
 class JobFeed:
-    """The news of one job.
+    """The recent events of one job, shared by its watchers.
 
     Attributes:
-        last: number of the newest event found.
-        status: of the job once all its events were found.
-        is_broken: the store could not be read; watchers should come back later.
+        last: number of the newest event read.
+        status: state of the job, set whenever all its events so far have been read.
+        is_broken: True if the store could not be read; watchers should reconnect later.
     """
 
     def __init__(self, last: int) -> None:
@@ -72,11 +72,11 @@ class JobFeed:
 
     @property
     def is_over(self) -> bool:
-        """True once no event can follow."""
+        """Whether no event can follow."""
         return self.is_broken or (self.status is not None and self.status.is_terminal)
 
     def after(self, seq: int) -> list[Message] | None:
-        """Some of the messages after an event, oldest first; None where the next is not kept."""
+        """Return some messages after an event, oldest first; None if the next one was dropped."""
         if seq + 1 < self._first:
             return None
         begin = bisect_right(self._messages, seq, key=attrgetter("number"))
@@ -87,7 +87,7 @@ class JobFeed:
         return self._messages[begin:end]
 
     def add(self, found: Written) -> None:
-        """Take in what was read, and wake all watchers."""
+        """Add newly read events and wake all watchers."""
         self._messages += found.messages
         self._chars += sum(len(message.text) for message in found.messages)
         if found.messages:
@@ -100,12 +100,12 @@ class JobFeed:
             self.wake()
 
     def wake(self) -> None:
-        """Let all watchers look again."""
+        """Make all watchers check again."""
         self._news.set()
         self._news = asyncio.Event()
 
     async def news(self, timeout_s: float) -> bool:
-        """Wait for something new; False if there is nothing after `timeout_s` seconds."""
+        """Wait for new events; return False if none arrives within `timeout_s` seconds."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
@@ -114,7 +114,7 @@ class JobFeed:
         return True
 
     def _forget(self) -> None:
-        """Drop the oldest half, so that it is seldom done."""
+        """Drop the older half at once, so that dropping is rare."""
         count = 0
         while self._chars > _KEPT_CHARS / 2 and count < len(self._messages):
             self._chars -= len(self._messages[count].text)
@@ -124,11 +124,11 @@ class JobFeed:
 
 
 class EventHub:
-    """The feeds of all jobs that are watched. Lives in one event loop.
+    """The feeds of all watched jobs. Belongs to one event loop.
 
     Args:
-        read: reads the store, in a thread.
-        poll_s: pause between two looks at a job.
+        read: reads the store; called in a thread.
+        poll_s: seconds between two reads of a job.
         closing: set when the service stops.
     """
 
@@ -141,11 +141,11 @@ class EventHub:
 
     @asynccontextmanager
     async def watch(self, job_id: str, after: int) -> AsyncIterator[JobFeed]:
-        """The feed of a job, read while somebody watches it.
+        """Yield the feed of a job, which is read for as long as somebody watches it.
 
         Args:
             job_id: the job.
-            after: number of the event after which a feed begins that is not there yet.
+            after: number of the event after which the feed starts, if it does not exist yet.
         """
         feed = self._feeds.get(job_id)
         if feed is None or feed.is_broken:
@@ -161,7 +161,7 @@ class EventHub:
                 self._readers.pop(job_id).cancel()
 
     async def read(self, job_id: str, after: int) -> Written:
-        """Events after one, from the store, without holding up the loop."""
+        """Read events after one from the store without blocking the event loop."""
         return await anyio.to_thread.run_sync(self._written, job_id, after)
 
     def _written(self, job_id: str, after: int) -> Written:
@@ -185,7 +185,7 @@ class EventHub:
 
 
 def message_text(stored: JobEvent[Event]) -> str:
-    """An event as the text of an event stream."""
-    # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
+    """Serialise an event for an event stream."""
+    # ASCII only: clients may break lines at U+2028 and the like, which JSON allows in strings.
     data = json.dumps(event_object(stored).model_dump(mode="json"))
     return f"id: {stored.id}\nevent: {stored.event.type}\ndata: {data}\n\n"

@@ -1,4 +1,4 @@
-"""What the API shows of a job's events."""
+"""Operations of the API on a job's events."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class JobEventService:
         self._events = EventRepository(store)
 
     def read(self, job_id: str, after: int, limit: int) -> EventBatch:
-        """Events as they are stored; see `EventRepository.after`."""
+        """Return stored events; see `EventRepository.after`."""
         return self._events.after(job_id, after, limit)
 
     def status(self, job_id: str, project_id: str) -> JobStatus:
-        """State of a job of a project.
+        """Return the state of a project's job.
 
         Raises:
-            JobNotFoundError: no such job there.
+            JobNotFoundError: the project has no such job.
         """
         return self._jobs.get(job_id, project_id).status
 
     def place(self, job_id: str, number: int) -> int:
-        """Where a stream goes on after an event; one that there never was is taken for the newest.
+        """Return the event number after which a stream resumes: `number`, or the newest if lower.
 
-        A number from the future would be where the feed begins that all viewers share.
+        Without this limit, a number beyond the newest would start the feed that all watchers share.
         """
         newest = self._events.before(job_id, None, 1).events
         return min(number, newest[0].id if newest else 0)
@@ -45,7 +45,7 @@ class JobEventService:
     def page(
         self, job_id: str, project_id: str, limit: int, after: str | None, *, is_newest_first: bool
     ) -> FineTuningEventList:
-        """Events that come after one, in either direction."""
+        """Return a page of events after one, in either direction."""
         self._jobs.get(job_id, project_id)
         seq = None if after is None else identifiers.event_number(after, job_id)
         if is_newest_first:
@@ -58,9 +58,9 @@ class JobEventService:
     def checkpoints(
         self, job_id: str, project_id: str, limit: int, after: str | None
     ) -> CheckpointList:
-        """One checkpoint for each generation that was validated, newest first.
+        """Return one checkpoint per validated generation, newest first.
 
-        None where all weights of an adapter move: those of single generations are not kept.
+        Empty for methods that move all weights of an adapter: they keep no single generations.
         """
         job = self._jobs.get(job_id, project_id)
         if job.spec.moves_weights:
@@ -79,7 +79,7 @@ class JobEventService:
         return CheckpointList(data=shown, has_more=len(wanted) > limit, **ends(shown))
 
     def generations(self, job_id: str, project_id: str, limit: int, after: int) -> GenerationList:
-        """Finished generations with a higher number than `after`, in order."""
+        """Return finished generations above `after`, in order."""
         self._jobs.get(job_id, project_id)
         rounds = self._events.by_generation(job_id, RoundEvent)
         validations = self._validations(job_id)
@@ -92,7 +92,7 @@ class JobEventService:
         return GenerationList(data=shown, has_more=len(wanted) > limit)
 
     def _validations(self, job_id: str) -> dict[int, JobEvent[ValidationEvent]]:
-        """By generation; the last report with a score counts."""
+        """Return validations by generation; the last one with a score counts."""
         return {
             one.event.generation: one
             for one in self._events.of_kind(job_id, ValidationEvent)

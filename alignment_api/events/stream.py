@@ -1,4 +1,4 @@
-"""Server-sent events of one job: what has happened, then what happens."""
+"""Server-sent events of one job: first past events, then new ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ async def stream_events(
 ) -> AsyncIterator[str]:
     """Yield the text of an event stream.
 
-    Ends after the job has ended and its last event was sent, or without the `end` message once
-    `closing` is set: the reader then connects again with its Last-Event-ID.
+    Ends after the last event of an ended job was sent, or without the `end` message once `closing`
+    is set; the client then reconnects with its Last-Event-ID.
 
     Args:
-        hub: reads the job.
+        hub: provides the job's feed.
         job_id: the job.
-        after: number of the last event that the reader has.
-        heartbeat_s: longest silence.
+        after: number of the last event that the client has.
+        heartbeat_s: maximum seconds of silence.
         closing: set when the service stops.
     """
     yield "retry: 1000\n\n"

@@ -1,4 +1,4 @@
-"""The events of a run as lines of JSON in its folder, for people and for a store that begins."""
+"""The events of a run as JSON lines in its folder, for people and to rebuild a store from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EventLines(EventSink):
     """Adds each event to the file, then passes it on.
 
     Args:
-        inner: where events go next.
+        inner: the sink that receives events next.
         run_dir: folder of the run.
     """
 
@@ -24,11 +24,11 @@ class EventLines(EventSink):
         self._inner = inner
         self._path = run_dir / EVENTS_FILE
         if self._path.exists():
-            # A process that was killed may have left half a line.
+            # A killed process may have left half a line.
             os.truncate(self._path, len(_whole_lines(self._path)))
 
     def emit(self, event: Event) -> None:
-        """Write one event down and pass it on."""
+        """Write an event to the file and pass it on."""
         with (
             writing(self._path.parent, "--run-dir"),
             self._path.open("a") as file,
@@ -38,7 +38,7 @@ class EventLines(EventSink):
 
 
 def read_events(run_dir: Path) -> list[Event]:
-    """The events in the file of a run; none where there is no file."""
+    """Read the events in a run's file; empty if there is no file."""
     path = run_dir / EVENTS_FILE
     lines = _whole_lines(path).splitlines() if path.is_file() else []
     return [read_event(line) for line in lines]

@@ -1,6 +1,6 @@
 """The process of one job: `python -m alignment_api.execution.job_process --home H --job-id ID`.
 
-`--folder F` names the folder of a private home, whose job it then is.
+For a job of a private home, `--folder F` names the home's folder.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     Args:
         argv: `--home`, `--folder` of a private home, `--job-id`, and `--parent`, the process that
             this one must not outlive.
-        run_job: what runs it.
+        run_job: function that runs the job.
     Returns:
-        0 once the job has a final state, whatever it is; 1 if there was nothing to run.
+        0 once the job has a final state, whichever it is; 1 if there was no job to run.
     """
     parser = argparse.ArgumentParser(
         prog="alignment_api.execution.job_process", description=__doc__
@@ -68,11 +68,11 @@ def main(argv: Sequence[str] | None = None, run_job: RunJob = composition.run_jo
     if arguments.folder is not None:
         settings = FolderSettings.of(settings, arguments.folder)
     configure_logging(settings, job_id=arguments.job_id)
-    # Stops the workers of the run; the job stays unfinished and can resume.
+    # Stops the run's workers; the job stays unfinished and can resume.
     unwind_on_terminate()
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
-    # A predecessor, orphaned by a crash of the service, may need a moment to go.
+    # A predecessor, orphaned when the service crashed, may need a moment to exit.
     lock = FolderLock(settings.job_dir(arguments.job_id) / "run.lock")
     try:
         lock.acquire(_LOCK_WAIT_S)
@@ -148,11 +148,11 @@ def _site(settings: Settings, store: Store, jobs: JobRepository, job_id: str) ->
 
 
 def _close(sink: ForwardingSink, jobs: JobRepository, job_id: str, wait_s: float) -> None:
-    # The job has its state; a service that stops waits longer than this takes.
+    # The job's state is stored; a stopping service waits longer than this takes.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status = jobs.get(job_id).status
     if not sink.close(status, wait_s):
-        # Their libraries would wait for them on the way out, however long that takes.
+        # On a normal exit, the libraries would wait for their threads without limit.
         logger.warning("integrations did not finish within %s s", wait_s)
         logging.shutdown()
         os._exit(INTERRUPTED if status == JobStatus.RUNNING else os.EX_OK)

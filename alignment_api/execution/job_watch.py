@@ -1,4 +1,4 @@
-"""One run of a job's process, watched to its end."""
+"""Watch one run of a job's process until it ends."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _LOG_TAIL_BYTES = 16_384
 
 
 class JobRun:
-    """Starts a job's process and gives the job a final state where the process did not.
+    """Starts a job's process, and sets the job's final state if the process did not.
 
     Args:
         job_id: a job that was claimed.
-        start: how often the job had been started by then, this time included.
-        share: of the machine.
+        start: number of this start of the job, counted from 1.
+        share: the job's share of the machine.
         stopping: set when the service stops; the job then stays running in the store.
         on_look: called a few times a second while the process runs.
     """
@@ -61,7 +61,7 @@ class JobRun:
     def run(self) -> None:
         """Start the process and wait for its end. Blocking."""
         job_id, settings = self.job_id, self._settings
-        JOB_ID.set(job_id)  # of this thread, which watches no other job
+        JOB_ID.set(job_id)  # set for this thread, which watches no other job
         log = settings.job_dir(job_id) / "job.log"
         logger.info("job %s starts; its log is %s", job_id, log)
         try:
@@ -102,7 +102,7 @@ class JobRun:
 
     def _settle(self, exit_status: int | None, log: Path) -> None:
         job = self._jobs.get(self.job_id)
-        # A job that was resumed while this process ended may run in another one by now.
+        # If the job was resumed while this process was ending, another process may already run it.
         is_ours = job.starts == self._start and job.status is JobStatus.RUNNING
         if is_ours and self._jobs.stop_requested_at(self.job_id) is not None:
             self._jobs.stop(self.job_id)
@@ -111,10 +111,10 @@ class JobRun:
         logger.info("job %s is %s", self.job_id, self._jobs.get(self.job_id).status)
 
     def _cause(self, exit_status: int | None, log: Path) -> tuple[str, str]:
-        """Code and message of a job whose process left none."""
+        """Return error code and message for a job whose process reported none."""
         folder = log.parent
         if free_bytes(folder) < _LITTLE_BYTES:
-            # Whatever it died of, it could not have written down a reason.
+            # On a full disk, the process could not have stored its reason, whatever it was.
             reason = no_room(folder, "ESSA_HOME, --run-dir or --out")
             return StorageError.code, f"the job process ended: {reason}"
         return PROCESS_ENDED, _ending(exit_status, log)

@@ -1,4 +1,4 @@
-"""A private home: the jobs of a folder in a store of their own, run without the service."""
+"""A private home: a folder's jobs in a store of their own, run without the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from essa.events import ErrorEvent, Event, ResultEvent
 from essa.spec import AlignmentJobSpec
 
 ONLY_JOB = "."
-"""Id of a job whose run is the folder itself."""
+"""Id of the job whose run folder is the private home itself."""
 
 _STORE = ".essa/store.sqlite3"
 _LOCK = ".essa/lock"
@@ -33,57 +33,57 @@ _ALL = 2**31
 
 
 class FolderSettings(Settings):
-    """Settings of the jobs of a private home; models and uploaded files are those of `home`."""
+    """Settings for jobs of a private home; models and uploaded files are still in `home`."""
 
     folder: Path
-    """Folder that holds the runs. The id of a job is the path of its run in there."""
+    """Folder that holds the runs. A job's id is the path of its run within this folder."""
 
     @classmethod
     def of(cls, settings: Settings, folder: Path) -> FolderSettings:
-        """The settings of the user, for the jobs of a folder."""
+        """Derive settings for the jobs of a folder from the user's settings."""
         return cls.model_validate(dict(settings) | {"folder": folder.absolute()})
 
     @property
     def jobs_url(self) -> str:
-        """Where the store of these jobs is."""
+        """Database URL of the folder's own store."""
         return sqlite_url(self.folder / _STORE)
 
     @property
     def forwarding_wait_s(self) -> float:
-        """Time that integrations get after the end of a job."""
+        """Seconds that integrations get after a job ends."""
         return 30.0
 
     @property
     def job_arguments(self) -> list[str]:
-        """What tells a job's process of these settings."""
+        """Command-line arguments for a job's process, with the folder."""
         return [*super().job_arguments, "--folder", str(self.folder)]
 
     def shown_id(self, job_id: str) -> str:
-        """The same for every start of a run, and another one for every other folder."""
+        """Return an id that is the same for every start of a run, and unique to the folder."""
         place = str(self.run_dir(job_id)).encode()
         return f"local-{hashlib.sha256(place).hexdigest()[:16]}"
 
     def job_dir(self, job_id: str) -> Path:
-        """Folder of one job: its log, its lock, and what the run itself writes."""
+        """Return the folder of one job: its log, its lock, and the run's own files."""
         return self.folder / job_id
 
     def run_dir(self, job_id: str) -> Path:
-        """What the run of a job writes, beside its log."""
+        """Return the folder that a job's run writes to, the same as its `job_dir`."""
         return self.job_dir(job_id)
 
 
 class PrivateHome:
-    """The jobs of a folder, of which one runs at a time, with the whole machine.
+    """The jobs of a folder, run one at a time with the whole machine.
 
-    Whoever runs jobs holds `lock`. A context manager: it closes the store.
+    The caller holds `lock` while it runs jobs. A context manager that closes the store.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Open the folder's store, which is made where there is none.
+        """Open the folder's store, creating it if needed.
 
         Args:
-            folder: holds the runs.
-            settings: of the user.
+            folder: the folder that holds the runs.
+            settings: the user's settings.
         """
         self.settings = FolderSettings.of(settings, folder)
         self.store = Store(self.settings.jobs_url)
@@ -94,7 +94,7 @@ class PrivateHome:
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Whether a folder has a store of its own."""
+        """Return whether a folder has a store of its own."""
         return (folder / _STORE).is_file()
 
     def __enter__(self) -> Self:
@@ -109,9 +109,9 @@ class PrivateHome:
         spec: AlignmentJobSpec,
         waits_for: str | None = None,
     ) -> StoredJob:
-        """The job of this id, added where there is none; see `add_job`.
+        """Return the job with this id, adding it if needed; see `add_job`.
 
-        A run without a job is one that an earlier version has left: its events are taken over.
+        A run without a job was left by an earlier version: its events are imported.
         """
         with suppress(JobNotFoundError):
             return self.jobs.get(job_id)
@@ -126,7 +126,7 @@ class PrivateHome:
         return self.jobs.get(job_id)
 
     def claimed(self) -> Iterator[StoredJob]:
-        """Every queued job in its turn, marked as running."""
+        """Claim and yield the queued jobs one after another."""
         while (job := self.jobs.claim_next(free_slots=1, all_slots=1)) is not None:
             yield job
 
@@ -136,12 +136,12 @@ class PrivateHome:
         on_event: Callable[[Event], None],
         is_pausing: Callable[[], bool] = lambda: False,
     ) -> StoredJob:
-        """Run a claimed job in a process of its own, and return what has become of it.
+        """Run a claimed job in its own process, and return the job as it is afterwards.
 
         Args:
-            job: the job.
-            on_event: told every event of this start, but the one that says why the job failed.
-            is_pausing: asked a few times a second whether the job shall pause.
+            job: the claimed job.
+            on_event: called with every event of this start except the one with the job's error.
+            is_pausing: polled a few times a second; True pauses the job.
         """
         earlier = self.events.before(job.id, None, 1).events
         told = earlier[0].id if earlier else 0
@@ -153,7 +153,7 @@ class PrivateHome:
                 if not isinstance(found.event, ErrorEvent):
                     on_event(found.event)
             if is_pausing() and self.jobs.stop_requested_at(job.id) is None:
-                with suppress(JobConflictError):  # it has ended
+                with suppress(JobConflictError):  # the job has ended
                     self.jobs.request_pause(job.id)
 
         never = threading.Event()
@@ -167,5 +167,5 @@ class PrivateHome:
         return self.jobs.get(job.id)
 
     def all_events(self, job_id: str) -> list[Event]:
-        """The events of a job so far."""
+        """Return the events of a job so far."""
         return [found.event for found in self.events.after(job_id, 0, _ALL).events]

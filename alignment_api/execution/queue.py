@@ -1,4 +1,4 @@
-"""Runs the queued jobs, as many at once as have room, each in a process of its own."""
+"""Run queued jobs, as many at once as there are slots for, each in its own process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _RETRY_S = 1.0
 
 
 class JobQueue:
-    """A thread that starts queued jobs while slots are free, and one more for each that runs.
+    """Starts queued jobs while slots are free: one thread, and one more per running job.
 
-    A running job of the store without a process is one that was interrupted; it is queued again
-    and, being older, starts before those of its priority. Only one queue may serve a store: see
-    `home.home_lock`.
+    A running job in the store that has no process was interrupted; it is queued again and, being
+    older, starts before others of its priority. Only one queue may serve a store: see
+    `folder_lock.home_lock`.
 
     Args:
-        store: of the jobs.
-        settings: the service's.
-        devices: what the jobs share.
+        store: the store of the jobs.
+        settings: the service's settings.
+        devices: the devices that the jobs share.
     """
 
     def __init__(self, store: Store, settings: Settings, devices: Devices) -> None:
@@ -47,28 +47,28 @@ class JobQueue:
 
     @property
     def slots(self) -> int:
-        """Engine slots, free and taken."""
+        """Number of engine slots, free and taken."""
         return self._devices.slots
 
     @property
     def free_slots(self) -> int:
-        """Engine slots that no job holds."""
+        """Number of engine slots that nothing holds."""
         return self._slots.free
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a queued job found too few slots free, and still waits."""
+        """Whether a queued job is waiting because too few slots are free."""
         return self._is_waiting and self._jobs.count(JobStatus.QUEUED) > 0
 
     def borrow(self, count: int) -> tuple[int, ...]:
-        """Hold so many slots for something that is no job; none where jobs leave fewer."""
+        """Hold `count` slots for work other than jobs; empty if too few are free or a job waits."""
         with self._giving_out:
             if self.is_waiting or self._slots.free < count:
                 return ()
             return self._slots.take(count)
 
     def give_back(self, slots: tuple[int, ...]) -> None:
-        """Let go of borrowed slots."""
+        """Free borrowed slots."""
         self._slots.give_back(slots)
         self._wake.set()
 
@@ -77,18 +77,18 @@ class JobQueue:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the running jobs in a way that they can resume, and end the threads. Blocking."""
+        """Stop the running jobs, resumably, and end the threads. Blocking."""
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def notify(self) -> None:
-        """A job was queued."""
+        """Signal that a job was queued."""
         self._wake.set()
 
     def is_alive(self) -> bool:
-        """True while jobs are started."""
+        """Whether the queue's thread is running."""
         return self._thread.is_alive()
 
     def _loop(self) -> None:
@@ -104,12 +104,12 @@ class JobQueue:
         try:
             self._requeue("the service is stopping")
         except StoreError:
-            # They are queued again when the service starts.
+            # The jobs are queued again when the service starts.
             logger.exception("running jobs stay marked as running")
 
     def _start_queued(self) -> None:
         while not self._stopping.is_set():
-            # Cleared before looking: whoever sets it later ends the wait below.
+            # Cleared before looking, so that a later `set` ends the wait below.
             self._wake.clear()
             if self._has_lost.is_set():
                 self._has_lost.clear()
@@ -143,7 +143,7 @@ class JobQueue:
         try:
             run.run()
         except Exception:
-            # Its process is gone; the job goes back into the queue.
+            # The job's process is gone; the job is queued again.
             logger.exception("job %s cannot be watched; trying again", run.job_id)
             self._stopping.wait(_RETRY_S)
             is_lost = True

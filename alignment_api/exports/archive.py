@@ -1,4 +1,4 @@
-"""Make the zip of an export: complete under its name, or not there."""
+"""Write the zip of an export under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def make_archive(
     Args:
         run_dir: the run's folder.
         spec: what to export.
-        archive: the zip; replaced where there is one.
+        archive: path of the zip; an existing one is replaced.
         cache_dir: folder of prepared models.
-        progress: told one line a step.
+        progress: called with one line of text per step.
     Raises:
         EssaError: see `composition.write_export`.
-        OSError: the disk refuses the files.
+        OSError: the files cannot be written.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{spec.key}-", dir=archive.parent))
@@ -50,7 +50,7 @@ def make_archive(
 def pack(folder: Path, target: Path) -> None:
     """Move the files of a folder into a zip.
 
-    Each is deleted once it is in, so that the disk never holds a large model twice.
+    Each file is deleted once it is packed, so that the disk never holds a large model twice.
     """
     with target.open("wb") as file:
         # Weights do not compress.

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs/{id}`: take what a job made."""
+"""`/v1/fine_tuning/jobs/{id}`: exports and model cards of a job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MARKDOWN = {200: {"content": {"text/markdown": {}}, "description": "The model c
 
 @router.get("/export", response_class=FileResponse, responses=_ZIP | responses(409))
 def get_export(job: Job, service: Service, wanted: Wanted) -> FileResponse:
-    """The archive of an export. Adapters are always there; start the others with a POST."""
+    """The archive of an export. Adapters are always available; start other formats with a POST."""
     archive = service.archive(job, wanted)
     return FileResponse(
         archive, media_type="application/zip", filename=f"{job.id}-{wanted.key}.zip"
@@ -45,17 +45,17 @@ def get_export(job: Job, service: Service, wanted: Wanted) -> FileResponse:
 def create_export(
     request: Request, job_id: str, caller: Submitter, service: Service, wanted: ExportSpec
 ) -> Export:
-    """Make an export in the background. One that is there, or on its way, is answered as it is."""
+    """Make an export in the background. A finished or running one is returned as it is."""
     return service.order(find_job(request, job_id, caller.project_id), wanted)
 
 
 @router.get("/exports")
 def list_exports(job: Job, service: Service) -> ExportList:
-    """Exports of a job and how they stand, oldest first."""
+    """Exports of a job with their states, oldest first."""
     return service.all(job)
 
 
 @router.get("/model_card", response_class=PlainTextResponse, responses=_MARKDOWN | responses(409))
 def get_model_card(job: Job, service: Service, wanted: Wanted) -> PlainTextResponse:
-    """The model card of an export, whether it has been made or not."""
+    """The model card of an export, even if the export has not been made."""
     return PlainTextResponse(service.model_card(job, wanted), media_type="text/markdown")

@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "internal_error"
 _NICENESS = 10
-"""A running job goes first."""
+"""Niceness of the process, so that running jobs take precedence."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make one archive.
 
     Returns:
-        0 with the archive in its place; 1 with the reason in the file of `--failure`.
+        0 if the archive is in its place; 1 with the reason in the file of `--failure`.
     """
     parser = argparse.ArgumentParser(prog="alignment_api.exports.process", description=__doc__)
     parser.add_argument("run_dir", type=Path)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # Deletes what is half-written.
+    # Unwinding deletes half-written files.
     unwind_on_terminate()
     if arguments.parent is not None:
         die_with_parent(arguments.parent)

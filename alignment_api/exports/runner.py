@@ -1,4 +1,4 @@
-"""Makes the slow exports one after the other, each in a process of its own."""
+"""Make slow exports one after another, each in its own process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Order(NamedTuple):
 
 
 class ExportRunner:
-    """A thread that makes what was ordered. Its methods are safe to call from several threads."""
+    """A thread that makes the ordered exports. Its methods are thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -44,7 +44,7 @@ class ExportRunner:
         self._thread = threading.Thread(target=self._loop, name="exports", daemon=True)
 
     def start(self) -> None:
-        """Settle what an earlier service left behind, and start the thread."""
+        """Settle orders that an earlier service left unfinished, and start the thread."""
         for folder in self._settings.home.glob(f"jobs/*/{FOLDER}"):
             shelf = ExportShelf(folder.parent)
             shelf.drop_scratch()
@@ -54,14 +54,14 @@ class ExportRunner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Cancel what is being made and what waits. Blocking."""
+        """Cancel the running export and all waiting ones. Blocking."""
         self._stopping.set()
         self._orders.put(None)
         if self._thread.ident is not None:
             self._thread.join()
 
     def order(self, shelf: ExportShelf, run_dir: Path, spec: ExportSpec) -> Export:
-        """Make an export in the background; one that is there, or on its way, is left as it is."""
+        """Make an export in the background; return a finished, running or waiting one as it is."""
         with self._lock:
             found = shelf.find(spec)
             if found is not None and (

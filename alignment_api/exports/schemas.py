@@ -1,4 +1,4 @@
-"""What the export endpoints answer."""
+"""Answers of the export endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from essa.spec.export import ExportFormat, ExportSpec
 
 
 class ExportStatus(StrEnum):
-    """Where an export stands."""
+    """State of an export."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -22,7 +22,7 @@ class ExportStatus(StrEnum):
 
     @property
     def is_working(self) -> bool:
-        """True while it is being made, or waits for that."""
+        """Whether the export is waiting or being made."""
         return self in (ExportStatus.QUEUED, ExportStatus.RUNNING)
 
 
@@ -31,32 +31,32 @@ class _Answer(BaseModel):
 
 
 class ExportFailure(_Answer):
-    """Why there is no archive."""
+    """Reason why an export has no archive."""
 
     code: str
     message: str
 
 
 class Export(_Answer):
-    """One export of a job; the archive is there once `status` is succeeded."""
+    """One export of a job; its archive exists once `status` is succeeded."""
 
     id: str
     object: Literal["fine_tuning.job.export"] = "fine_tuning.job.export"
     format: ExportFormat
     precision: Precision | None
     checkpoint: int | None
-    """Generation; null is the one that the job selected."""
+    """Generation to export; null means the one that the job selected."""
     status: ExportStatus
     bytes: int | None = None
-    """Size of the archive."""
+    """Size of the archive in bytes."""
     error: ExportFailure | None = None
     created_at: int
-    """Unix seconds, as all times here."""
+    """Time of creation in Unix seconds, the unit of all times here."""
     finished_at: int | None = None
 
     @property
     def spec(self) -> ExportSpec:
-        """What was asked for."""
+        """The requested export."""
         return ExportSpec(format=self.format, precision=self.precision, checkpoint=self.checkpoint)
 
 

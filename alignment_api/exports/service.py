@@ -1,4 +1,4 @@
-"""What the API does with exports."""
+"""Operations of the API on exports."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class ExportService:
         self._adapters = threading.Lock()
 
     def start(self) -> None:
-        """Begin to make what is asked for."""
+        """Start making ordered exports."""
         self._runner.start()
 
     def stop(self) -> None:
-        """Cancel what is being made. Blocking."""
+        """Cancel running and waiting exports. Blocking."""
         self._runner.stop()
 
     def order(self, job: StoredJob, spec: ExportSpec) -> Export:
-        """Make an export, or see how it stands.
+        """Start an export unless it exists, and return its state.
 
         Raises:
-            JobConflictError: the job is not so far.
-            SpecError: no such generation.
+            JobConflictError: the job has not got that far yet.
+            SpecError: there is no such generation.
         """
         shelf = self._shelf(job)
         _check_state(job, spec)
@@ -50,7 +50,7 @@ class ExportService:
         return shelf.find(spec) or shelf.put(spec, ExportStatus.SUCCEEDED)
 
     def all(self, job: StoredJob) -> ExportList:
-        """The exports of a job."""
+        """Return the exports of a job."""
         found = self._shelf(job).all()
         return ExportList(
             data=found,
@@ -58,11 +58,11 @@ class ExportService:
         )
 
     def archive(self, job: StoredJob, spec: ExportSpec) -> Path:
-        """The zip of an export; an adapter is packed on the spot.
+        """Return the zip of an export; an adapter is packed on demand.
 
         Raises:
-            JobConflictError: the job is not so far, or the export is not there.
-            SpecError: no such generation.
+            JobConflictError: the job has not got that far yet, or the export is not finished.
+            SpecError: there is no such generation.
         """
         _check_state(job, spec)
         if spec.format is ExportFormat.ADAPTER:
@@ -80,10 +80,10 @@ class ExportService:
         return shelf.archive(spec)
 
     def model_card(self, job: StoredJob, spec: ExportSpec) -> str:
-        """The model card that the export has, or would have.
+        """Return the model card of an export, which need not have been made.
 
         Raises:
-            JobConflictError: the job is not so far.
+            JobConflictError: the job has not got that far yet.
         """
         if spec.checkpoint is None:
             _require_success(job)
@@ -93,7 +93,7 @@ class ExportService:
         shelf = self._shelf(job)
         archive = shelf.archive(spec)
         with self._adapters:
-            # A generation of a job that still runs may be searched again after a crash.
+            # A running job may repeat a generation after a crash, so its zip is never reused.
             if spec.checkpoint is not None or not archive.is_file():
                 make_archive(
                     self._settings.run_dir(job.id),

@@ -1,4 +1,4 @@
-"""The exports of one job on disk: for each an archive and a record of how it stands."""
+"""The exports of one job on disk: an archive and a state record for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from essa.storage.atomic_file import write_file
 
 FOLDER = "exports"
 SCRATCH = ".scratch-"
-"""Begins the names of folders that are being filled; the key of their export follows."""
+"""Prefix of folders being filled; the export's key follows."""
 
 
 class ExportShelf:
@@ -26,19 +26,19 @@ class ExportShelf:
         self._job_id = job_dir.name
 
     def archive(self, spec: ExportSpec) -> Path:
-        """Where its zip is, or will be."""
+        """Return the path of an export's zip, whether it exists or not."""
         return self.folder / f"{spec.key}.zip"
 
     def log(self, spec: ExportSpec) -> Path:
-        """Where the output of its process goes."""
+        """Return the path of the log of an export's process."""
         return self.folder / f"{spec.key}.log"
 
     def failure(self, spec: ExportSpec) -> Path:
-        """Where its process says why it failed."""
+        """Return the path where an export's process writes its reason for failing."""
         return self.folder / f"{spec.key}.failure"
 
     def find(self, spec: ExportSpec) -> Export | None:
-        """How an export stands; None where nobody has asked for it, or its archive is gone."""
+        """Return an export's record; None if it was never requested, or its archive is gone."""
         try:
             text = self._record(spec.key).read_text(encoding="utf-8")
             record = Export.model_validate_json(text)
@@ -48,7 +48,7 @@ class ExportShelf:
         return None if is_gone else record
 
     def all(self) -> list[Export]:
-        """All exports, oldest first."""
+        """Return all exports, oldest first."""
         found = []
         for path in self.folder.glob("*.json"):
             try:
@@ -63,7 +63,7 @@ class ExportShelf:
     def put(
         self, spec: ExportSpec, status: ExportStatus, failure: ExportFailure | None = None
     ) -> Export:
-        """Record how an export stands."""
+        """Record the state of an export."""
         earlier = self.find(spec)
         is_begun = earlier is None or status is ExportStatus.QUEUED
         now = int(time.time())
@@ -83,7 +83,7 @@ class ExportShelf:
         return record
 
     def drop_scratch(self, key: str = "") -> None:
-        """Delete what a process that died has left half-written, of one export or of all."""
+        """Delete half-written folders of dead processes, for one export or for all."""
         for path in self.folder.glob(f"{SCRATCH}{key}*"):
             shutil.rmtree(path, ignore_errors=True)
 

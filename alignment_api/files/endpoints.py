@@ -47,7 +47,7 @@ def list_files(
     order: Literal["asc", "desc"] = "desc",
     purpose: Annotated[str | None, Query(max_length=32, pattern=r"^[^\x00]*$")] = None,
 ) -> DataFileList:
-    """Uploaded files, newest first. `after` is the id of the last file of the page before."""
+    """Uploaded files, newest first. `after` is the id of the last file on the previous page."""
     return service.page(
         limit, after, caller.project_id, purpose=purpose, is_newest_first=order == "desc"
     )

@@ -1,4 +1,4 @@
-"""Uploaded files, without the service's store at hand."""
+"""Paths of uploaded files, without an open store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignment_api.store import Store
 
 
 def uploaded_files(settings: Settings) -> Callable[[str], Path]:
-    """A function from file id to path, for a home that may not exist yet."""
+    """Return a function from file id to path, for a home that may not exist yet."""
 
     def resolve(file_id: str) -> Path:
         if settings.database_url is None and not settings.sqlite_path.is_file():

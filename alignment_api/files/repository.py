@@ -15,26 +15,26 @@ _SHOWN_JOBS = 5
 
 
 class FileRepository:
-    """Reads, adds and removes the rows of uploaded files; their content lies in the home."""
+    """Reads, adds and removes the rows of uploaded files; the content is in the home folder."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, file: DataFile, project_id: str) -> None:
-        """Record a file whose content is in its place."""
+        """Add the row of a file whose content is already stored."""
         names = ("id", "filename", "purpose", "bytes", "rows", "sha256", "created_at")
         values = {name: getattr(file, name) for name in names}
         with self._store.change() as connection:
             connection.execute(sa.insert(files).values(project_id=project_id, **values))
 
     def get(self, file_id: str, project_id: str | None = None) -> DataFile:
-        """One file.
+        """Return one file.
 
         Args:
             file_id: the file.
-            project_id: whose it must be; None is any.
+            project_id: project that must own the file; None allows any.
         Raises:
-            UploadedFileNotFoundError: no such file, or of another project.
+            UploadedFileNotFoundError: no such file, or it belongs to another project.
         """
         return _file(self._row(file_id, project_id))
 
@@ -47,7 +47,7 @@ class FileRepository:
         purpose: str | None = None,
         is_newest_first: bool = True,
     ) -> list[DataFile]:
-        """Up to `limit` files of a project that come after the file `after`."""
+        """Return up to `limit` of a project's files that follow the file `after`."""
         query = sa.select(files).where(files.c.project_id == project_id)
         if purpose is not None:
             query = query.where(files.c.purpose == purpose)
@@ -59,11 +59,11 @@ class FileRepository:
         return [_file(row) for row in self._store.read(query)]
 
     def remove(self, file_id: str, project_id: str) -> None:
-        """Forget a file.
+        """Remove the row of a file.
 
         Raises:
-            UploadedFileNotFoundError: no such file, or of another project.
-            FileInUseError: a job that has not ended needs it.
+            UploadedFileNotFoundError: no such file, or it belongs to another project.
+            FileInUseError: an unfinished job needs the file.
         """
         self._row(file_id, project_id)
         needing = sa.select(jobs.c.id).where(

@@ -1,4 +1,4 @@
-"""Read JSONL and say which lines are unusable."""
+"""Read JSONL files and report unusable lines."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _SHOWN_ERRORS = 5
 
 
 class NumberedRow(NamedTuple):
-    """A row and its line in the file, counted from 1 as editors do."""
+    """A row and the number of its line, counted from 1."""
 
     line: int
     columns: dict[str, Any]
 
 
 def read_rows(path: Path, limit: int | None = None, name: str | None = None) -> list[NumberedRow]:
-    """Read the rows of a JSONL file; blank lines are passed over.
+    """Read the rows of a JSONL file, skipping blank lines.
 
     Args:
         path: the file.
-        limit: stop after this many rows.
-        name: what to call the file in errors; its path by default.
+        limit: maximum number of rows to read.
+        name: name of the file in errors; its path by default.
     Raises:
-        DataError: unreadable, without rows, or with lines that are not JSON objects; the message
-            gives the numbers of the first few.
+        DataError: the file is unreadable, has no rows, or has lines that are not JSON objects; the
+            message gives the numbers of the first few.
     """
     return list(_rows(path, limit, name or str(path)))
 
 
 def count_rows(path: Path, name: str | None = None) -> int:
-    """Check a JSONL file as `read_rows` does, with one row in memory at a time.
+    """Check a JSONL file as `read_rows` does, one row in memory at a time; return their number.
 
     Raises:
-        DataError: as `read_rows`.
+        DataError: see `read_rows`.
     """
     return sum(1 for _ in _rows(path, None, name or str(path)))
 
@@ -47,7 +47,7 @@ def _rows(path: Path, limit: int | None, shown: str) -> Iterator[NumberedRow]:
     count = 0
     faults = _Faults()
     try:
-        # A pipe would be waited for, and a device has no end.
+        # Reading a pipe would block, and a device has no end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{shown} is no file with rows; name a JSONL file", path=str(path))
         with path.open("rb") as file:
@@ -70,7 +70,7 @@ def _rows(path: Path, limit: int | None, shown: str) -> Iterator[NumberedRow]:
 
 
 class _Faults:
-    """The first few faults in words, and how many there are: a file may have millions."""
+    """Messages for the first few faults, and the number of all: a file may have millions."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -95,7 +95,7 @@ def _read_line(line: int, text: bytes, faults: _Faults) -> dict[str, Any] | None
         faults.add(line, f"is not JSON: {error.msg}")
     except RecursionError:
         faults.add(line, "is not JSON: nested too deeply")
-    except ValueError:  # of Python alone: JSON has no limit
+    except ValueError:  # raised by Python alone: JSON has no such limit
         faults.add(line, "holds an integer of thousands of digits")
     else:
         if isinstance(value, dict):

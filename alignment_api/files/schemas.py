@@ -1,4 +1,4 @@
-"""What the file endpoints answer."""
+"""Answers of the file endpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class DataFile(BaseModel):
-    """One uploaded JSONL file. Jobs name it by `file_id`."""
+    """One uploaded JSONL file. Jobs refer to it by its id."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -17,12 +17,12 @@ class DataFile(BaseModel):
     filename: str
     purpose: str = "fine-tune"
     status: Literal["processed"] = "processed"
-    """A file that cannot be used is not kept."""
+    """State of the file; unusable files are not kept."""
     bytes: int
     rows: int
     sha256: str
     created_at: int
-    """Unix seconds."""
+    """Time of the upload in Unix seconds."""
 
 
 class DataFileList(BaseModel):
@@ -36,7 +36,7 @@ class DataFileList(BaseModel):
 
 
 class DeletedFile(BaseModel):
-    """A file that is gone."""
+    """A file that was deleted."""
 
     id: str
     object: Literal["file"] = "file"

@@ -1,4 +1,4 @@
-"""Take uploaded files in, and find them again."""
+"""Receive uploaded files and find them again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class FileService:
-    """Uploaded JSONL files, each stored under its id."""
+    """Uploaded JSONL files, each stored under its id. Blocking."""
 
     def __init__(self, repository: FileRepository, folder: Path) -> None:
         self._repository = repository
@@ -28,10 +28,10 @@ class FileService:
     def upload(
         self, stream: BinaryIO, filename: str, project_id: str, purpose: str = "fine-tune"
     ) -> DataFile:
-        """Check and keep a JSONL file.
+        """Check and store a JSONL file.
 
         Raises:
-            DataError: no rows, or lines that are not JSON objects; nothing is kept then.
+            DataError: no rows, or lines that are not JSON objects; nothing is stored in that case.
         """
         file_id = f"file-{secrets.token_hex(8)}"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class FileService:
         return file
 
     def get(self, file_id: str, project_id: str) -> DataFile:
-        """One file; see `FileRepository.get`."""
+        """Return one file; see `FileRepository.get`."""
         return self._repository.get(file_id, project_id)
 
     def page(
@@ -71,7 +71,7 @@ class FileService:
         purpose: str | None = None,
         is_newest_first: bool = True,
     ) -> DataFileList:
-        """Files of a project that come after one."""
+        """Return a page of a project's files; see `FileRepository.page`."""
         found = self._repository.page(
             limit + 1, after, project_id, purpose=purpose, is_newest_first=is_newest_first
         )
@@ -83,25 +83,25 @@ class FileService:
         )
 
     def remove(self, file_id: str, project_id: str) -> DeletedFile:
-        """Remove a file that no unfinished job needs.
+        """Delete a file that no unfinished job needs.
 
         Raises:
-            UploadedFileNotFoundError: no such file.
-            FileInUseError: an unfinished job needs it.
+            UploadedFileNotFoundError: there is no such file.
+            FileInUseError: an unfinished job needs the file.
         """
         self._repository.remove(file_id, project_id)
         self._place(file_id).unlink(missing_ok=True)
         return DeletedFile(id=file_id)
 
     def resolve(self, file_id: str, project_id: str | None = None) -> Path:
-        """Where the content of an uploaded file lies.
+        """Return the path of an uploaded file's content.
 
         Args:
             file_id: the file.
-            project_id: whose it must be; None is any.
+            project_id: project that must own the file; None allows any.
         Raises:
-            UploadedFileNotFoundError: no such file.
-            DataError: its content is gone from the home folder.
+            UploadedFileNotFoundError: there is no such file.
+            DataError: the file's content is missing from the home folder.
         """
         path = self._place(self._repository.get(file_id, project_id).id)
         if not path.is_file():

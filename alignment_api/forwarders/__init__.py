@@ -1,1 +1,1 @@
-"""Send the progress of a job to where people watch their other runs: W&B, MLflow, TensorBoard."""
+"""Send a job's progress to trackers: W&B, MLflow, TensorBoard."""

@@ -1,4 +1,4 @@
-"""Forward from a thread of its own, so that a slow or dead receiver costs the job nothing."""
+"""Forward in a background thread, so that a slow or dead tracker does not slow the job."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from essa.events import Event, ResultEvent
 logger = logging.getLogger(__name__)
 
 WAITING = 1000
-"""Points that may wait for a receiver; more are dropped."""
+"""Maximum number of points queued for a tracker; further ones are dropped."""
 _MOST_FAILURES = 3
-"""After so many in a row a receiver is given up."""
+"""Consecutive failures after which forwarding to a tracker stops."""
 _LOOK_S = 0.2
 _LONGEST = 300
-"""Letters of a library's message that are shown."""
+"""Maximum characters shown of a library's error message."""
 
 
 class BackgroundForwarder:
-    """Feeds one receiver. What goes wrong there is warned of, once, and goes no further.
+    """Feeds one tracker. Its failures are warned of once each, and never reach the job.
 
     Args:
-        forwarder: the receiver.
+        forwarder: the tracker's forwarder.
         run: the run to show.
-        warn: told in words what does not work; called from any thread.
-        waiting: points that may wait.
+        warn: called with a message about each failure, from any thread.
+        waiting: maximum number of queued points.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BackgroundForwarder:
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Take in an event; returns at once."""
+        """Queue an event's point; never blocks."""
         if isinstance(event, ResultEvent):
             self._result = event
         point = point_of(event)
@@ -65,12 +65,12 @@ class BackgroundForwarder:
             self._warn_once("too slow or without an answer; points of this job are missing there")
 
     def end(self, status: str) -> None:
-        """Let the run be closed, after what waits."""
+        """Close the run once all queued points are sent."""
         self._status = status
         self._ending.set()
 
     def join(self, wait_s: float) -> bool:
-        """Wait for the end; False if it does not come."""
+        """Wait for the thread to end; return False if it has not ended in time."""
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
@@ -93,9 +93,9 @@ class BackgroundForwarder:
         self._tried(lambda: self._forwarder.finish(self._status, summary), "its end is not shown")
 
     def _next(self) -> Point | None:
-        """The next point; None once all were taken and the job has ended."""
+        """Return the next point; None once the queue is empty and the job has ended."""
         while True:
-            is_ending = self._ending.is_set()  # read first: nothing is put after it is set
+            is_ending = self._ending.is_set()  # read first: nothing is queued after it is set
             try:
                 return self._waiting.get(timeout=_LOOK_S)
             except queue.Empty:

@@ -1,4 +1,4 @@
-"""What a forwarder is."""
+"""The interface of forwarders, which send a run to a tracker."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Value = float | int | str
 
 @dataclass(frozen=True)
 class ForwardedRun:
-    """The run of a job, for whom it is shown.
+    """The run of a job, as forwarders see it.
 
     Attributes:
-        id: the same in every start of a job, so that a resumed one goes on in the same place.
-        folder: where a forwarder may write files.
+        id: the same for every start of a job, so that a resumed job continues the same run.
+        folder: a folder that a forwarder may write files to.
     """
 
     id: str
@@ -32,23 +32,23 @@ class ForwardedRun:
 
 
 class Forwarder(ABC):
-    """Shows one run in one place. Called from one thread; may block, and may raise anything."""
+    """Sends one run to one tracker. Called from one thread; may block and raise any exception."""
 
     name: str
 
     @abstractmethod
     def begin(self, run: ForwardedRun) -> None:
-        """Open the run, or go on with the one that an earlier start of the job has opened."""
+        """Open the run, or resume the one that an earlier start of the job opened."""
 
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add finite numbers. Steps do not fall, but for a job that resumes before its last one."""
+        """Add finite numbers. Steps never decrease, unless a job resumes at an earlier one."""
 
     @abstractmethod
     def finish(self, status: str, summary: Mapping[str, Value]) -> None:
         """Close the run.
 
         Args:
-            status: the job's: succeeded, failed, cancelled, or one in which it may go on.
-            summary: of a job that succeeded.
+            status: the job's state: succeeded, failed, cancelled, or one from which it may resume.
+            summary: numbers and words of a succeeded job; empty for others.
         """

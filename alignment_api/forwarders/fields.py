@@ -1,4 +1,4 @@
-"""Events as named numbers, in the groups that dashboards make from the part before the slash."""
+"""Events as named numbers; dashboards group them by the part of the name before the slash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from essa.events import (
 
 
 class Point(NamedTuple):
-    """Numbers at a step, which is a generation; 0 is the warm start."""
+    """Numbers at a step; the step is the generation, and 0 is the warm start."""
 
     step: int
     values: dict[str, float]
@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 @singledispatch
 def point_of(event: object) -> Point | None:
-    """The numbers of an event; None where it has none to plot."""
+    """Return the numbers of an event; None if it has none to plot."""
     return None
 
 
@@ -75,7 +75,7 @@ def _(event: LadderEvent) -> Point:
 
 
 def summary_of(event: ResultEvent) -> dict[str, Value]:
-    """What a run came to."""
+    """Summarise the result of a run."""
     scores: dict[str, float | None] = {}
     for model, score in event.test.items():
         scores |= _score(f"test/{model}", score)
@@ -93,7 +93,7 @@ def summary_of(event: ResultEvent) -> dict[str, Value]:
 
 
 def finite(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Without what is missing: NaN breaks the axes of some dashboards."""
+    """Drop missing values, because NaN breaks the axes of some dashboards."""
     return {
         name: float(value)
         for name, value in values.items()
@@ -102,7 +102,7 @@ def finite(values: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _tracked(event: RoundEvent) -> dict[str, float | None]:
-    """The numbers of an event whose fields say where trackers show them."""
+    """Return the numbers of an event whose fields are annotated with `Tracked`."""
     found: dict[str, float | None] = {"generation": event.generation}
     for name, field in type(event).model_fields.items():
         value = getattr(event, name)
@@ -132,7 +132,7 @@ def _constraints(prefix: str, found: Iterable[ConstraintStatus]) -> dict[str, fl
     values: dict[str, float | None] = {}
     for one in found:
         name = f"{prefix}/{one.component}"
-        if f"{name}/value" in values:  # held from both sides
+        if f"{name}/value" in values:  # the constraint has both bounds
             name = f"{name} {one.direction} {one.threshold:g}"
         values |= {
             f"{name}/value": one.value,

@@ -1,4 +1,4 @@
-"""MLflow. Its own variables say where and as whom: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN."""
+"""MLflow; MLFLOW_TRACKING_URI and MLFLOW_TRACKING_TOKEN set its server and credentials."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from essa.spec.integrations import MlflowRunSpec
 
 JOB_TAG = "essa.job_id"
 _LONGEST_PARAM = 500
-"""What every version of MLflow takes; a longer value is cut."""
+"""Longest value in characters that every MLflow version accepts; longer values are cut."""
 _PARAMS_AT_ONCE = 100
 _STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 
 
 class MlflowForwarder(Forwarder):
-    """One run, with the generation as its step and the specification as its parameters."""
+    """One MLflow run, with the generation as its step and the specification as its parameters."""
 
     name = "mlflow"
 
@@ -28,7 +28,7 @@ class MlflowForwarder(Forwarder):
         self._run_id = ""
 
     def begin(self, run: ForwardedRun) -> None:
-        """Open the run, or go on with the one that has this job's id as a tag."""
+        """Open the run, or resume the one tagged with this job's id."""
         from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
 
         self._client = MlflowClient()
@@ -63,7 +63,7 @@ class MlflowForwarder(Forwarder):
         for key, value in {**summary, "status": status}.items():
             if _is_text(value):
                 self._client.set_tag(self._run_id, f"essa.{key}", value)
-        # A job that may go on is not over.
+        # A job that may resume is not over.
         self._client.set_terminated(self._run_id, _STATUS.get(status, "SCHEDULED"))
 
     def _experiment(self) -> str:
@@ -95,7 +95,7 @@ def _is_text(value: Value) -> bool:
 
 
 def _name(key: str) -> str:
-    """MLflow takes letters, digits and `_-. :/` in names."""
+    """Replace what MLflow does not accept in names: all but letters, digits and `_-. :/`."""
     signs = {">=": "ge", "<=": "le", "=": "eq"}
     words = (signs.get(word, word) for word in key.split(" "))
     return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in " ".join(words))

@@ -1,4 +1,4 @@
-"""From what a job asks for to what forwards it."""
+"""Make the forwarders for the integrations that a job asks for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from essa.spec.integrations import IntegrationSpec, MlflowIntegrationSpec, Wandb
 from essa.spec.reading.problem import Problem
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
-"""Modules by type of integration; the extra that installs one has the name of the type."""
+"""Module by type of integration; the extra that installs it is named after the type."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 
 def make_forwarder(spec: IntegrationSpec) -> Forwarder:
-    """The forwarder of an integration; loads no library."""
+    """Make the forwarder of an integration, without loading its library."""
     if isinstance(spec, WandbIntegrationSpec):
         return WandbForwarder(spec.wandb)
     if isinstance(spec, MlflowIntegrationSpec):
@@ -29,25 +29,25 @@ def make_forwarder(spec: IntegrationSpec) -> Forwarder:
 
 
 def forwarding_sink(inner: EventSink, run: ForwardedRun) -> ForwardingSink:
-    """What passes the events of a job on to `inner` and to the job's integrations."""
+    """Make a sink that passes a job's events on to `inner` and to the job's integrations."""
     return ForwardingSink(inner, [make_forwarder(one) for one in run.spec.integrations], run)
 
 
 def is_installed(kind: str) -> bool:
-    """Whether the library of a type of integration is there."""
+    """Return whether the library of a type of integration is installed."""
     found = find_spec(LIBRARIES[kind])
-    # A folder of the same name, such as W&B leaves behind, is no library.
+    # A folder of the same name, such as W&B leaves behind, is not a library.
     return found is not None and found.origin is not None
 
 
 def integration_problems(
     integrations: Sequence[IntegrationSpec], environment: Mapping[str, str]
 ) -> list[Problem]:
-    """What keeps integrations from working and can be seen before the job runs.
+    """Find what would keep integrations from working, as far as it shows before the job runs.
 
     Args:
-        integrations: of the job.
-        environment: of the service, which its job processes inherit.
+        integrations: the job's integrations.
+        environment: the service's environment, which its job processes inherit.
     """
     problems = []
     for number, one in enumerate(integrations):

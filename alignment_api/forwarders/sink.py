@@ -1,4 +1,4 @@
-"""The events of a job go to its usual sink and to everything that shows the job elsewhere."""
+"""Send the events of a job to its usual sink and to all its trackers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WARNING = "integration"
 class ForwardingSink(EventSink):
     """Passes events on. Only the usual sink can fail or slow the job.
 
-    As a context it holds the run of a job; `close` it after the job has its final state.
+    Its context spans the job's run; call `close` after the job has its final state.
 
     Args:
-        inner: the usual sink; warnings about forwarders go there too.
-        forwarders: who else is told.
+        inner: the usual sink, which also receives warnings about forwarders.
+        forwarders: the forwarders of the job's integrations.
         run: the job.
     """
 
@@ -37,7 +37,7 @@ class ForwardingSink(EventSink):
         self._others = [BackgroundForwarder(one, run, self._warn) for one in forwarders]
 
     def emit(self, event: Event) -> None:
-        """Record one event and hand it to the forwarders."""
+        """Pass an event to the usual sink and to the forwarders."""
         with self._lock:
             self._inner.emit(event)
         for other in self._others:
@@ -47,18 +47,18 @@ class ForwardingSink(EventSink):
         return self
 
     def __exit__(self, *error: object) -> None:
-        # From here on warnings are only logged: no event may follow the end of a job.
+        # From here on, warnings are only logged: no event may follow the end of a job.
         with self._lock:
             self._is_sealed = True
 
     def close(self, status: str, wait_s: float) -> bool:
-        """Let the forwarders finish.
+        """Finish all forwarders.
 
         Args:
-            status: the job's.
-            wait_s: for all of them together.
+            status: the job's state.
+            wait_s: seconds to wait, for all forwarders together.
         Returns:
-            False if one is still not done.
+            False if a forwarder has not finished.
         """
         give_up_at = time.monotonic() + wait_s
         for other in self._others:

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, in the run's own folder: `tensorboard --logdir` finds them there."""
+"""Event files for TensorBoard in the run's own folder, where `tensorboard --logdir` finds them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class TensorboardForwarder(Forwarder):
         self._config: dict[str, object] = {}
 
     def begin(self, run: ForwardedRun) -> None:
-        """Note where to write; the file is made with the first point."""
-        import tensorboardX  # noqa: F401 - its absence is to be found here
+        """Note the folder; the file is created with the first point."""
+        import tensorboardX  # noqa: F401 - imported only to fail here if it is missing
 
         self._folder = run.folder / FOLDER
         self._config = run.config
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add numbers, for readers at once."""
+        """Add numbers, and flush them to disk."""
         writer = self._open(step)
         for name, value in values.items():
             writer.add_scalar(name, value, step)
         writer.flush()
 
     def finish(self, status: str, summary: Mapping[str, Value]) -> None:
-        """Add the summary's numbers at the generation that was selected."""
+        """Add the summary's numbers at the selected generation."""
         step = int(summary.get("selected_generation", 0))
         if summary:
             numbers = {name: value for name, value in summary.items() if name.startswith("test")}
@@ -50,7 +50,7 @@ class TensorboardForwarder(Forwarder):
             from tensorboardX import SummaryWriter
 
             is_resumed = self._folder.is_dir() and any(self._folder.iterdir())
-            # What an earlier start wrote from this step on comes again.
+            # Points that an earlier start wrote from this step on will be written again.
             purge_step = step if is_resumed else None
             self._writer = SummaryWriter(str(self._folder), purge_step=purge_step)
             text = json.dumps(self._config, indent=2)

@@ -1,5 +1,5 @@
-"""Weights & Biases. Its own variables say where and as whom: WANDB_API_KEY, WANDB_BASE_URL,
-WANDB_MODE."""
+"""Weights & Biases; WANDB_API_KEY, WANDB_BASE_URL and WANDB_MODE set its credentials, server and
+mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BAD_ENDS = ("failed", "cancelled")
 
 
 class WandbForwarder(Forwarder):
-    """One run, with the generation as its step."""
+    """One W&B run, with the generation as its step."""
 
     name = "wandb"
 
@@ -22,7 +22,7 @@ class WandbForwarder(Forwarder):
         self._run: Any = None
 
     def begin(self, run: ForwardedRun) -> None:
-        """Open the run, or go on with it: its id is the job's."""
+        """Open or resume the run whose id is the job's."""
         import wandb  # pyright: ignore[reportMissingImports]
 
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -36,15 +36,15 @@ class WandbForwarder(Forwarder):
             job_type="align",
             config=run.config,
             dir=str(run.folder),
-            # The log of the job and the service's repository are not its business.
+            # The job's log and the service's git repository are not sent.
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add numbers; those of one step are put together."""
+        """Add numbers; W&B merges those of one step."""
         self._run.log(dict(values), step=step)
 
     def finish(self, status: str, summary: Mapping[str, Value]) -> None:
-        """Set the summary and wait until all was sent."""
+        """Set the summary and wait until everything is sent."""
         self._run.summary.update({**summary, "status": status})
         self._run.finish(exit_code=int(status in _BAD_ENDS))

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/alpha/graders`: check and try a reward without a job."""
+"""`/v1/fine_tuning/alpha/graders`: check and run a reward without a job."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Service = Annotated[GraderService, Depends(_service)]
 
 @router.post("/validate")
 def validate_grader(body: ValidateGrader, service: Service, caller: Submitter) -> CheckedGrader:
-    """Check a reward or a grader, and rows of data against it. Nothing is scored."""
+    """Check a reward or a grader, and data rows against it, without scoring anything."""
     return service.validate(body, caller)
 
 
 @router.post("/run")
 def run_grader(body: RunGrader, service: Service, caller: Submitter) -> GraderRun | OpenAiGraderRun:
-    """Score answers with a reward or a grader. A score that is missing says why.
+    """Score answers with a reward or a grader. A missing score comes with its reason.
 
-    A `model_sample` is answered in OpenAI's shape.
+    A request with `model_sample` gets an answer in OpenAI's shape.
     """
     return service.run(body, caller)

@@ -10,7 +10,7 @@ from reward.spec import RewardSpec
 from reward.spec.code import MAX_SOURCE_CHARS
 
 _OURS_TOO = "python"
-"""A type that both have; OpenAI's has a name."""
+"""Grader type of both APIs; only OpenAI's has a name."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -22,27 +22,27 @@ class _Grader(BaseModel):
 
 
 class StringCheckGrader(_Grader):
-    """Compare the answer with a text or a column of the row."""
+    """Compares the answer with a text or a column of the row."""
 
     type: Literal["string_check"]
     input: str
-    """`{{sample.output_text}}`."""
+    """Template of the text to compare; must be `{{sample.output_text}}`."""
     reference: str
-    """A text, or `{{item.COLUMN}}`."""
+    """Template to compare it with: a text, or `{{item.COLUMN}}`."""
     operation: Literal["eq", "ne", "like", "ilike"]
 
 
 class PythonGrader(_Grader):
-    """A file with a function `grade(sample, item)`."""
+    """Python source that defines a function `grade(sample, item)`."""
 
     type: Literal["python"]
     source: str = Field(min_length=1, max_length=MAX_SOURCE_CHARS)
     image_tag: str | None = None
-    """Has no effect: the function runs in this service's own environment."""
+    """Ignored: the function runs in the service's own environment."""
 
 
 class TextContent(BaseModel):
-    """Text in a list of contents."""
+    """A text part of a message's content."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,7 +51,7 @@ class TextContent(BaseModel):
 
 
 class GraderMessage(BaseModel):
-    """One message to the model that grades."""
+    """One message to the grading model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,13 +61,13 @@ class GraderMessage(BaseModel):
 
     @property
     def text(self) -> str:
-        """All texts of the content, one after the other."""
+        """All texts of the content, joined."""
         parts = self.content if isinstance(self.content, list) else [self.content]
         return "\n".join(part if isinstance(part, str) else part.text for part in parts)
 
 
 class SamplingParams(BaseModel):
-    """How the model that grades is sampled."""
+    """Sampling parameters of the grading model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,13 +80,13 @@ class SamplingParams(BaseModel):
 
 
 class ScoreModelGrader(_Grader):
-    """A number that a model gives the answer."""
+    """A score that a model assigns to the answer."""
 
     type: Literal["score_model"]
     input: list[GraderMessage] = Field(min_length=1)
     model: str = Field(min_length=1)
     range: tuple[Finite, Finite] | None = None
-    """Lowest and highest score; 0 and 1 where it is not given."""
+    """Lowest and highest score; 0 and 1 by default."""
     sampling_params: SamplingParams | None = None
 
 
@@ -99,7 +99,7 @@ class OtherGrader(_Grader):
 
 
 class MultiGrader(_Grader):
-    """Several graders and a formula over their names."""
+    """Several graders and a formula that refers to them by name."""
 
     type: Literal["multi"]
     graders: dict[str, Grader] = Field(min_length=1, max_length=64)
@@ -126,6 +126,6 @@ Grader = Annotated[
     Annotated[RewardSpec, Tag("reward")] | Annotated[OpenAiGrader, Tag("openai")],
     Discriminator(_side),
 ]
-"""A reward of ours, or one of OpenAI's graders. A `python` with a `name` is OpenAI's."""
+"""A reward of this service, or an OpenAI grader; a `python` grader with a `name` is OpenAI's."""
 
 MultiGrader.model_rebuild()

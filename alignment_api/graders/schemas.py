@@ -1,4 +1,4 @@
-"""What the grader endpoints take and answer."""
+"""Requests and answers of the grader endpoints."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class GraderSample(_Model):
     prompt: str = ""
     messages: tuple[dict[str, str], ...] = ()
     group: int | None = None
-    """Answers to the same prompt have it in common; by default every answer is of its own."""
+    """Group number shared by the answers to one prompt; by default each answer is its own group."""
     tokens: int | None = Field(default=None, ge=0)
     logprobs: tuple[float, ...] | None = None
-    """Of the answer's tokens under the model that wrote it, where the grader needs them."""
+    """Log-probabilities of the answer's tokens under the model that wrote it, if needed."""
     reference_logprobs: tuple[float, ...] | None = None
-    """Of the same tokens under the base model."""
+    """Log-probabilities of the same tokens under the base model."""
 
     def as_sample(self, position: int) -> Sample:
-        """The same as rewards are given it."""
+        """Convert to the form that rewards take."""
         return Sample(
             self.completion,
             self.row,
@@ -51,11 +51,11 @@ class ValidateGrader(_Model):
 
     grader: Grader
     rows: tuple[dict[str, Any], ...] = Field(default=(), max_length=MAX_SAMPLES)
-    """Rows of the data to check it against."""
+    """Data rows to check the grader against."""
 
 
 class RunGrader(_Model):
-    """A grader to try: on answers, all of one candidate and one batch, or as OpenAI's clients do.
+    """A grader to run on answers, all of one candidate and one batch, or as OpenAI's clients do.
 
     Give `samples`, or `model_sample` and `item`.
     """
@@ -63,9 +63,9 @@ class RunGrader(_Model):
     grader: Grader
     samples: tuple[GraderSample, ...] = Field(default=(), max_length=MAX_SAMPLES)
     model_sample: str | None = None
-    """One answer."""
+    """One answer, in OpenAI's form."""
     item: dict[str, Any] | None = None
-    """The columns of its row."""
+    """Data row of that answer, by column."""
 
     @model_validator(mode="after")
     def _one_form(self) -> RunGrader:
@@ -75,7 +75,7 @@ class RunGrader(_Model):
 
     @property
     def answers(self) -> tuple[GraderSample, ...]:
-        """What to score, in either form."""
+        """The answers to score, from either form."""
         if self.model_sample is None:
             return self.samples
         return (GraderSample(completion=self.model_sample, row=self.item or {}),)
@@ -86,20 +86,20 @@ class CheckedGrader(_Model):
 
     object: Literal["grader"] = "grader"
     grader: dict[str, Any]
-    """As it was given, defaults filled in."""
+    """Grader as it was sent, with its defaults filled in."""
     components: list[str]
-    """Names under which every result has its parts."""
+    """Names of the components that every result contains."""
     needs: list[str]
-    """What the engines must compute for it beyond the text."""
+    """Values beyond the text that the engines must compute for the grader."""
     is_batch: bool
-    """The score of an answer depends on the other answers of its batch."""
+    """Whether an answer's score depends on the other answers of its batch."""
 
 
 class GraderResult(_Model):
     """The score of one answer."""
 
     reward: float | None
-    """None where it is missing."""
+    """Score; null if it is missing."""
     components: dict[str, float | None]
     error: str | None
 
@@ -109,16 +109,16 @@ class GraderRun(_Model):
 
     object: Literal["grader.run"] = "grader.run"
     reward: float | None
-    """Mean over the scores that are there: the fitness of a candidate that answered so."""
+    """Mean over the scores that are not missing: the fitness of a candidate with these answers."""
     missing: int
     seconds: float
     results: list[GraderResult]
     costs: dict[str, dict[str, float | None]]
-    """What judges used, by their place in the grader."""
+    """Usage of the judges, by their place in the grader."""
 
 
 class RunErrors(_Model):
-    """OpenAI's list of what may have gone wrong."""
+    """OpenAI's list of possible errors."""
 
     formula_parse_error: bool = False
     invalid_variable_error: bool = False
@@ -137,7 +137,7 @@ class RunErrors(_Model):
 
 
 class RunMetadata(_Model):
-    """What OpenAI's clients read beside the reward."""
+    """The fields beside the reward that OpenAI's clients read."""
 
     name: str
     type: str
@@ -149,11 +149,11 @@ class RunMetadata(_Model):
 
 
 class OpenAiGraderRun(_Model):
-    """The score of one answer, as OpenAI's clients read it."""
+    """The score of one answer, in OpenAI's shape."""
 
     object: Literal["grader.run"] = "grader.run"
     reward: float | None
     sub_rewards: dict[str, float | None]
-    """Of every part."""
+    """Scores of the grader's parts, by name."""
     metadata: RunMetadata
     model_grader_token_usage_per_model: dict[str, float]

@@ -1,4 +1,4 @@
-"""Check and try graders without a job."""
+"""Check and run graders without a job."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ PATH = "grader"
 
 
 class GraderService:
-    """Builds a grader for every request and frees it afterwards. Blocking; call from a thread."""
+    """Builds a grader for each request and frees it afterwards. Blocking; call it from a thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._resources = RewardResources(settings.reward_policy)
         self._endpoint = grader_endpoint(settings)
 
     def validate(self, request: ValidateGrader, caller: Caller) -> CheckedGrader:
-        """Check a grader, and rows against it.
+        """Check a grader, and data rows against it.
 
         Raises:
-            SpecError: it cannot be used here, or not with one of the rows.
-            InsufficientScopeError: it has code of the user, and the key may not send such.
+            SpecError: the grader cannot be used here, or not with one of the rows.
+            InsufficientScopeError: the grader contains user code, and the key may not send any.
         """
         spec, reward = self._build(request.grader, caller)
         for number, row in enumerate(request.rows):
@@ -63,7 +63,7 @@ class GraderService:
 
         Raises:
             SpecError: the grader cannot be used here.
-            InsufficientScopeError: it has code of the user, and the key may not send such.
+            InsufficientScopeError: the grader contains user code, and the key may not send any.
         """
         spec, reward = self._build(request.grader, caller)
         started_s = time.monotonic()
@@ -97,21 +97,21 @@ class GraderService:
 
 
 def require_code(reward: RewardSpec, caller: Caller, what: str) -> None:
-    """Check that the caller may send the code that a reward has in it.
+    """Check that the caller may send the code that a reward contains.
 
     Args:
-        reward: what is sent.
-        caller: who sends it.
-        what: what it is, for the message.
+        reward: the reward to check.
+        caller: the sender of the request.
+        what: name of the reward for the error message.
     Raises:
-        InsufficientScopeError: it may not.
+        InsufficientScopeError: the caller may not send code.
     """
     if any(models_in(reward, PythonSpec)):
         caller.require(Scope.CODE, what)
 
 
 def grader_endpoint(settings: Settings) -> GraderEndpoint | None:
-    """Where models that grade are asked, if the operator has said so."""
+    """Return the endpoint of grading models; None if the operator has set none."""
     if settings.grader_url is None:
         return None
     return GraderEndpoint(settings.grader_url, settings.grader_api_key)
@@ -166,5 +166,5 @@ def _shown(result: RewardResult) -> GraderResult:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Return the value, or None for NaN, which JSON lacks."""
     return None if math.isnan(value) else value

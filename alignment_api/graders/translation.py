@@ -1,4 +1,4 @@
-"""OpenAI's graders as rewards of ours."""
+"""Translate OpenAI's graders into rewards of this service."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _COLUMN = re.compile(r"item\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
 class GraderEndpoint(NamedTuple):
-    """Where the models of `score_model` graders are asked."""
+    """The endpoint that serves the models of `score_model` graders."""
 
     base_url: str
     api_key: str | None
-    """Name of a secret of the operator."""
+    """Name of the operator's secret that holds the key."""
 
 
 def as_reward(grader: AnyGrader, where: str, endpoint: GraderEndpoint | None) -> RewardSpec:
-    """The reward that scores as a grader does; rewards come back as they are.
+    """Return the reward that scores as a grader does; a reward is returned unchanged.
 
     Args:
-        grader: either.
-        where: its setting, for messages.
-        endpoint: None where the operator has named none.
+        grader: a grader or a reward.
+        where: the grader's setting, for error messages.
+        endpoint: endpoint of grading models; None if the operator has set none.
     Raises:
-        SpecError: it has no exact counterpart; says what to use instead.
+        SpecError: no reward is exactly equivalent; the message says what to use instead.
     """
     if isinstance(grader, RewardSpecModel):
         return grader
@@ -165,7 +165,7 @@ def _names(text: str) -> list[str]:
 
 
 def _lone_column(reference: str, where: str) -> str | None:
-    """The column that a reference names; None for a plain text."""
+    """Return the column that a reference names; None for a plain text."""
     names = _names(reference)
     if not names:
         return None
@@ -179,7 +179,7 @@ def _lone_column(reference: str, where: str) -> str | None:
 
 
 def _template(text: str, where: str) -> str:
-    """A template of OpenAI's in our form: single braces around plain names."""
+    """Convert OpenAI's template to ours, which has single braces around plain names."""
     parts, end = [], 0
     for found in _PLACE.finditer(text):
         parts.append(_braced(text[end : found.start()]))
@@ -200,5 +200,5 @@ def _braced(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    # An empty text is in every answer; a pattern must not be empty.
+    # An empty text occurs in every answer, but a pattern must not be empty.
     return re.escape(text) or "(?:)"

@@ -1,4 +1,4 @@
-"""Refuse request bodies that are too large, while they arrive, and those of strangers before."""
+"""Refuse request bodies that are too large as they arrive, and those without a valid key unread."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from essa.errors import EssaError
 
 
 class BodyLimit:
-    """ASGI middleware that stops reading a body after the most bytes that its route takes.
+    """ASGI middleware that stops reading a body beyond its route's limit.
 
-    A file goes to disk as it arrives. Everything else is JSON, which is in memory several times
-    over, and read by the thread that answers everybody.
+    An upload goes to disk as it arrives. Every other body is JSON, which takes several times its
+    size in memory and is parsed in the event loop's thread.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -26,7 +26,7 @@ class BodyLimit:
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the bytes of one request."""
+        """Count the body's bytes while it is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -46,16 +46,16 @@ class BodyLimit:
 
 
 class KeyFirst:
-    """ASGI middleware: a body under `/v1` is read only for a key that is valid.
+    """ASGI middleware that lets a body under `/v1` be read only with a valid key.
 
-    The endpoints ask for the key too, but are called with a body that has been read.
+    The endpoints check the key too, but only after the body has been read.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look at the key of one request."""
+        """Check the key of one request that has a body."""
         if scope["type"] != "http" or not scope["path"].startswith("/v1/") or not _has_body(scope):
             await self._app(scope, receive, send)
             return

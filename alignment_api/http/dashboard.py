@@ -18,7 +18,7 @@ CONTENT_POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # Text that a model wrote cannot become HTML, even by mistake: no sink takes a string.
+        # No DOM sink accepts a string, so model output cannot become HTML even by mistake.
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -28,17 +28,17 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked for again each time, and answered with 304 where nothing has changed: after an update
-    # no module is left over from the version before.
+    # Revalidated each time, with a 304 if unchanged: after an update, no module of the earlier
+    # version stays in use.
     "Cache-Control": "no-cache",
 }
 
 
 class _Static(StaticFiles):
-    """Files of the dashboard, with its headers."""
+    """The dashboard's files, with its security headers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file at a path under the folder."""
+        """Return the file at a path below the folder."""
         answer = await super().get_response(path, scope)
         answer.headers.update(HEADERS)
         return answer

@@ -29,19 +29,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def envelope(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
-    """The error response for a status."""
+    """Make the error response for a status."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     body = ErrorEnvelope(error=ErrorBody(message=message, type=kind, param=param, code=code))
     return JSONResponse(body.model_dump(), status_code=status)
 
 
 async def known_error(request: Request, error: Exception) -> JSONResponse:
-    """The answer for an error of ours."""
+    """Make the response for one of our own errors."""
     if not isinstance(error, EssaError):
         return await _unknown_error(request, error)
     status = status_of(error)
     request.state.error_code = error.code
-    if isinstance(error, MachineError):  # no fault of the program that a traceback would explain
+    if isinstance(error, MachineError):  # not a bug, so a traceback would explain nothing
         logger.error("%s %s refused: %s", request.method, request.url.path, error.message)
     elif status >= 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -88,13 +88,13 @@ async def _system_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unknown_error(request: Request, error: Exception) -> JSONResponse:
-    # Starlette raises the error again after this answer, so the server's log has the traceback.
+    # Starlette raises the error again after this response, so the server's log has the traceback.
     request_id = getattr(request.state, "request_id", None)
     message = (
         f"{request.method} {request.url.path} failed; the server's log has the cause beside the "
         f"request id {request_id}"
     )
     answer = envelope(500, message, "internal_error")
-    if request_id is not None:  # answered outside of the middleware that adds it
+    if request_id is not None:  # this answer bypasses the middleware that adds the header
         answer.headers[REQUEST_ID_HEADER] = request_id
     return answer

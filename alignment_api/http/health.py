@@ -1,4 +1,4 @@
-"""`/healthz`: does the service work, and what is it doing."""
+"""`/healthz`: whether the service works, and its current load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Health(BaseModel):
 
 @router.get("/healthz", responses={503: ERROR_RESPONSES[503]})
 def get_health(request: Request) -> Health:
-    """Answers 200 while the store can be read and jobs are started, else 503."""
+    """Answers 200 while the store can be read and the queue runs, else 503."""
     if not request.app.state.queue.is_alive():
         raise StoreError("the job queue has stopped; restart the service")
     jobs = JobRepository(request.app.state.store)

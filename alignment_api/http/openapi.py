@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what FastAPI adds on its own put right."""
+"""The OpenAPI document, with FastAPI's own additions corrected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEY = "apiKey"
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Let `app` answer the document of this module."""
+    """Make `app` serve the document of this module."""
     plain = app.openapi
 
     def document() -> dict[str, Any]:
@@ -23,13 +23,13 @@ def install_openapi(app: FastAPI) -> None:
 
 
 def corrected(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without status 422, which is never answered, and with the key that `/v1` asks for."""
+    """Remove status 422, which is never answered, and add the key that `/v1` requires."""
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             operation["responses"].pop("422", None)
             for status, answer in operation["responses"].items():
                 if status >= "4" and answer.get("content"):
-                    # FastAPI gives errors the type of the endpoint's success.
+                    # FastAPI gives errors the media type of the endpoint's success.
                     answer["content"] = {"application/json": next(iter(answer["content"].values()))}
             if path.startswith("/v1/"):
                 operation["security"] = [{_KEY: []}]

@@ -1,4 +1,4 @@
-"""A server's answer on its way to the client, with the model called as the client calls it."""
+"""Pass a server's answer on to the client, with the model's name as the client knows it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _DONE = b"[DONE]"
 _END = b"\n\n"
 _SHOWN = 500
 _TOO_LONG = "input_tokens"
-"""Parameter that vLLM blames for a prompt that does not fit."""
+"""Parameter that vLLM blames for a prompt that is too long."""
 
 
 class HeldStream(StreamingResponse):
-    """An event stream that lets go of what it holds however it ends, or if it never begins."""
+    """An event stream that releases its resources however it ends, even if it never starts."""
 
     def __init__(self, events: AsyncIterator[bytes], held: AsyncExitStack) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class HeldStream(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
+        """Send the stream, then release its resources."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -44,18 +44,18 @@ class HeldStream(StreamingResponse):
 async def renamed_events(
     upstream: httpx.Response, model: str, failure: Callable[[str], Awaitable[ModelServerError]]
 ) -> AsyncIterator[bytes]:
-    """Events of a stream; where the server breaks off, the last one is an error.
+    """Yield the stream's events; if the server breaks off, the last one is an error.
 
     Args:
         upstream: the server's answer.
-        model: what the client calls the model.
-        failure: makes the error of a server from its reason.
+        model: model name that the client used.
+        failure: makes the error for a server failure from its reason.
     """
     reason = "the answer broke off"
     try:
         async for event in _events(upstream):
             data = event.removeprefix(_DATA)
-            if data in (event, _DONE):  # a comment, or the end
+            if data in (event, _DONE):  # a comment, or the end of the stream
                 yield event + _END
             if data == _DONE:
                 return
@@ -73,19 +73,19 @@ async def renamed_events(
 
 
 def renamed(content: bytes, model: str) -> dict[str, Any]:
-    """A whole answer."""
+    """Return a complete answer with the client's model name."""
     return {**json.loads(content), "model": model}
 
 
 class Refusal(NamedTuple):
-    """Why a server does not answer, and the parameter that it blames."""
+    """The server's reason for refusing a request, and the parameter that it blames."""
 
     reason: str
     param: str | None = None
 
     @classmethod
     def read(cls, content: bytes) -> Refusal:
-        """What the body of an answer says that is not 200."""
+        """Read the body of an answer whose status is not 200."""
         try:
             told = json.loads(content)["error"]
             return cls(told["message"], told.get("param"))
@@ -93,7 +93,7 @@ class Refusal(NamedTuple):
             return cls(content.decode(errors="replace")[:_SHOWN])
 
     def error(self) -> SpecError:
-        """The error of a request that was at fault."""
+        """Return the error for a request that was at fault."""
         if self.param == _TOO_LONG:
             return ContextLengthError(
                 f"{self.reason} The operator's ESSA_INFERENCE_MAX_MODEL_LEN changes it",
@@ -111,5 +111,5 @@ async def _events(upstream: httpx.Response) -> AsyncIterator[bytes]:
 
 
 def _event(value: dict[str, Any]) -> bytes:
-    # ASCII only: readers may break lines at U+2028 and the like, which JSON allows in strings.
+    # ASCII only: clients may break lines at U+2028 and the like, which JSON allows in strings.
     return _DATA + json.dumps(value).encode() + _END

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions` and `/v1/completions`: ask a base, a warm start or an aligned model."""
+"""`/v1/chat/completions` and `/v1/completions`: query a base, a warm start or an aligned model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Inference = Annotated[InferenceService, Depends(_service)]
 async def create_chat_completion(
     request: Request, body: ChatRequest, inference: Inference, caller: Submitter
 ) -> Response:
-    """The next turn of a conversation. The model is loaded first where it is not yet."""
+    """The next turn of a conversation. The model is loaded first if necessary."""
     return await inference.answer(request, CHAT_ROUTE, body, caller.project_id)
 
 
@@ -45,5 +45,5 @@ async def create_chat_completion(
 async def create_completion(
     request: Request, body: CompletionRequest, inference: Inference, caller: Submitter
 ) -> Response:
-    """What follows a text. The model is loaded first where it is not yet."""
+    """The continuation of a text. The model is loaded first if necessary."""
     return await inference.answer(request, TEXT_ROUTE, body, caller.project_id)

@@ -1,4 +1,4 @@
-"""The GPU of a model server: one that no job's engines hold, for as long as the server runs."""
+"""GPUs for model servers: each server gets one that no job holds, for as long as it runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from alignment_api.settings import Settings
 
 @dataclass(frozen=True)
 class Hold:
-    """What a server may use, and the engine slots that it keeps from jobs meanwhile."""
+    """A server's share of the machine, and the engine slots that it blocks for jobs."""
 
     share: Share
     slots: tuple[int, ...] = ()
 
 
 class ServerGpus:
-    """Gives servers the GPUs that jobs leave, by the same slots that jobs hold.
+    """Assigns servers the GPUs that jobs leave free, counted in the same slots.
 
     Args:
-        devices: of this machine.
-        queue: of the jobs that share them.
+        devices: the devices of this machine.
+        queue: the queue of the jobs that share them.
     """
 
     def __init__(self, settings: Settings, devices: Devices, queue: JobQueue) -> None:
@@ -33,10 +33,10 @@ class ServerGpus:
         self._is_own_program = settings.inference_command is not None
 
     def take(self) -> Hold:
-        """Hold a GPU, or nothing where servers run on cores or where the operator says how.
+        """Hold a GPU; nothing if servers run on CPU or the operator's own command runs them.
 
         Raises:
-            NotServedError: no server can run beside this service, whatever jobs do.
+            NotServedError: no server can run beside this service, however many GPUs are free.
             ModelServerError: jobs and other servers hold every GPU.
         """
         if self._is_own_program or is_cpu_build():
@@ -60,7 +60,7 @@ class ServerGpus:
         return Hold(devices.share(slots), slots)
 
     def give_back(self, hold: Hold) -> None:
-        """Let jobs have what a server that has stopped held."""
+        """Free the slots of a server that has stopped."""
         if hold.slots:
             self._queue.give_back(hold.slots)
 

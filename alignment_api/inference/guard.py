@@ -1,7 +1,7 @@
 """The process around one model server: `guard --parent PID --threads N PROGRAM ARGUMENTS`.
 
-It gives the server its environment, makes it yield to jobs, and takes all that the server has
-started down with it: when it is told to end, when the server ends, and when the service is gone.
+The guard sets the server's environment, lowers its priority below jobs, and kills all its
+descendants: on SIGTERM, when the server ends, and when the service is gone.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(_NICENESS)
     server = subprocess.Popen(given.command, env=environment(os.environ, given.threads))
     servers.append(server)
-    if is_ending:  # told before there was a server to tell
+    if is_ending:  # the signal came before there was a server to stop
         server.terminate()
     status = server.wait()
     if os.getppid() != given.parent:
-        # Nobody is left to look after what the server left behind.
+        # No other process is left to end what the server started.
         os.killpg(os.getpgrp(), signal.SIGKILL)
     return status if status >= 0 else 128 - status
 
 
 def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
-    """The server's variables: what the operator has set, without the service's own secrets."""
+    """Return the server's variables: the operator's, without the service's own secrets."""
     kept = {name: value for name, value in outer.items() if not name.startswith(PREFIX)}
     return {
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -59,7 +59,7 @@ def environment(outer: Mapping[str, str], threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_NO_USAGE_STATS": "1",
-        # Threads tied to the cores of a running job would wait for it at every step.
+        # Threads bound to the cores of a running job would wait for it at every step.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         **kept,
         "OMP_NUM_THREADS": str(threads),

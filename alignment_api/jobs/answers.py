@@ -1,6 +1,6 @@
-"""What the job endpoints answer, in the shapes of OpenAI's fine-tuning API.
+"""Answers of the job endpoints, in the shapes of OpenAI's fine-tuning API.
 
-What OpenAI has no place for stands in a job's `essa`.
+Fields that OpenAI's job object lacks are in a job's `essa`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class _Answer(BaseModel):
 
 
 class JobProgress(_Answer):
-    """The newest news of a job; None where there is none yet."""
+    """Latest progress of a job; fields are null until they are known."""
 
     stage: str | None = None
     message: str | None = None
@@ -25,7 +25,7 @@ class JobProgress(_Answer):
     total: int | None = None
     generation: int | None = None
     generations: int | None = None
-    """Most that the budget allows."""
+    """Maximum number of generations in the budget."""
     best: float | None = None
     """Best fitness of the last generation."""
     mean: float | None = None
@@ -37,7 +37,7 @@ class JobProgress(_Answer):
 
 
 class JobFailure(_Answer):
-    """Why a job failed."""
+    """Reason why a job failed."""
 
     code: str
     message: str
@@ -45,26 +45,26 @@ class JobFailure(_Answer):
 
 
 class EssaDetails(_Answer):
-    """The part of a job that is ours."""
+    """The fields of a job that OpenAI's API lacks."""
 
     name: str
     priority: int
     slots: int
-    """Engine slots that it holds while it runs."""
+    """Engine slots that the job holds while it runs."""
     started_at: int | None
-    """Last start; a job that was paused or interrupted starts again."""
+    """Time of the last start; a job that was paused or interrupted is started again."""
     starts: int
     waits_for: str | None = None
-    """A job that must have succeeded before this one starts."""
+    """Id of a job that has to succeed before this one starts."""
     cancel_requested: bool
     pause_requested: bool
     progress: JobProgress
     fitness: list[float]
-    """Mean fitness over generations, thinned out to at most 60 points."""
+    """Mean fitness by generation, thinned to at most 60 points."""
     spec: dict[str, Any]
-    """The resolved specification."""
+    """Resolved specification."""
     result: dict[str, Any] | None
-    """The data of the result event, once succeeded."""
+    """Data of the result event, once the job has succeeded."""
 
 
 class FineTuningJob(_Answer):
@@ -73,27 +73,27 @@ class FineTuningJob(_Answer):
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
-    """Unix seconds, as all times here."""
+    """Time of creation in Unix seconds, the unit of all times here."""
     finished_at: int | None
     status: JobStatus
     model: str
     fine_tuned_model: str | None
-    """Name of the aligned model, once succeeded."""
+    """Name of the aligned model, once the job has succeeded."""
     organization_id: str
-    """The project it belongs to."""
+    """Id of the project that owns the job."""
     training_file: str
-    """Id of the uploaded file, or a path on the server."""
+    """Id of an uploaded file, or a path on the server."""
     validation_file: str | None
     result_files: list[str] = []
     trained_tokens: int | None
-    """Prompt and generated tokens of the whole job, once succeeded."""
+    """Prompt and generated tokens of the whole job, once it has succeeded."""
     seed: int
     hyperparameters: dict[str, Any] = {}
-    """Always empty: see `essa.spec`."""
+    """Always empty; settings are in `essa.spec`."""
     error: JobFailure | None
     estimated_finish: int | None
     method: dict[str, Any]
-    """`type` and, under its name, what the request said about it."""
+    """`type` and, under that type's name, the settings that the request gave for it."""
     metadata: dict[str, str] | None
     integrations: list[dict[str, Any]] = []
     user_provided_suffix: str | None
@@ -114,7 +114,7 @@ class FineTuningJobList(_List):
 
 
 class FineTuningEvent(_Answer):
-    """One event of a job. `data` is our event (see `essa/events.py`) with its number as `seq`."""
+    """One event of a job. `data` is the event as in `essa/events.py`, plus its number as `seq`."""
 
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
@@ -132,7 +132,7 @@ class FineTuningEventList(_List):
 
 
 class Checkpoint(_Answer):
-    """The mean vector after a generation that was validated."""
+    """The mean vector after a validated generation."""
 
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
@@ -141,7 +141,7 @@ class Checkpoint(_Answer):
     fine_tuned_model_checkpoint: str
     step_number: int
     metrics: dict[str, float | None]
-    """`step`, `full_valid_mean_reward` with the ends of its 95 % interval, and
+    """`step`, `full_valid_mean_reward` with the bounds of its 95 % interval, and
     `train_mean_reward`."""
 
 
@@ -152,39 +152,39 @@ class CheckpointList(_List):
 
 
 class GenerationList(_List):
-    """The data of one event per finished generation, in order.
+    """Finished generations in order: for each, the data of its generation event.
 
-    `validation` in it is the data of the generation's validation event, or null.
+    Its `validation` is the data of the generation's validation event, or null.
     """
 
     data: list[dict[str, Any]]
 
 
 class Estimate(_Answer):
-    """What a job will need, roughly; null where it cannot be told before it runs."""
+    """Rough estimate of a job's needs; null where it cannot be known before the job runs."""
 
     memory_bytes: int | None = None
-    """Of one engine: base, adapter, population and KV cache."""
+    """Memory of one engine: base, adapter, population and KV cache."""
     memory: dict[str, int] = {}
-    """The same by what it is for."""
+    """Memory of one engine, by purpose."""
     trainer_memory: dict[str, int] = {}
-    """Of the process that trains by gradients, by what it is for; activations are not in it."""
+    """Memory of the process that trains by gradients, by purpose, without activations."""
     sequences: int
-    """Completions of one generation; 0 where the method has none."""
+    """Number of completions in one generation; 0 for methods without generations."""
     generation_s: float | None = None
     total_s: float | None = None
     based_on: str | None = None
-    """The earlier job whose speed the times are reckoned from."""
+    """Id of the earlier job whose speed the times are based on."""
 
 
 class Validation(_Answer):
-    """What a job would be, had it been created."""
+    """The job that the request would create."""
 
     object: Literal["fine_tuning.job.validation"] = "fine_tuning.job.validation"
     is_valid: Literal[True] = True
     spec: dict[str, Any]
     dimension: int | None
-    """Numbers that would be searched, or trained."""
+    """Number of values that would be searched or trained."""
     slots: int
     estimate: Estimate
     warnings: list[str]

@@ -1,4 +1,4 @@
-"""What can be checked about a job before it runs: its files, its columns and its reward."""
+"""Checks of a job before it runs: its files, its columns and its reward."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _PACKAGE_MODEL = "package:"
 
 
 def check_job(spec: AlignmentJobSpec, settings: Settings) -> None:
-    """Look at all that would stop a job and can be seen without loading a model.
+    """Check for everything that would stop a job, as far as possible without loading a model.
 
     Raises:
-        SpecError: with a line for each fault of the job.
-        MachineError: this machine cannot run it.
+        SpecError: the job has faults; the message has a line for each.
+        MachineError: this machine cannot run the job.
     """
     problems = find_problems(
         spec, uploaded_files(settings), settings.reward_policy, settings.cache_dir
@@ -59,16 +59,16 @@ def find_problems(
     cache_dir: Path | None = None,
     may_measure: bool = True,
 ) -> list[Problem]:
-    """Everything that would stop the job and can be seen without loading a model.
+    """Find everything that would stop the job, as far as possible without loading a model.
 
     Args:
         spec: the job.
-        resolve_file: gives the path of an uploaded file, or raises an EssaError.
-        reward_policy: what the operator lets rewards do.
-        cache_dir: where it is remembered what this machine computes in; None asks nothing of it.
-        may_measure: measure it where that was not done yet, which takes some seconds.
+        resolve_file: returns the path of an uploaded file, or raises an EssaError.
+        reward_policy: what the operator allows rewards to do.
+        cache_dir: folder that caches this machine's number formats; None skips their check.
+        may_measure: whether to measure formats that are not cached, which takes a few seconds.
     Returns:
-        One problem per setting at fault; empty if the job can run.
+        One problem per faulty setting; empty if the job can run.
     """
     problems = _model_problems(spec) + _warm_start_problems(spec)
     problems += integration_problems(spec.integrations, os.environ)
@@ -150,14 +150,14 @@ def _calibration_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> 
 
 
 def _source(field: str, dataset: DatasetSpec) -> tuple[str, str | None]:
-    """The setting that names the data set, and its value."""
+    """Return the setting that names the data set, and its value."""
     if dataset.file_id is not None:
         return f"{field}.file_id", dataset.file_id
     return f"{field}.path", dataset.path
 
 
 def _split_problems(spec: AlignmentJobSpec, resolve_file: ResolveFile) -> list[Problem]:
-    """Whether the sets that are not given can be cut, by the rule of the run itself."""
+    """Check that missing splits can be cut from the data, by the same rule as the run."""
     try:
         load_job_data(
             spec.data,

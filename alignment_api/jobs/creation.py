@@ -1,8 +1,7 @@
-"""Queue a job once, however often its request is sent.
+"""Queue a job only once, however often its request is sent.
 
-Two kinds of repetition are known: the client names its request with an Idempotency-Key, or it says
-that it tries again (`x-stainless-retry-count`), because no answer came to the same request shortly
-before.
+Two kinds of repetition are recognised: the client sends the same Idempotency-Key, or it marks a
+retry with `x-stainless-retry-count` after an equal request shortly before got no answer.
 """
 
 from __future__ import annotations
@@ -21,33 +20,33 @@ from alignment_api.store.tables import created_requests
 
 MOST_KEY_CHARS = 200
 _UNNAMED = "unnamed "
-"""A key of a client has no blank, so that it is never one of these."""
+"""Prefix for requests without a key; it has a blank, so no client's key can look like it."""
 
 
 class RequestIdentity(NamedTuple):
-    """What makes a request the same as another one."""
+    """The properties by which two requests are recognised as the same."""
 
     sha256: str
-    """Of path and body."""
+    """SHA-256 of path and body."""
     key: str | None = None
-    """Its Idempotency-Key."""
+    """Idempotency-Key of the request."""
     is_retry: bool = False
-    """The client says that it has sent it before."""
+    """Whether the client says that it has sent the request before."""
 
 
 class Created(NamedTuple):
-    """What was created, and whether this request made it."""
+    """Id of what was created, and whether this request created it."""
 
     object_id: str
     is_new: bool
 
 
 class JobCreation:
-    """Queues jobs and remembers the requests that made them; comparisons are remembered alike.
+    """Queues jobs and remembers the requests that created them; comparisons work the same way.
 
     Args:
-        store: of the jobs.
-        retry_window_s: a retry is answered with the job of an equal request no older than this.
+        store: the store of the jobs.
+        retry_window_s: maximum age in seconds of the equal request whose job answers a retry.
     """
 
     def __init__(self, store: Store, retry_window_s: float) -> None:
@@ -55,10 +54,10 @@ class JobCreation:
         self._retry_window_s = retry_window_s
 
     def find(self, identity: RequestIdentity, project_id: str) -> str | None:
-        """The id of what an earlier sending of this request made.
+        """Return the id that an earlier sending of this request created; None if there was none.
 
         Raises:
-            KeyReuseError: the key came before with another request.
+            KeyReuseError: the key was used with a different request.
         """
         query = sa.select(created_requests).where(created_requests.c.project_id == project_id)
         if identity.key is not None:
@@ -76,24 +75,24 @@ class JobCreation:
         return _checked(rows[0], identity)["job_id"] if rows else None
 
     def create(self, identity: RequestIdentity, job: NewJob) -> Created:
-        """Queue a job and remember its request, both or neither.
+        """Queue a job and remember its request, in one transaction.
 
         Raises:
-            KeyReuseError: the key came before with another request.
+            KeyReuseError: the key was used with a different request.
         """
         return self.create_by(identity, job.project_id, lambda held: add_job(held, job))
 
     def create_by(
         self, identity: RequestIdentity, project_id: str, add: Callable[[Connection], str]
     ) -> Created:
-        """Add something and remember the request that asked for it, both or neither.
+        """Add an object and remember the request that asked for it, in one transaction.
 
         Args:
-            identity: of the request.
-            project_id: whose it is.
-            add: adds it inside a transaction and returns its id.
+            identity: the request's identity.
+            project_id: project that will own the object.
+            add: adds the object within the transaction and returns its id.
         Raises:
-            KeyReuseError: the key came before with another request.
+            KeyReuseError: the key was used with a different request.
         """
         earlier = self.find(identity, project_id)
         if earlier is not None:
@@ -103,7 +102,7 @@ class JobCreation:
                 object_id = add(connection)
                 _remember(connection, identity, project_id, object_id)
         except DuplicateError:
-            # Another sending of the same request was quicker.
+            # Another sending of the same request came first.
             earlier = self.find(identity, project_id)
             if earlier is None:
                 raise

@@ -38,7 +38,7 @@ def _service(request: Request) -> JobService:
 
 
 def _metadata(request: Request) -> dict[str, str]:
-    """`metadata[colour]=red` of the query."""
+    """Return the query's parameters of the form `metadata[colour]=red`."""
     found = {}
     for name, value in request.query_params.multi_items():
         if name.startswith("metadata[") and name.endswith("]"):
@@ -62,11 +62,11 @@ def create_job(
     identity: Identity,
     validate_only: bool = False,
 ) -> FineTuningJob | Validation:
-    """Queue a job. Its files, columns and reward are checked first.
+    """Queue a job after checking its files, columns and reward.
 
-    Takes the request of OpenAI's clients, or a whole specification. A request that is sent again,
-    with the same `Idempotency-Key` or by a client that got no answer, makes no second job. With
-    `validate_only` nothing is queued: the answer says what the job would be.
+    Takes OpenAI's request, or a whole specification. A repeated request, with the same
+    `Idempotency-Key` or from a client that got no answer, creates no second job. With
+    `validate_only` nothing is queued: the answer describes the job that would be.
     """
     if validate_only:
         return service.validate(body, caller)
@@ -83,9 +83,9 @@ def list_jobs(
     status: JobStatus | None = None,
     q: Text = None,
 ) -> FineTuningJobList:
-    """Jobs, newest first. `after` is the id of the last job of the page before.
+    """Jobs, newest first. `after` is the id of the last job on the previous page.
 
-    `q` is looked for in names and ids; `metadata[KEY]=VALUE` asks for a value of the metadata.
+    `q` is searched in names and ids; `metadata[KEY]=VALUE` filters by a metadata value.
     """
     statuses = [status] if status else []
     return service.page(
@@ -95,7 +95,7 @@ def list_jobs(
 
 @router.get("/schema")
 def get_job_schema(caller: Reader) -> dict[str, Any]:
-    """The JSON Schema of a whole specification, as `POST /v1/fine_tuning/jobs` takes it."""
+    """The JSON Schema of a whole specification, as accepted by `POST /v1/fine_tuning/jobs`."""
     return _schema()
 
 
@@ -107,21 +107,21 @@ def get_job(job_id: str, caller: Reader, service: Service) -> FineTuningJob:
 
 @router.post("/{job_id}/cancel", responses=_CONFLICT)
 def cancel_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJob:
-    """Cancel a waiting job at once; a running one stops within a work item. Can be repeated."""
+    """Cancel a waiting job at once; a running one stops after its current work item. Idempotent."""
     return service.cancel(job_id, caller.project_id)
 
 
 @router.post("/{job_id}/pause", responses=_CONFLICT)
 def pause_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJob:
-    """Pause a queued job at once; a running one stops within a work item and frees its engines."""
+    """Pause a queued job at once; a running one stops after its work item and frees its engines."""
     return service.pause(job_id, caller.project_id)
 
 
 @router.post("/{job_id}/resume", responses=_CONFLICT)
 def resume_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJob:
-    """Queue a paused job again; it goes on from its last generation as if it had not stopped.
+    """Queue a paused job again; it resumes from its last generation as if it had not stopped.
 
-    So does one that failed with the code `storage` or `unfit_machine`, once the machine will do.
+    A job that failed with the code `storage` or `unfit_machine` resumes too, once that is fixed.
     """
     return service.resume(job_id, caller.project_id)
 
@@ -130,7 +130,7 @@ def resume_job(job_id: str, caller: Submitter, service: Service) -> FineTuningJo
 def clone_job(
     job_id: str, body: CloneRequest, caller: Submitter, service: Service, identity: Identity
 ) -> FineTuningJob:
-    """Queue a job like another one, with changes to its specification."""
+    """Queue a copy of a job with changes to its specification."""
     return service.clone(job_id, body, caller, identity)
 
 

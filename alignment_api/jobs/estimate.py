@@ -1,4 +1,4 @@
-"""What a job will need, as far as it can be told without loading a model."""
+"""Estimate what a job will need, as far as possible without loading a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 
 class Forecast(NamedTuple):
-    """What could be told, and why the rest could not."""
+    """The estimate, and the reasons for what is missing in it."""
 
     dimension: int | None
     estimate: Estimate
@@ -34,13 +34,13 @@ def forecast(
     earlier: Sequence[StoredJob],
     events: EventRepository,
 ) -> Forecast:
-    """Dimension, memory and time of a job.
+    """Estimate dimension, memory and time of a job.
 
     Args:
         spec: the job.
-        cache_dir: prepared models, looked through for the base's configuration.
-        earlier: rows of finished jobs, newest first; the speed of a like one is taken.
-        events: of these jobs.
+        cache_dir: folder of prepared models, searched for the base's configuration.
+        earlier: finished jobs, newest first; times are based on the first similar one.
+        events: the events of these jobs.
     """
     warnings: list[str] = []
     estimate = _timed(spec, earlier, events)
@@ -91,7 +91,7 @@ def _adapter(spec: AlignmentJobSpec) -> AdapterShape | None:
 def _timed(
     spec: AlignmentJobSpec, earlier: Sequence[StoredJob], events: EventRepository
 ) -> Estimate:
-    """Completions, and seconds by the pace of the newest job with the same base and engines."""
+    """Estimate completions, and seconds from the newest job with the same base and engines."""
     completions = spec.method.completions(spec)
     for job in earlier if completions else ():
         pace = _pace(job, events) if _is_like(job.spec, spec) else None
@@ -109,7 +109,7 @@ def _timed(
 def _is_like(earlier: AlignmentJobSpec, spec: AlignmentJobSpec) -> bool:
     if (earlier.model, earlier.engine) != (spec.model, spec.engine):
         return False
-    # Passes take time by the completion where the training is alike.
+    # Training time per completion is comparable only between equal methods.
     return not spec.method.trains or earlier.method == spec.method
 
 

@@ -21,7 +21,7 @@ from essa.events import Event, RoundEvent, ValidationEvent, read_event, type_of
 from essa.ports import Clock, EventSink, MonotonicClock, RunControl
 
 CONTROL_INTERVAL_S = 0.25
-"""Runs ask after every work item; the store is read this often at most."""
+"""Minimum seconds between two reads of the store: runs ask after every work item."""
 
 
 Kind = TypeVar("Kind", bound=BaseModel, covariant=True)
@@ -35,9 +35,9 @@ class JobEvent(Generic[Kind]):
     """One event of a job.
 
     Attributes:
-        id: counts from 1 in each job.
-        created_at: Unix seconds.
-        data: the event as clients get it, as it was stored. Not to be changed.
+        id: number of the event, counted from 1 in each job.
+        created_at: time in Unix seconds.
+        data: the event as stored, which clients get. Must not be modified.
     """
 
     id: int
@@ -68,22 +68,22 @@ class EventRepository:
             return append_event(connection, job_id, event)
 
     def after(self, job_id: str, seq: int, limit: int) -> EventBatch:
-        """Up to `limit` events with a higher number than `seq`, oldest first.
+        """Return up to `limit` events with a number above `seq`, oldest first.
 
         Raises:
-            JobNotFoundError: no such job.
+            JobNotFoundError: there is no such job.
         """
-        # The state comes first: if it is terminal, no event can follow those read below.
+        # The state is read first: if it is terminal, no event can follow those read below.
         status = self._jobs.get(job_id).status
         query = _of(job_id).where(events.c.seq > seq).order_by(events.c.seq)
         rows = self._store.read(query.limit(limit + 1))
         return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
 
     def before(self, job_id: str, seq: int | None, limit: int) -> EventBatch:
-        """Up to `limit` events with a lower number than `seq`, newest first; None is the end.
+        """Return up to `limit` events with a number below `seq`, newest first; None means no bound.
 
         Raises:
-            JobNotFoundError: no such job.
+            JobNotFoundError: there is no such job.
         """
         status = self._jobs.get(job_id).status
         query = _of(job_id).order_by(events.c.seq.desc())
@@ -93,25 +93,25 @@ class EventRepository:
         return EventBatch([_event(row) for row in rows[:limit]], len(rows) > limit, status)
 
     def of_kind(self, job_id: str, kind: type[Kind]) -> list[JobEvent[Kind]]:
-        """All events of a class, oldest first."""
+        """Return all events of a class, oldest first."""
         query = _of(job_id).where(events.c.type == type_of(kind)).order_by(events.c.seq)
         return _only(kind, self._store.read(query))
 
     def of_kinds(self, job_id: str, kinds: Sequence[type[BaseModel]]) -> list[Event]:
-        """What the events of some classes say, oldest first."""
+        """Return the content of all events of some classes, oldest first."""
         query = _of(job_id).where(events.c.type.in_([type_of(kind) for kind in kinds]))
         return [_event(row).event for row in self._store.read(query.order_by(events.c.seq))]
 
     def by_generation(self, job_id: str, kind: type[Numbered]) -> dict[int, JobEvent[Numbered]]:
-        """The events of a class by generation, in order.
+        """Return the events of a class by generation, in order.
 
-        The last report of a generation counts: a job that was interrupted may run it again.
+        The last event of a generation counts: an interrupted job may repeat it.
         """
         found = {one.event.generation: one for one in self.of_kind(job_id, kind)}
         return {generation: found[generation] for generation in sorted(found)}
 
     def newest(self, job_ids: Sequence[str], kind: type[Kind]) -> dict[str, JobEvent[Kind]]:
-        """The last event of a class, by job; jobs without one are left out."""
+        """Return each job's last event of a class; jobs without one are left out."""
         last = (
             sa.select(events.c.job_id, sa.func.max(events.c.seq).label("seq"))
             .where(events.c.job_id.in_(job_ids), events.c.type == type_of(kind))
@@ -123,9 +123,9 @@ class EventRepository:
         return {one.job_id: one for one in _only(kind, rows)}
 
     def scores(self, job_ids: Sequence[str], kind: type[BaseModel]) -> dict[str, list[float]]:
-        """By job, the scores of all events of a class that have one, in order.
+        """Return, by job, the scores of all events of a class that have one, in order.
 
-        The score of a generation or step is its mean fitness, that of a validation its score.
+        For a generation or step the score is its mean fitness, for a validation its score.
         """
         query = sa.select(events.c.job_id, events.c.score).where(
             events.c.job_id.in_(job_ids),
@@ -139,7 +139,7 @@ class EventRepository:
 
 
 class StoreSink(EventSink):
-    """Writes a running job's events to the store, where the API finds them."""
+    """Writes a running job's events to the store, from which the API reads them."""
 
     def __init__(self, events: EventRepository, job_id: str) -> None:
         self._events = events
@@ -151,7 +151,7 @@ class StoreSink(EventSink):
 
 
 class StoreControl(RunControl):
-    """Reads from the store what the user wants of a running job, a few times a second at most."""
+    """Reads from the store whether a job shall stop, a few times a second at most."""
 
     def __init__(self, jobs: JobRepository, job_id: str, clock: Clock | None = None) -> None:
         self._jobs = jobs
@@ -161,7 +161,7 @@ class StoreControl(RunControl):
         self._read_at = -math.inf
 
     def is_cancelled(self) -> bool:
-        """True once the user has asked to cancel or to pause."""
+        """Return whether the user has asked to cancel or pause the job."""
         now_s = self._clock.now_s()
         if not self._is_cancelled and now_s - self._read_at >= CONTROL_INTERVAL_S:
             self._read_at = now_s
@@ -179,6 +179,6 @@ def _event(row: RowMapping) -> JobEvent[Event]:
 
 
 def _only(kind: type[Kind], rows: Sequence[RowMapping]) -> list[JobEvent[Kind]]:
-    """Events of the class; one that cannot be read is none."""
+    """Return the events of the class, skipping unreadable ones."""
     found = map(_event, rows)
     return [cast(JobEvent[Kind], one) for one in found if isinstance(one.event, kind)]

@@ -1,4 +1,4 @@
-"""Whether this machine can compute what a job asks for."""
+"""Check whether this machine supports the precisions of a job."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from essa.spec import AlignmentJobSpec, Precision
 from essa.spec.reading.problem import Problem
 
 _ROUNDED = (Precision.INT8, Precision.INT4)
-"""The others run everywhere, if need be with wider activations."""
+"""Precisions to check; the others run everywhere, if need be with wider activations."""
 
 
 def format_problems(
     spec: AlignmentJobSpec, cache_dir: Path, *, may_measure: bool = True
 ) -> list[Problem]:
-    """Precisions for which this machine has no product.
+    """Find the job's precisions for which this machine has no matrix product.
 
-    Nothing is said of engines on another cluster, which is asked when the job starts.
+    Engines on another cluster are not checked here; the cluster is asked when the job starts.
 
     Args:
-        cache_dir: where what was measured is remembered.
-        may_measure: measure where nothing is remembered, which takes some seconds; otherwise only
-            what the CPU's flags say counts.
+        cache_dir: folder that caches the measured formats.
+        may_measure: whether to measure if nothing is cached, which takes a few seconds; if False,
+            only the CPU's flags decide.
     """
     asked = {
         "engine.precision": spec.engine.precision,

@@ -1,4 +1,4 @@
-"""Add jobs and events inside a transaction of the caller."""
+"""Add jobs and events within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class NewJob:
     """A job to queue.
 
     Attributes:
-        project_id: whose it is.
-        priority: of two queued jobs the one with the higher priority starts first.
-        slots: engine slots it holds while it runs; None is one for each engine.
-        request: what the specification has no place for, such as `suffix` and `metadata`.
-        waits_for: a job that must have succeeded before this one starts; if it ends otherwise, this
-            one fails.
-        id: None makes one.
+        project_id: project that owns the job.
+        priority: of two queued jobs, the one with the higher priority starts first.
+        slots: engine slots that the job holds while it runs; None means one per engine.
+        request: fields of the request that the specification lacks, such as `suffix`.
+        waits_for: id of a job that has to succeed before this one starts; if it ends otherwise,
+            this one fails.
+        id: id of the job; None makes one.
     """
 
     spec: AlignmentJobSpec
@@ -43,7 +43,7 @@ class NewJob:
 
 
 def add_job(connection: Connection, job: NewJob) -> str:
-    """Queue a job inside a transaction and return its id."""
+    """Queue a job within a transaction and return its id."""
     job_id = job.id or JOB_PREFIX + secrets.token_hex(8)
     connection.execute(
         sa.insert(jobs).values(
@@ -63,8 +63,8 @@ def add_job(connection: Connection, job: NewJob) -> str:
 
 
 def append_event(connection: Connection, job_id: str, event: Event) -> int:
-    """Add an event to a job inside a transaction and return its number."""
-    # The job's row is the lock under which its events are numbered.
+    """Add an event to a job within a transaction and return its number."""
+    # Locking the job's row makes the numbering of its events safe.
     connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
     highest = sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))
     number = connection.execute(highest.where(events.c.job_id == job_id)).scalar_one() + 1

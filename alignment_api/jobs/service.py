@@ -1,4 +1,4 @@
-"""What the API does with jobs."""
+"""Operations of the API on jobs."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from essa.spec.reading.file import problem_error, validate_job
 from essa.spec.reading.overlay import overlay
 
 _LOOKED_THROUGH = 20
-"""Earlier jobs whose speed may serve an estimate."""
+"""Number of earlier jobs considered as the basis of an estimate."""
 
 
 class JobService:
-    """Creates, shows and changes the jobs of a caller's project. Blocking; call it from a thread.
+    """Creates, returns and changes jobs of the caller's project. Blocking; call it from a thread.
 
     Args:
-        store: of the jobs.
-        settings: the service's.
-        files: uploaded data.
-        devices: what jobs run on.
-        on_queued: told that a job waits.
+        store: the store of the jobs.
+        settings: the service's settings.
+        files: the uploaded files.
+        devices: the devices that jobs run on.
+        on_queued: called when a job was queued.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class JobService:
         caller: Caller,
         identity: RequestIdentity,
     ) -> FineTuningJob:
-        """Check a job's files and reward, and queue it; once for all sendings of a request.
+        """Check a job's files and reward, and queue it; a repeated request queues nothing again.
 
         Raises:
-            SpecError: something is wrong with the job; the message has a line for each fault.
-            InsufficientScopeError: it has code of the user, and the key may not send such.
-            KeyReuseError: its Idempotency-Key came before with another request.
+            SpecError: the job has faults; the message has a line for each.
+            InsufficientScopeError: the job contains user code, and the key may not send any.
+            KeyReuseError: the Idempotency-Key was used with a different request.
         """
         earlier = self._creation.find(identity, caller.project_id)
         if earlier is not None:
@@ -79,10 +79,10 @@ class JobService:
         return self._queue(self._read(request), caller, identity)
 
     def validate(self, request: OpenAiRequest | SpecificationRequest, caller: Caller) -> Validation:
-        """What `create` would queue, with what it will need.
+        """Return what `create` would queue, with an estimate of its needs.
 
         Raises:
-            SpecError, InsufficientScopeError: as `create` does.
+            SpecError, InsufficientScopeError: see `create`.
         """
         job = self._read(request)
         slots = self.check(job, caller)
@@ -101,11 +101,11 @@ class JobService:
     def clone(
         self, job_id: str, request: CloneRequest, caller: Caller, identity: RequestIdentity
     ) -> FineTuningJob:
-        """Queue a job like another one.
+        """Queue a copy of a job with changes.
 
         Raises:
-            JobNotFoundError: no such job.
-            SpecError, InsufficientScopeError, KeyReuseError: as `create` does.
+            JobNotFoundError: there is no such job.
+            SpecError, InsufficientScopeError, KeyReuseError: see `create`.
         """
         job = self.stored(job_id, caller.project_id)
         earlier = self._creation.find(identity, caller.project_id)
@@ -120,15 +120,15 @@ class JobService:
         return self._queue(JobRequest(changed, priority, kept), caller, identity)
 
     def stored(self, job_id: str, project_id: str | None = None) -> StoredJob:
-        """A job as the store has it.
+        """Return a job as stored.
 
         Raises:
-            JobNotFoundError: no such job, or of another project.
+            JobNotFoundError: no such job, or it belongs to another project.
         """
         return self._jobs.get(job_id, project_id)
 
     def get(self, job_id: str, project_id: str) -> FineTuningJob:
-        """One job; see `stored`."""
+        """Return one job; see `stored`."""
         return self._objects.of([self.stored(job_id, project_id)])[0]
 
     def page(
@@ -141,7 +141,7 @@ class JobService:
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> FineTuningJobList:
-        """A page of jobs, newest first; see `JobRepository.page`."""
+        """Return a page of jobs, newest first; see `JobRepository.page`."""
         found = self._jobs.page(
             limit + 1, after, project_id, statuses=statuses, name=name, metadata=metadata
         )
@@ -159,24 +159,24 @@ class JobService:
         return self.get(job_id, project_id)
 
     def pause(self, job_id: str, project_id: str) -> FineTuningJob:
-        """Pause a queued job, or ask a running one to stop for now."""
+        """Pause a queued job, or ask a running one to stop until resumed."""
         self.stored(job_id, project_id)
         self._jobs.request_pause(job_id)
         return self.get(job_id, project_id)
 
     def resume(self, job_id: str, project_id: str) -> FineTuningJob:
-        """Let a paused job go on from its checkpoint."""
+        """Resume a paused job from its checkpoint."""
         self.stored(job_id, project_id)
         self._jobs.resume(job_id)
         self._on_queued()
         return self.get(job_id, project_id)
 
     def check(self, job: JobRequest, caller: Caller) -> int:
-        """Slots of a job that may run.
+        """Check a job and return the number of slots that it needs.
 
         Raises:
-            SpecError, InsufficientScopeError: as `create` does.
-            MachineError: this machine cannot run it.
+            SpecError, InsufficientScopeError: see `create`.
+            MachineError: this machine cannot run the job.
         """
         require_code(job.spec.reward, caller, "a job with a reward of type `python`")
         slots = self._devices.needed(job.spec.engine, job.spec.method)
@@ -189,7 +189,7 @@ class JobService:
             resolve,
             self._settings.reward_policy,
             self._settings.cache_dir,
-            # A request must not wait for it; the job measures, and refuses at its start.
+            # A request must not wait for this; the job measures at its start, and may refuse then.
             may_measure=False,
         )
         if problems:

@@ -1,4 +1,4 @@
-"""A request becomes a specification, and what is wrong with it is told in the request's words."""
+"""Translate a request into a specification, and problems back into the request's field names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ METHODS = (*METHOD_SPECS, "reinforcement")
 
 _FILES = {"train": "training_file", "validation": "validation_file", "test": "test_file"}
 _OF_DATA = ("prompt", "validation_fraction", "test_fraction")
-"""Settings of `data` that a method's object holds."""
+"""Fields of `data` that the request has in its method's object."""
 _NOT_IN_METHOD = ("schema_version", "model", "data", "method", "integrations", "seed")
 _METHOD_FIELDS = {
     kind: tuple(name for name in model.model_fields if name != "type")
     for kind, model in METHOD_SPECS.items()
 }
-"""Settings of the specification's `method` that the object of a method holds."""
+"""Fields of the specification's `method` that the request has in its method's object, by type."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class JobRequest:
     """A job to create.
 
     Attributes:
-        kept: what the specification has no place for, for the job's row.
-        told: a problem with the specification in the words of the request.
+        kept: fields of the request that the specification lacks, stored in the job's row.
+        told: translates a problem with the specification into the request's field names.
     """
 
     spec: AlignmentJobSpec
@@ -46,14 +46,14 @@ class JobRequest:
 def read_request(
     request: OpenAiRequest | SpecificationRequest, endpoint: GraderEndpoint | None
 ) -> JobRequest:
-    """What a request asks for.
+    """Read the job that a request describes.
 
     Args:
-        request: either form.
-        endpoint: where models that grade are asked.
+        request: a request in either form.
+        endpoint: endpoint of grading models; None if the operator has set none.
     Raises:
-        SpecError: something in it cannot be used; the message has a line for each fault.
-        MethodNotAvailableError: it asks for a method that is not offered.
+        SpecError: a part of the request cannot be used; the message has a line for each fault.
+        MethodNotAvailableError: the request names a method that is not offered.
     """
     if isinstance(request, SpecificationRequest):
         names = AlignmentJobSpec.model_fields
@@ -72,7 +72,7 @@ def _from_openai(request: OpenAiRequest, endpoint: GraderEndpoint | None) -> Job
     kind, given = _method(request)
     if isinstance(given, Reinforcement):
         content = _reinforcement(given, endpoint)
-        # By alias and without defaults: as it was sent.
+        # By alias and without defaults, so that it is as it was sent.
         sent = given.model_dump(mode="json", exclude_unset=True)
     else:
         content, sent = given, given
@@ -106,8 +106,8 @@ def _method(request: OpenAiRequest) -> tuple[str, dict[str, Any] | Reinforcement
 
 
 def _raw_spec(request: OpenAiRequest, kind: str, content: dict[str, Any]) -> dict[str, Any]:
-    """The specification as plain data, not yet validated."""
-    # A reinforcement request is a search by default settings.
+    """Return the specification as plain data, not yet validated."""
+    # A reinforcement request is a search with default settings.
     method: dict[str, Any] = {"type": kind if kind in _METHOD_FIELDS else "evolution"}
     own = _METHOD_FIELDS[method["type"]]
     known = [name for name in AlignmentJobSpec.model_fields if name not in _NOT_IN_METHOD]
@@ -142,7 +142,7 @@ def _reinforcement(given: Reinforcement, endpoint: GraderEndpoint | None) -> dic
 
 
 def _sent_as(field: str, kind: str) -> str:
-    """Where the request has what the specification has at `field`."""
+    """Return the name in the request of the specification's `field`."""
     first, _, rest = field.partition(".")
     if first == "data":
         second = rest.partition(".")[0]

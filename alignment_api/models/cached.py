@@ -1,4 +1,4 @@
-"""Base models that the cache holds."""
+"""Base models in the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from essa.spec.engine import Precision
 
 MANIFEST = "essa_prepared.manifest"
-"""What the workers write last into a complete folder; see `workers/models/cache.py`."""
+"""File that the workers write last into a complete folder; see `workers/models/cache.py`."""
 
 _NAME = re.compile(r".+-(bf16|int8|int4)(-.*)?-[0-9a-f]{16}")
 
@@ -25,7 +25,7 @@ class CachedBase(NamedTuple):
 
 
 def cached_bases(cache_dir: Path) -> Iterator[CachedBase]:
-    """Complete language models of the cache, by name. Reward models are none."""
+    """Yield the cache's complete language models, by name. Reward models are skipped."""
     for folder in sorted((cache_dir / "models").glob("*")):
         found = _NAME.fullmatch(folder.name)
         if found is not None and (folder / MANIFEST).is_file() and _is_causal(folder):

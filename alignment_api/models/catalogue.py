@@ -1,4 +1,4 @@
-"""The models of a project: bases, warm starts and what was aligned."""
+"""The models of a project: bases, warm starts and aligned models."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Catalogue:
     """Finds models by name. Blocking.
 
     Args:
-        jobs: that succeeded.
-        cache_dir: of prepared models.
+        jobs: the jobs that succeeded.
+        cache_dir: folder of prepared models.
     """
 
     def __init__(self, jobs: FinishedJobs, cache_dir: Path) -> None:
@@ -31,7 +31,7 @@ class Catalogue:
         self._cache_dir = cache_dir
 
     def list(self, project_id: str) -> list[Entry]:
-        """All models of a project, newest job first, then bases that no job of it has used."""
+        """Return all models of a project, newest job first, then bases that its jobs never used."""
         entries: list[Entry] = []
         bases: dict[str, Entry] = {}
         folders = set()
@@ -44,10 +44,10 @@ class Catalogue:
         return [*entries, *bases.values(), *unused]
 
     def find(self, model_id: str, project_id: str) -> Entry:
-        """One model.
+        """Return one model.
 
         Raises:
-            ModelNotFoundError: no such model in this project.
+            ModelNotFoundError: there is no such model in this project.
         """
         entry = self._of_job(model_id, project_id) or self._found_base(model_id, project_id)
         if entry is None:
@@ -59,11 +59,11 @@ class Catalogue:
         return entry
 
     def delete(self, model_id: str, project_id: str) -> None:
-        """Remove the adapter that a job made; its warm start is not listed any more either.
+        """Delete the adapter that a job made; its warm start is no longer listed either.
 
         Raises:
-            ModelNotFoundError: no such model in this project.
-            NotServedError: it is not one that a job made.
+            ModelNotFoundError: there is no such model in this project.
+            NotServedError: the model was not made by a job.
         """
         entry = self.find(model_id, project_id)
         if entry.job is None or entry.kind is not ModelKind.ALIGNED:
@@ -73,7 +73,7 @@ class Catalogue:
                 field="model",
             )
         adapter = entry.job.run_dir / ADAPTER_FOLDER
-        # Renamed first: a folder that is half there must not be found.
+        # Renamed first, so that a half-deleted folder is never found.
         doomed = adapter.with_name(f".deleted-{uuid.uuid4().hex}")
         adapter.rename(doomed)
         shutil.rmtree(doomed)
@@ -104,7 +104,7 @@ class Catalogue:
 
 
 def shown(entry: Entry) -> Model:
-    """The entry as the API answers it."""
+    """Convert an entry to the API's model object."""
     job = entry.job
     not_served = None
     try:

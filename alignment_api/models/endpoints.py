@@ -1,4 +1,4 @@
-"""`/v1/models`: bases, warm starts and what was aligned."""
+"""`/v1/models`: bases, warm starts and aligned models."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Models = Annotated[Catalogue, Depends(_catalogue)]
 
 @router.get("")
 def list_models(models: Models, caller: Reader) -> ModelList:
-    """Models that completions can be asked of."""
+    """Models that can be queried."""
     return ModelList(data=[shown(entry) for entry in models.list(caller.project_id)])
 
 
-# Names of bases have slashes in them.
+# Names of bases contain slashes.
 @router.get("/{model_id:path}", responses=responses(404))
 def get_model(model_id: str, models: Models, caller: Reader) -> Model:
     """One model."""
@@ -36,6 +36,6 @@ def get_model(model_id: str, models: Models, caller: Reader) -> Model:
 
 @router.delete("/{model_id:path}", responses=responses(400, 404))
 def delete_model(model_id: str, models: Models, caller: Submitter) -> DeletedModel:
-    """Delete the adapter that a job made. The job, its events and its records stay."""
+    """Delete the adapter that a job made. The job, its events and its records are kept."""
     models.delete(model_id, caller.project_id)
     return DeletedModel(id=model_id)

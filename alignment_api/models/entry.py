@@ -1,4 +1,4 @@
-"""What a model's name stands for: a base, and perhaps an adapter on it."""
+"""The files behind a model's name: a base, and perhaps an adapter on it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a server needs to answer for a model.
+    """The files that a server needs to serve a model.
 
     Attributes:
         base: folder of the base.
-        dtype: what it computes in.
-        rank: largest rank of the adapters that go with the base.
-        adapter: on the base; None is the base alone.
+        dtype: data type of the computation.
+        rank: largest rank among the adapters used with the base.
+        adapter: adapter on the base; None for the base alone.
     """
 
     base: Path
@@ -50,7 +50,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the list. Either a job made it or used it, or its base is in the cache."""
+    """One model of the list. Either a job made or used it, or its base is in the cache."""
 
     id: str
     kind: ModelKind
@@ -60,10 +60,10 @@ class Entry:
     folder: Path | None = None
 
     def weights(self) -> Weights:
-        """What a server needs to answer for this model.
+        """Return the files that a server needs to serve this model.
 
         Raises:
-            NotServedError: it cannot be served; the message says why.
+            NotServedError: the model cannot be served; the message says why.
         """
         dtype = "float32" if self.precision is Precision.FP32 else "bfloat16"
         if self.job is None or self.kind is ModelKind.BASE:
@@ -106,19 +106,19 @@ class Entry:
 
 
 def has_models(job: FinishedJob) -> bool:
-    """Whether what the job made is still there."""
+    """Return whether the adapter that the job made still exists."""
     return (job.run_dir / ADAPTER_FOLDER / _CONFIG).is_file()
 
 
 def base_id(job: FinishedJob) -> str:
-    """Name of the base that the job's adapter is served on."""
+    """Return the name of the base that the job's adapter is served on."""
     model, precision = job.stored.spec.model, job.stored.spec.serving_precision
     name = model.path if model.revision is None else f"{model.path}@{model.revision}"
     return name if precision is Precision.BF16 else f"{name}:{precision}"
 
 
 def adapter_folder(job: FinishedJob, kind: ModelKind) -> Path:
-    """Where the adapter of the aligned model or of the warm start lies."""
+    """Return the folder of the aligned model's or the warm start's adapter."""
     if kind is ModelKind.ALIGNED:
         return job.run_dir / ADAPTER_FOLDER
     warm_start = job.stored.spec.warm_start
@@ -128,19 +128,19 @@ def adapter_folder(job: FinishedJob, kind: ModelKind) -> Path:
 
 
 def adapter_rank(job: FinishedJob) -> int:
-    """Largest rank of a job's adapters."""
+    """Return the largest rank of a job's adapters."""
     ranks = [1]
     for kind in (ModelKind.ALIGNED, ModelKind.WARM_START):
         try:
             config = json.loads((adapter_folder(job, kind) / _CONFIG).read_text())
             ranks.append(largest_rank(config))
         except (OSError, ValueError, KeyError):
-            continue  # An adapter that is gone is told when it is asked for.
+            continue  # a missing adapter is reported when it is requested
     return max(ranks)
 
 
 def read_config(job: FinishedJob | None) -> dict[str, Any]:
-    """The PEFT configuration of a job's adapter."""
+    """Read the PEFT configuration of a job's adapter; empty without a job."""
     if job is None:
         return {}
     return json.loads((job.run_dir / ADAPTER_FOLDER / _CONFIG).read_text())

@@ -1,4 +1,4 @@
-"""The one door from models to the jobs that made them."""
+"""The models' only access to the jobs that made them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class FinishedJob(NamedTuple):
 
 
 class FinishedJobs:
-    """Jobs of a project that succeeded. Blocking."""
+    """The jobs of a project that succeeded. Blocking."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._jobs = JobRepository(store)
         self._settings = settings
 
     def newest_first(self, project_id: str) -> Iterator[FinishedJob]:
-        """All of them."""
+        """Yield all finished jobs of a project, newest first."""
         after = None
         while True:
             jobs = self._jobs.page(_PAGE, after, project_id, statuses=[JobStatus.SUCCEEDED])
@@ -41,7 +41,7 @@ class FinishedJobs:
             after = jobs[-1].id
 
     def find(self, job_id: str, project_id: str) -> FinishedJob | None:
-        """One of them; None where there is no such job, or it did not succeed."""
+        """Return one finished job; None if there is no such job, or it did not succeed."""
         try:
             job = self._jobs.get(job_id, project_id)
         except JobNotFoundError:

@@ -1,4 +1,4 @@
-"""What the endpoints about models answer."""
+"""Answers of the model endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ModelKind(StrEnum):
-    """Which of the three models of a job, or a base that no job has used."""
+    """Which of a job's three models this is, or a base that no job has used."""
 
     BASE = "base"
     WARM_START = "warm_start"
@@ -21,22 +21,22 @@ class _Model(BaseModel):
 
 
 class ModelDetails(_Model):
-    """What OpenAI's model object has no place for."""
+    """Fields that OpenAI's model object lacks."""
 
     kind: ModelKind
     job: str | None = None
-    """Id of the job that made it."""
+    """Id of the job that made the model."""
     job_name: str | None = None
     base: str | None = None
     """Id of the base that the adapter is served on."""
     precision: str
-    """Of the base's weights."""
+    """Precision of the base's weights."""
     not_served: str | None = None
-    """Why it cannot be asked; None where it can."""
+    """Reason why the model cannot be queried; null if it can."""
 
 
 class Model(_Model):
-    """A model that completions can be asked of."""
+    """A model that can be queried."""
 
     id: str
     object: Literal["model"] = "model"
@@ -54,7 +54,7 @@ class ModelList(_Model):
 
 
 class DeletedModel(_Model):
-    """A model that is gone."""
+    """A model that was deleted."""
 
     id: str
     object: Literal["model"] = "model"

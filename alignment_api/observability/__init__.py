@@ -1,1 +1,1 @@
-"""What an operator sees of the service: its log, the ids in it, and its metrics."""
+"""Observability for operators: log, request and job ids, and metrics."""

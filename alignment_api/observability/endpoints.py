@@ -1,4 +1,4 @@
-"""`/metrics`, in Prometheus's text or as OpenMetrics, whichever the reader asks for."""
+"""`/metrics`, as Prometheus text or OpenMetrics, as the client prefers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from alignment_api.store import Store
 
 
 def observe_requests(app: FastAPI, settings: Settings) -> None:
-    """Give every request an id and a line in the log, and serve `/metrics`.
+    """Give every request an id and a log line, and serve `/metrics`.
 
     Call it after all other middleware is added: the last one added is the outermost.
     """
-    # One for each app: two in one process must not count for each other.
+    # One registry per app: two apps in one process must not count for each other.
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -39,7 +39,7 @@ def observe_requests(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestLog, metrics=HttpMetrics(registry))
     if settings.metrics != "off":
         needed = [Depends(allow("read"))] if settings.metrics == "key" else []
-        # Not in the OpenAPI document: its answer is no JSON, and no client's business.
+        # Not in the OpenAPI document: the answer is not JSON, and not meant for API clients.
         app.add_api_route("/metrics", _metrics, include_in_schema=False, dependencies=needed)
 
 

@@ -15,12 +15,12 @@ from alignment_api.store.tables import events, jobs
 from essa.events import RoundEvent, WarningEvent, type_of
 
 _AT_ONCE = 100
-"""Jobs in one query."""
+"""Number of jobs per query."""
 
 
 @dataclass
 class _Read:
-    """Numbers of the last events of a job that are counted."""
+    """Numbers of a job's last counted events."""
 
     generation: int = 0
     warning: int = 0
@@ -28,10 +28,10 @@ class _Read:
 
 @dataclass
 class EventTotals:
-    """What all jobs of a store have done so far.
+    """Totals over all jobs of a store.
 
-    A job that has ended is read once, a live one from where it was left: a query by job, type and
-    number, which an index answers.
+    The events of an ended job are read once, those of a live job from where the last update
+    stopped, by job, type and number, which an index covers.
     """
 
     store: Store
@@ -41,19 +41,19 @@ class EventTotals:
     warnings: Counter[str] = field(default_factory=Counter)
     _live: dict[str, _Read] = field(default_factory=dict)
     _ended: set[int] = field(default_factory=set)
-    """Jobs after `_floor` that are counted to their end."""
+    """Numbers of jobs above `_floor` that are completely counted."""
     _floor: int = 0
-    """Every job up to this number is counted to its end."""
+    """Job number up to which every job is completely counted."""
 
     def update(self) -> None:
-        """Count what has happened since the last call.
+        """Count the events since the last call.
 
         Raises:
-            StoreError: the store does not work; nothing is counted twice if it works later.
+            StoreError: the store failed; a later call counts nothing twice.
         """
         query = sa.select(jobs.c.number, jobs.c.id, jobs.c.status)
         query = query.where(jobs.c.number > self._floor).order_by(jobs.c.number)
-        # The state comes first: no event follows those that a job has when it has ended.
+        # States are read first: when a job has ended, no further event can follow.
         rows = [row for row in self.store.read(query) if row["number"] not in self._ended]
         for start in range(0, len(rows), _AT_ONCE):
             self._count([row["id"] for row in rows[start : start + _AT_ONCE]])
@@ -101,7 +101,7 @@ class EventTotals:
         )
 
     def _value(self, kind: type[BaseModel], name: str) -> sa.ColumnElement:
-        """A field of stored events, which the database adds up: all events are too many to read."""
+        """Return an event field as an SQL expression, as there are too many events to read all."""
         if name not in kind.model_fields:
             raise KeyError(f"{kind.__name__} has no field {name}")
         return self.store.as_json(events.c.data)[name]

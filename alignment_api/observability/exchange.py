@@ -13,29 +13,29 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass
 class Exchange:
-    """One request and what became of it."""
+    """One request and its outcome."""
 
     scope: Scope
     started_s: float = field(default_factory=time.perf_counter)
     status: int | None = None
     answered_s: float | None = None
-    """When the answer began."""
+    """Time at which the answer began."""
     is_stream: bool = False
     """Whether the answer is an event stream."""
 
     @property
     def route(self) -> str:
-        """Template of the route, so that the number of different ones is bounded."""
+        """Template of the route, which keeps the number of label values bounded."""
         return getattr(self.scope.get("route"), "path", None) or "unmatched"
 
     @property
     def method(self) -> str:
-        """The method, or `OTHER`: a client may send any word."""
+        """HTTP method, or `OTHER`, because a client may send any word."""
         method = self.scope["method"]
         return method if method in _METHODS else "OTHER"
 
     def begin(self, message: Message) -> None:
-        """Note how the answer starts."""
+        """Note the start of the answer."""
         self.status = message["status"]
         self.answered_s = time.perf_counter()
         kind = Headers(raw=message["headers"]).get("content-type", "")

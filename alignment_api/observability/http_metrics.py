@@ -1,4 +1,4 @@
-"""Metrics of requests, counted as they come."""
+"""Metrics of requests, counted as they arrive."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class HttpMetrics:
         self._viewers.set(0)
 
     def arrived(self, exchange: Exchange) -> None:
-        """A request has come."""
+        """Count a request that has arrived."""
         self._in_progress.inc()
 
     def answered(self, exchange: Exchange) -> None:
-        """Its answer begins."""
+        """Count a request whose answer begins."""
         if _is_viewer(exchange):
             self._viewers.inc()
 
     def ended(self, exchange: Exchange) -> None:
-        """It is over, whatever came of it."""
+        """Count a request that has ended, whatever its outcome."""
         self._in_progress.dec()
         if _is_viewer(exchange):
             self._viewers.dec()

@@ -1,4 +1,4 @@
-"""Metrics of jobs. They come from the store when they are asked for, so they survive a restart."""
+"""Metrics of jobs, read from the store at each scrape, so they survive a restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENGINE_LOST = "engine_lost"
 
 
 class SlotCounts(Protocol):
-    """Of the queue: what starts jobs, and the engine slots it has for them."""
+    """The queue's state: its engine slots, and whether its thread runs."""
 
     @property
     def slots(self) -> int: ...
@@ -38,7 +38,7 @@ class SlotCounts(Protocol):
 
 
 class JobMetrics(Collector):
-    """Reads the store and the queue at every scrape. Blocking; thread-safe."""
+    """Reads the store and the queue at each scrape. Blocking; thread-safe."""
 
     def __init__(self, store: Store, queue: SlotCounts, home: Path) -> None:
         self._store = store
@@ -48,11 +48,11 @@ class JobMetrics(Collector):
         self._lock = threading.Lock()
 
     def describe(self) -> Sequence[Metric]:
-        """Nothing: registering this must not read the store."""
+        """Return nothing, because registration must not read the store."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; without those of the store where it does not work."""
+        """Yield the metrics, without those of the store if the store fails."""
         try:
             with self._lock:
                 found = [*self._job_metrics(), *self._event_metrics()]

@@ -17,7 +17,7 @@ from alignment_api.settings import Settings
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _IDS = ("request_id", "job_id")
-# uvicorn's second copy of its message, with colours in it.
+# uvicorn's copy of its message with colour codes.
 _LEFT_OUT = (*RESERVED_ATTRS, "color_message")
 
 
@@ -28,19 +28,19 @@ def configure_logging(
     stream: TextIO | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send everything that is logged in this process to one place, in one form.
+    """Send all logging of this process to one stream, in one format.
 
-    uvicorn's loggers have no handlers of their own then: start it with `log_config=None`. Its line
-    for each request is left out, for `requests.RequestLog` writes one.
+    uvicorn's loggers keep no handlers of their own: start it with `log_config=None`. Its line per
+    request is left out, because `requests.RequestLog` writes one.
 
     Args:
         settings: format and level.
-        job_id: of a process that works on one job.
-        stream: where to; standard error by default.
-        environment: read for secrets that must not be shown.
+        job_id: id for all lines of a process that works on a single job.
+        stream: output stream; standard error by default.
+        environment: variables to read the secrets from that must be hidden.
     """
     stream = stream or sys.stderr
-    # Python has no standard error where the file was closed before it started.
+    # Python has no standard error if it was closed before Python started.
     is_terminal = stream is not None and stream.isatty()
     is_json = (settings.log_format or ("text" if is_terminal else "json")) == "json"
     secrets = [*settings.reward_secrets.values(), *secrets_of(environment)]
@@ -66,16 +66,16 @@ def _json() -> logging.Formatter:
 
 
 class _Text(logging.Formatter):
-    """One line for a person, with the ids at its end."""
+    """One line for people, with the ids at its end."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line without a traceback."""
+        """Format the line without a traceback."""
         found = [f"{name}={getattr(record, name)}" for name in _IDS if hasattr(record, name)]
         return " ".join([super().formatMessage(record), *found])
 
 
 class _Clean(logging.Formatter):
-    """What another formatter writes, without secrets: message, values and traceback alike."""
+    """Wraps a formatter and removes secrets from its output: message, values and traceback."""
 
     def __init__(self, inner: logging.Formatter, redactor: Redactor) -> None:
         super().__init__()
@@ -83,5 +83,5 @@ class _Clean(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """The finished text of a record."""
+        """Format a record without secrets."""
         return self._redactor.clean(self._inner.format(record))

@@ -1,4 +1,4 @@
-"""Every request gets an id, a line in the log, and its place in the metrics."""
+"""Give every request an id, a log line, and a count in the metrics."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from alignment_api.observability.http_metrics import HttpMetrics
 logger = logging.getLogger("alignment_api.access")
 
 _GONE = 499
-"""nginx's status for a client that left before it was answered."""
+"""nginx's status for a client that disconnected before the answer."""
 
 
 class RequestLog:
-    """ASGI middleware; the outermost one, so that it sees what the others refuse."""
+    """ASGI middleware; must be the outermost, to see requests that the others refuse."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and note how it ends."""
+        """Pass a request on and record its outcome."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = request_id_from(Headers(scope=scope).get(REQUEST_ID_HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
-        # Not reset: the server logs what failed after this has returned, in the same task.
+        # Not reset: after this returns, the server logs failures in the same task.
         REQUEST_ID.set(request_id)
         exchange = Exchange(scope)
 
@@ -51,7 +51,7 @@ class RequestLog:
             exchange.status = exchange.status or _GONE
             raise
         except Exception:
-            # Starlette answers 500 outside of this.
+            # Starlette answers 500 outside this middleware.
             exchange.status = exchange.status or 500
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Names that clients see, and what they stand for."""
+"""Identifiers that clients see, and the objects behind them."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ _CHECKPOINT = re.compile(r"ftckpt-([0-9a-z]+)-([0-9]{1,9})")
 
 
 def tail(job_id: str) -> str:
-    """What is left of a job's id without its prefix."""
+    """Return a job's id without its prefix."""
     return job_id.removeprefix(JOB_PREFIX)
 
 
 def event_id(job_id: str, seq: int) -> str:
-    """Id of an event."""
+    """Return the id of an event."""
     return f"ftevent-{tail(job_id)}-{seq}"
 
 
 def event_number(text: str, job_id: str) -> int:
-    """Number of the event with this id.
+    """Return the number of the event with this id.
 
     Raises:
-        SpecError: it is no event of this job.
+        SpecError: the id is not that of an event of this job.
     """
     return _number(_EVENT, text, job_id, "an event")
 
 
 def checkpoint_id(job_id: str, generation: int) -> str:
-    """Id of a checkpoint."""
+    """Return the id of a checkpoint."""
     return f"ftckpt-{tail(job_id)}-{generation}"
 
 
 def checkpoint_generation(text: str, job_id: str) -> int:
-    """Generation of the checkpoint with this id.
+    """Return the generation of the checkpoint with this id.
 
     Raises:
-        SpecError: it is no checkpoint of this job.
+        SpecError: the id is not that of a checkpoint of this job.
     """
     return _number(_CHECKPOINT, text, job_id, "a checkpoint")
 
 
 def aligned_model(job_id: str, base: str, project_id: str, suffix: str | None) -> str:
-    """Name of the model that a job makes: `ft:BASE:PROJECT:SUFFIX:TAIL`.
+    """Return the name of the model that a job makes: `ft:BASE:PROJECT:SUFFIX:TAIL`.
 
     Args:
         base: `model.path` of the job.
-        suffix: what the request asked for.
+        suffix: `suffix` of the request.
     """
     name = base.removeprefix(_PACKAGE).rstrip("/").rpartition("/")[2] or "model"
     parts = (name, project_id, suffix or "", tail(job_id))
@@ -59,12 +59,12 @@ def aligned_model(job_id: str, base: str, project_id: str, suffix: str | None) -
 
 
 def checkpoint_model(aligned: str, generation: int) -> str:
-    """Name of the model at a generation of the job whose model is `aligned`."""
+    """Return the name of the job's model at a generation; `aligned` is the job's model."""
     return f"{aligned}:ckpt-step-{generation}"
 
 
 def job_of_model(name: str) -> str | None:
-    """Id of the job that makes the model of this name; None where it is no such name."""
+    """Return the id of the job that makes the named model; None for any other name."""
     parts = name.split(":")
     return JOB_PREFIX + parts[4] if len(parts) >= 5 and parts[0] == "ft" else None
 

@@ -1,4 +1,4 @@
-"""Pages of lists, as OpenAI's clients walk through them."""
+"""Pagination of lists, as OpenAI's clients expect it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class _Listed(Protocol):
 
 
 class Ends(TypedDict):
-    """Where a page begins and ends."""
+    """Ids of the first and last object of a page."""
 
     first_id: str | None
     last_id: str | None
 
 
 def ends(shown: Sequence[_Listed]) -> Ends:
-    """`first_id` and `last_id` of a page of objects that have an `id`; None where it is empty."""
+    """Return `first_id` and `last_id` of a page of objects with an `id`; None if it is empty."""
     return {
         "first_id": shown[0].id if shown else None,
         "last_id": shown[-1].id if shown else None,

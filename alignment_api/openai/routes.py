@@ -1,6 +1,6 @@
-"""Routes of OpenAI's that are named in more than one room."""
+"""OpenAI routes that several rooms refer to."""
 
 CHAT_ROUTE = "/v1/chat/completions"
 TEXT_ROUTE = "/v1/completions"
 ASKING_ROUTES = (CHAT_ROUTE, TEXT_ROUTE)
-"""Where a model is asked; nothing is changed there."""
+"""Routes that query a model and change nothing."""

@@ -1,4 +1,4 @@
-"""The process of one job, seen from the service."""
+"""A child process, such as that of a job."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from alignment_api.processes.devices import Share
 
 
 class JobChild:
-    """A child process in a session of its own, so that all it starts can be killed with it."""
+    """A child process in its own session, so that all its descendants can be killed with it."""
 
     def __init__(self, argv: Sequence[str], log: Path, share: Share) -> None:
-        """Start it; its output is added to `log`.
+        """Start the process; its output is appended to `log`.
 
         Args:
-            argv: the command.
+            argv: the command and its arguments.
             log: file for its output.
-            share: what of the machine it may use.
+            share: the devices that the process may use.
         Raises:
             OSError: the program cannot be started or the log cannot be written.
         """
@@ -42,22 +42,22 @@ class JobChild:
                 )
 
     def exit_status(self, wait_s: float = 0.0) -> int | None:
-        """Exit status, negative for a signal; None if it still runs after `wait_s` seconds."""
+        """Return the exit status, negative for a signal; None if it still runs after `wait_s`."""
         try:
             return self._process.wait(wait_s)
         except subprocess.TimeoutExpired:
             return None
 
     def stop(self, grace_s: float) -> None:
-        """Ask the process to end, then kill what is left of its group."""
+        """Ask the process to end, then kill the rest of its process group."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         self.exit_status(grace_s)
         self.kill()
 
     def kill(self) -> None:
-        """Kill the process and everything in its group. Safe to call twice."""
-        if self._is_killed:  # the group's number may belong to others by now
+        """Kill the process and its process group. Idempotent."""
+        if self._is_killed:  # the group's number may be reused by now
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -66,7 +66,7 @@ class JobChild:
 
 
 def last_lines(log: Path, count: int, most_bytes: int) -> str:
-    """The end of a child's output: up to so many lines, and no more than so many bytes."""
+    """Return the end of a child's output: up to `count` lines and `most_bytes` bytes."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - most_bytes))
         return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
@@ -74,7 +74,7 @@ def last_lines(log: Path, count: int, most_bytes: int) -> str:
 
 @contextlib.contextmanager
 def _limited_to(cores: Sequence[int]) -> Iterator[None]:
-    """Keep this thread on some cores: a child inherits them from the thread that starts it."""
+    """Restrict this thread to some cores, which a child inherits from the thread that starts it."""
     if not cores:
         yield
         return

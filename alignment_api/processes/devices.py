@@ -1,4 +1,4 @@
-"""The devices of this machine and how jobs share them: one slot for one engine."""
+"""The devices of this machine, and the slots by which jobs share them."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _SEARCH = EvolutionSpec()
 
 @dataclass(frozen=True)
 class Share:
-    """What one job may use. Empty where it may use everything."""
+    """The devices that one job may use; empty if it may use all."""
 
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables for the job's process."""
+        """Environment variables for the job's process."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {}
 
 
 @dataclass(frozen=True)
 class Devices:
-    """GPUs, or cores where there are none, divided into slots.
+    """GPUs, or cores on a machine without GPUs, divided into slots.
 
     Attributes:
-        gpus: as CUDA_VISIBLE_DEVICES names them.
-        cores: numbers of those that this process may use.
-        slots: engines that run at once.
-        is_shared: False where engines run on a cluster, whose devices are not handed out here.
-        is_named: CUDA_VISIBLE_DEVICES says which GPUs this service may use.
+        gpus: identifiers as in CUDA_VISIBLE_DEVICES.
+        cores: numbers of the cores that this process may use.
+        slots: number of engines that can run at once.
+        is_shared: False if engines run on a cluster, whose devices are not assigned here.
+        is_named: whether CUDA_VISIBLE_DEVICES says which GPUs this service may use.
     """
 
     gpus: tuple[str, ...]
@@ -51,12 +51,12 @@ class Devices:
     is_named: bool = False
 
     def needed(self, engine: EngineSpec, method: MethodSpec = _SEARCH) -> int:
-        """Slots that a job holds: those of its engines, and of a trainer with a GPU of its own.
+        """Return the slots that a job needs: for its engines, and for a trainer with its own GPU.
 
         Args:
-            method: one that trains does so beside the engines; on cores it takes turns with them.
+            method: a training method needs a GPU of its own; on CPU it alternates with the engines.
         Raises:
-            SpecError: more than there are; names the settings that change it.
+            SpecError: more slots than exist; the message names the settings that change this.
         """
         slots = engine.workers * self._slots_of_one(engine)
         if method.trains and self.gpus and self.is_shared:
@@ -72,7 +72,7 @@ class Devices:
         return slots
 
     def share(self, slots: tuple[int, ...]) -> Share:
-        """What the job in these slots may use."""
+        """Return the devices of the job that holds these slots."""
         if not self.is_shared or len(slots) == self.slots:
             return Share()
         if self.gpus:
@@ -80,7 +80,7 @@ class Devices:
         return Share(cores=_parts(self.cores, self.slots, slots))
 
     def slots_of_gpus(self, count: int) -> int:
-        """Slots that together have so many GPUs."""
+        """Return the number of slots that together have `count` GPUs."""
         return max(1, math.ceil(count * self.slots / len(self.gpus) - 1e-9))
 
     def _check_trainer(self, engine: EngineSpec, method: MethodSpec) -> None:
@@ -95,7 +95,7 @@ class Devices:
 
     def _slots_of_one(self, engine: EngineSpec) -> int:
         if not self.is_shared:
-            return engine.ranks  # the cluster's machines may be unlike this one
+            return engine.ranks  # the cluster's machines may differ from this one
         if self.gpus:
             return self.slots_of_gpus(engine.ranks)
         cores = engine.cores_per_worker or 1
@@ -108,7 +108,7 @@ class Devices:
 
 
 class SlotTable:
-    """Which slots are taken. Safe to share between threads."""
+    """The free and taken slots. Thread-safe."""
 
     def __init__(self, slots: int) -> None:
         self._free = set(range(slots))
@@ -116,28 +116,28 @@ class SlotTable:
 
     @property
     def free(self) -> int:
-        """Slots that nobody holds."""
+        """Number of free slots."""
         return len(self._free)
 
     def take(self, count: int) -> tuple[int, ...]:
-        """Hold the lowest free slots; fewer than asked for where there are not so many."""
+        """Hold the `count` lowest free slots, or all free ones if there are fewer."""
         with self._lock:
             taken = tuple(sorted(self._free)[:count])
             self._free -= set(taken)
         return taken
 
     def give_back(self, slots: tuple[int, ...]) -> None:
-        """Let go of slots."""
+        """Free some slots."""
         with self._lock:
             self._free |= set(slots)
 
 
 def find_devices(slots: int | None, environment: Mapping[str, str]) -> Devices:
-    """Look at this machine; loads no library of a GPU.
+    """Detect the devices of this machine without loading a GPU library.
 
     Args:
-        slots: of the setting `engine_slots`; None is one for each GPU, or for each core.
-        environment: `CUDA_VISIBLE_DEVICES` and `ESSA_RAY_ADDRESS` are read.
+        slots: value of the setting `engine_slots`; None means one per GPU, or one per core.
+        environment: variables, of which `CUDA_VISIBLE_DEVICES` and `ESSA_RAY_ADDRESS` are read.
     """
     gpus = _gpus(environment.get("CUDA_VISIBLE_DEVICES"))
     cores = tuple(usable_cores())
@@ -168,7 +168,7 @@ def _gpus(visible: str | None) -> tuple[str, ...]:
 
 
 def _parts(found: tuple, total: int, slots: tuple[int, ...]) -> tuple:
-    """The devices of some slots; where slots outnumber devices, several slots have the same one."""
+    """Return the devices of some slots; if slots outnumber devices, several slots share one."""
     chosen: list = []
     for slot in slots:
         first = slot * len(found) // total

@@ -17,20 +17,20 @@ _POLL_S = 0.2
 class FolderLock:
     """An exclusive lock on a file, held until released or until the process ends.
 
-    The file keeps the holder's process number, for the message of whoever comes second.
+    The file contains the holder's process id, for the error message to other processes.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # A server may be closed by another thread than the one that opened it.
+        # A server may be closed by a different thread from the one that opened it.
         self._lock = FileLock(path, thread_local=False, poll_interval=_POLL_S)
 
     def acquire(self, wait_s: float = 0.0) -> None:
-        """Take the lock; does nothing if this object holds it already.
+        """Acquire the lock; does nothing if this object already holds it.
 
         Raises:
-            HomeInUseError: another process holds it, still after `wait_s` seconds.
-            StorageError: the folder cannot be written, or its disk is full.
+            HomeInUseError: another process still holds the lock after `wait_s` seconds.
+            StorageError: the folder is not writable, or its disk is full.
         """
         if self._lock.is_locked:
             return
@@ -47,7 +47,7 @@ class FolderLock:
             ) from error
 
     def release(self) -> None:
-        """Give the lock up. Safe to call twice."""
+        """Release the lock. Idempotent."""
         self._lock.release()
 
     def __enter__(self) -> FolderLock:
@@ -64,5 +64,5 @@ class FolderLock:
 
 
 def home_lock(home: Path) -> FolderLock:
-    """The lock of the one process that serves a home."""
+    """Return the lock of a home, which only one process at a time may serve."""
     return FolderLock(home / "serve.lock")

@@ -1,4 +1,4 @@
-"""How a process that the service has started ends: when told to, and with its parent."""
+"""End processes that the service started: on SIGTERM, and with their parent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from types import FrameType
 
 INTERRUPTED = 128 + signal.SIGTERM
-"""Exit status of a process that was told to end."""
+"""Exit status of a process that ended on SIGTERM."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.5
@@ -19,15 +19,15 @@ _GRACE_S = 15.0
 
 
 def unwind_on_terminate() -> None:
-    """Let SIGTERM unwind this process, so that it puts away what it has begun."""
+    """Let SIGTERM unwind this process, so that it cleans up."""
     signal.signal(signal.SIGTERM, _on_terminate)
 
 
 def die_with_parent(parent: int) -> None:
-    """Unwind this process once `parent` is gone, and kill its group if that takes too long.
+    """Unwind this process when `parent` ends, and kill its group if that takes too long.
 
     Call it in the main thread of a process that leads its own group. On Linux the kernel sends
-    SIGTERM at once; elsewhere, and where the kernel's message was missed, a thread looks twice a
+    SIGTERM at once; elsewhere, and if the parent was already gone, a thread checks twice a
     second.
     """
     if sys.platform == "linux":

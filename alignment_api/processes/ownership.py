@@ -1,7 +1,7 @@
-"""Check that our four top-level packages are ours.
+"""Check that the four top-level packages belong to this project.
 
-`workers` and `reward` are generic names; pip lets another distribution install the same name over
-ours without a word.
+`workers` and `reward` are generic names, and pip silently lets another distribution overwrite
+ours.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def check_package_owners(owners: Mapping[str, Sequence[str]] | None = None) -> N
     A checkout that is not installed has no owners; then only the place is checked.
 
     Args:
-        owners: package name to distributions; what is installed by default.
+        owners: distributions by package name; by default those installed.
     Raises:
-        PackageShadowedError: another distribution owns one of the names too, or it is found
-            elsewhere.
+        PackageShadowedError: another distribution also owns one of the names, or a package is
+            imported from elsewhere.
     """
     if owners is None:
         owners = importlib.metadata.packages_distributions()

@@ -1,8 +1,8 @@
-"""A name for a user that the system does not know, and folders for one whose home will not do.
+"""A name for users that the system does not know, and folders for users without a writable home.
 
-A container may run as a number without an entry in the passwd file, or with a home that cannot be
-written. Libraries that engines load then fail as they ask for the user's name, write to a folder
-that is called `~`, or cannot keep their caches.
+A container may run as a user id without an entry in the passwd file, or with a home that is not
+writable. Libraries that engines load then fail when they ask for the user's name, write to a
+folder called `~`, or cannot store their caches.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 
 def complete_environment(environment: MutableMapping[str, str], home: Path | None = None) -> None:
-    """Set what libraries need and the system does not give; what is set already stays.
+    """Set variables that libraries need and the system lacks; variables already set are kept.
 
-    A user without a name gets one. With a folder of the service named, a user without a home has
-    that one, and caches of a user whose home cannot be written lie in it.
+    A user without a name gets one. If the service's folder is named, it becomes the home of a user
+    without one, and the place of the caches of a user whose home is not writable.
 
     Args:
-        environment: of this process, and so of all that it starts.
-        home: the service's folder, where it was given; else `ESSA_HOME` names it.
+        environment: variables of this process, which all its children inherit.
+        home: the service's folder, if given; otherwise `ESSA_HOME` names it.
     """
     if not _has_name():
         name = f"uid{os.geteuid()}"
@@ -35,7 +35,7 @@ def complete_environment(environment: MutableMapping[str, str], home: Path | Non
 
 
 def has_home() -> bool:
-    """True where the user has a home folder, by HOME or by the passwd file."""
+    """Return whether HOME or the passwd file gives the user a home folder."""
     try:
         Path.home()
     except RuntimeError:
@@ -44,19 +44,19 @@ def has_home() -> bool:
 
 
 def unknown_home() -> str:
-    """Why a user has none."""
+    """Return the reason why the user has no home folder."""
     return f"HOME is not set, and the passwd file does not know user {os.geteuid()}"
 
 
 def _move_caches(environment: MutableMapping[str, str], place: Path) -> None:
     fetched = Path.home() / ".cache" / "huggingface"
     if fetched.is_dir() and "XDG_CACHE_HOME" not in environment:
-        environment.setdefault("HF_HOME", str(fetched))  # what is there can still be read
+        environment.setdefault("HF_HOME", str(fetched))  # models already downloaded stay readable
     environment.setdefault("XDG_CACHE_HOME", str(place / "cache"))
     environment.setdefault("XDG_CONFIG_HOME", str(place / "config"))
     environment.setdefault("TRITON_HOME", str(place))
     if not {"RAY_AUTH_TOKEN_PATH", "ESSA_RAY_ADDRESS"} & environment.keys():
-        # A cluster of our own; Ray would write one into the home.
+        # Our own Ray cluster needs a token; Ray would otherwise write one into the home.
         environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 

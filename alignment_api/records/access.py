@@ -1,4 +1,4 @@
-"""What the records of a run are read by: its job, its folder, its events."""
+"""Dependencies of the record endpoints: a job, its run folder, and events."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alignment_api.store.stored_job import StoredJob
 
 
 def find_job(request: Request, job_id: str, project_id: str) -> StoredJob:
-    """A job of a project.
+    """Return a project's job.
 
     Raises:
-        JobNotFoundError: no such job there.
+        JobNotFoundError: the project has no such job.
     """
     return JobRepository(request.app.state.store).get(job_id, project_id)
 
@@ -27,7 +27,7 @@ def _job_of_caller(request: Request, job_id: str, caller: Reader) -> StoredJob:
 
 
 Job = Annotated[StoredJob, Depends(_job_of_caller)]
-"""The job named in the path, of the caller's project."""
+"""The job named in the path, which belongs to the caller's project."""
 
 
 def _run_dir(request: Request, job: Job) -> Path:
@@ -35,7 +35,7 @@ def _run_dir(request: Request, job: Job) -> Path:
 
 
 RunDir = Annotated[Path, Depends(_run_dir)]
-"""The folder of that job's run."""
+"""The run folder of that job."""
 
 
 def _events(request: Request) -> EventRepository:

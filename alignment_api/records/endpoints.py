@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning`: what a job's run recorded."""
+"""`/v1/fine_tuning`: records of a job's run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def list_rollouts(
 ) -> RolloutPage:
     """Completions with their scores, oldest first.
 
-    `q` is looked for in prompt and completion, whatever its case; `prompt` is a line of the data
+    `q` is searched in prompt and completion, ignoring case; `prompt` is a line number in the data
     set. `after` is the `n` of the last one seen.
     """
     wanted = RolloutFilter(
@@ -75,7 +75,7 @@ def get_timeline(
     after: After = -1,
     limit: Annotated[int, Query(ge=1, le=50_000)] = 10_000,
 ) -> Timeline:
-    """Which engine worked on what, and when. `after` is the `n` of the last item seen."""
+    """Work items of each engine with their times. `after` is the `n` of the last item seen."""
     return run_records.timeline(run_dir, after, limit)
 
 
@@ -92,7 +92,7 @@ def compare_jobs(
     events: Events,
     jobs: Annotated[str, Query(max_length=2000)],
 ) -> Comparison:
-    """Several jobs side by side; `jobs` are their ids, separated by commas."""
+    """Several jobs side by side; `jobs` is a comma-separated list of their ids."""
     ids = list(dict.fromkeys(part.strip() for part in jobs.split(",") if part.strip()))
     if not 1 <= len(ids) <= MOST_COMPARED:
         raise SpecError(

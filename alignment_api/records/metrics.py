@@ -1,4 +1,4 @@
-"""Curves of a job over what it cost, from its events."""
+"""Curves of a job against its costs, from its events."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _GROUP_DIGITS = 16
 
 
 def points(job_id: str, events: EventRepository) -> list[MetricPoint]:
-    """One point a generation, in order.
+    """Return one point per generation, in order.
 
-    A generation that ran twice, after an interruption, counts with its last report.
+    For a generation that an interruption made run twice, the last event counts.
     """
     found: dict[int, dict[str, float | None]] = {}
     for generation, one in events.by_generation(job_id, ValidationEvent).items():
@@ -36,7 +36,7 @@ def points(job_id: str, events: EventRepository) -> list[MetricPoint]:
 
 
 def compared(job: StoredJob, events: EventRepository) -> ComparedJob:
-    """A job as one curve among others."""
+    """Return a job as one curve of a comparison."""
     return ComparedJob(
         job=ComparedIdentity(
             id=job.id,
@@ -52,7 +52,7 @@ def compared(job: StoredJob, events: EventRepository) -> ComparedJob:
 
 
 def group_of(spec: AlignmentJobSpec) -> str:
-    """The same for jobs that differ in nothing but name and seed."""
+    """Return a key that is equal for jobs that differ only in name and seed."""
     content = spec.model_dump(mode="json", exclude={"name", "seed"})
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_GROUP_DIGITS]

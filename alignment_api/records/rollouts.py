@@ -1,4 +1,4 @@
-"""Find completions in the Parquet files of a run, reading no more than the question needs."""
+"""Find completions in the Parquet files of a run, reading no more than a query needs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from essa.errors import CheckpointCorruptError
 from essa.records.rollouts import RolloutFile, rollout_files
 
 COUNTED_ROWS = 400_000
-"""Rows that one request may look at only to count matches."""
+"""Maximum number of rows that one request may read just to count matches."""
 
 
 @dataclass(frozen=True)
 class RolloutFilter:
-    """What must hold for a completion; None is anything. `text` is in its prompt or in itself."""
+    """Conditions on a completion; None accepts any. `text` is searched in prompt and completion."""
 
     set: str | None = None
     generation: int | None = None
@@ -35,7 +35,7 @@ class RolloutFilter:
     text: str | None = None
 
     def admits(self, file: RolloutFile) -> bool:
-        """Whether the file can have matches, by its name."""
+        """Return whether the file can have matches, judging by its name."""
         if self.candidate is not None and file.set != "train":
             return False
         if self.model is not None and file.set != "test":
@@ -43,7 +43,7 @@ class RolloutFilter:
         return self.set in (None, file.set) and self.generation in (None, file.generation)
 
     def expression(self) -> pc.Expression | None:
-        """What the rows of an admitted file must satisfy; None is nothing."""
+        """Return the condition on the rows of an admitted file; None if there is none."""
         parts = []
         if self.candidate is not None:
             parts.append(pc.field("candidate") == self.candidate)
@@ -61,10 +61,10 @@ class RolloutFilter:
 
 
 def find_rollouts(run_dir: Path, wanted: RolloutFilter, after: int, limit: int) -> RolloutPage:
-    """A page of completions.
+    """Return a page of completions.
 
     Args:
-        after: number of the last one seen; -1 for none.
+        after: number of the last completion seen; -1 for none.
     Raises:
         CheckpointCorruptError: a file is damaged.
     """
@@ -86,18 +86,18 @@ def find_rollouts(run_dir: Path, wanted: RolloutFilter, after: int, limit: int) 
         if total is not None:
             total += count if condition is None else _count(file, condition)
     if total is None and after < 0 and len(found) <= limit:
-        total = len(found)  # all were read after all
+        total = len(found)  # all matches were read anyway
     return RolloutPage(data=found[:limit], has_more=len(found) > limit, total=total)
 
 
 def _numbered(run_dir: Path) -> Iterator[tuple[RolloutFile, int, int]]:
-    """Files with the number of their first row, and their rows."""
+    """Yield each file with the number of its first row and its number of rows."""
     first = 0
     for file in rollout_files(run_dir):
         try:
             stat = file.path.stat()
             count = _rows(file.path, stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:  # a resumed run has thrown it away in the meantime
+        except FileNotFoundError:  # a resumed run has deleted it in the meantime
             continue
         yield file, first, count
         first += count
@@ -105,7 +105,7 @@ def _numbered(run_dir: Path) -> Iterator[tuple[RolloutFile, int, int]]:
 
 @lru_cache(maxsize=20_000)
 def _rows(path: Path, modified_ns: int, size: int) -> int:
-    """Rows by the file's footer; a file is only ever replaced as a whole."""
+    """Return the number of rows in a file's footer; a file is only ever replaced as a whole."""
     try:
         return pq.read_metadata(path).num_rows
     except pa.ArrowInvalid as error:
@@ -115,7 +115,7 @@ def _rows(path: Path, modified_ns: int, size: int) -> int:
 def _read(
     file: RolloutFile, first: int, condition: pc.Expression | None, after: int, limit: int
 ) -> list[Rollout]:
-    """Up to `limit` matches with a number above `after`."""
+    """Return up to `limit` matches with a number above `after`."""
     if after >= first:
         later = pc.field("row") > after - first
         condition = later if condition is None else condition & later
@@ -130,12 +130,12 @@ def _count(file: RolloutFile, condition: pc.Expression) -> int:
 
 
 def _scan(path: Path, ask: Any, condition: pc.Expression | None, columns: list[str] | None) -> Any:
-    """Ask a scanner of one file; None where the file has gone."""
-    # Here: where pandas is installed, as the extra `baseline` does, it comes along, 50 MB of it.
+    """Call `ask` with a scanner of one file; None if the file is gone."""
+    # Imported here: it also imports pandas where installed (extra `baseline`), which costs 50 MB.
     import pyarrow.dataset as ds
 
     try:
-        # The search next door needs the cores more.
+        # The search on this machine needs the cores more.
         scanner = ds.dataset(path, format="parquet").scanner(
             columns=columns, filter=condition, use_threads=False, batch_readahead=1
         )
@@ -147,7 +147,7 @@ def _scan(path: Path, ask: Any, condition: pc.Expression | None, columns: list[s
 
 
 def _contains(column: str, text: str) -> pc.Expression:
-    # pyarrow makes its compute functions when it is imported.
+    # pyarrow defines its compute functions at import time.
     match = pc.match_substring  # pyright: ignore[reportAttributeAccessIssue]
     return match(pc.field(column), text, ignore_case=True)
 

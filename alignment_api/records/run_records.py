@@ -1,4 +1,4 @@
-"""Singular values and the timeline, read from a run's folder."""
+"""Read singular values and the timeline from a run's folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DIGITS = 5
 
 
 def singular_values(job: StoredJob, run_dir: Path, generation: int | None) -> SingularValues:
-    """How far a generation's mean is from the warm start.
+    """Return how far a generation's mean is from the warm start.
 
     Args:
         run_dir: folder of the job's run.
-        generation: None is the newest.
+        generation: the generation; None means the newest.
     Raises:
-        JobConflictError: the job has no vectors, or not yet.
-        RecordNotFoundError: none of this generation.
+        JobConflictError: the job has no vectors, or none yet.
+        RecordNotFoundError: there is no record of this generation.
     """
     if job.spec.moves_weights:
         raise JobConflictError(f"job {job.id} has no singular values of generations: {NOT_KEPT}")
@@ -60,7 +60,7 @@ def singular_values(job: StoredJob, run_dir: Path, generation: int | None) -> Si
 
 
 def timeline(run_dir: Path, after: int, limit: int) -> Timeline:
-    """Work items with a number above `after`."""
+    """Return work items with a number above `after`."""
     works = read_timeline(run_dir)
     spans = [(work, span) for work in works for span in work.spans]
     shown = spans[after + 1 : after + 1 + limit]

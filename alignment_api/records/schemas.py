@@ -1,4 +1,4 @@
-"""What the endpoints of a run's records answer."""
+"""Answers of the record endpoints."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Rollout(_Answer):
     """One completion with its scores."""
 
     n: int
-    """Place among all recorded completions of the job."""
+    """Position among all recorded completions of the job."""
     set: Literal["train", "validation", "test"]
     generation: int | None
-    """None in the test."""
+    """Generation; null in the test."""
     candidate: int | None
-    """None for the mean vector and in the test."""
+    """Row of the population; null for the mean vector and in the test."""
     model: Literal["base", "warm_start", "aligned"] | None
-    """In the test only."""
+    """Model that wrote the completion; only in the test."""
     prompt_index: int
-    """Line of its data set, from 0."""
+    """Line number in the data set, from 0."""
     prompt: str
     completion: str
     score: float | None
-    """None where it is missing."""
+    """Score; null if it is missing."""
     components: dict[str, float | None] = {}
 
 
@@ -39,7 +39,7 @@ class RolloutPage(_Answer):
     data: list[Rollout]
     has_more: bool
     total: int | None
-    """All that match; None where counting them would read too much."""
+    """Number of all matches; null if counting them would read too much."""
 
 
 class SingularValues(_Answer):
@@ -48,34 +48,34 @@ class SingularValues(_Answer):
     object: Literal["fine_tuning.job.singular_values"] = "fine_tuning.job.singular_values"
     generation: int
     generations: list[int]
-    """Those that can be asked for."""
+    """Generations for which singular values are recorded."""
     modules: list[str]
     rank: int
     parts: list[str]
-    """`A` and `B`, or `product`."""
+    """Names of the parts: `A` and `B`, or `product`."""
     relative_change: dict[str, list[list[float | None]]]
-    """By part, module and index: (now - start) / start; None where the start is 0."""
+    """Relative change by part, module and index: (now - start) / start; null if the start is 0."""
 
 
 class TimelineItem(_Answer):
-    """One work item. An engine has several at once, so items of one engine overlap."""
+    """One work item. An engine processes several at once, so its items overlap."""
 
     n: int
     engine: int
     kind: Literal["ladder", "train", "validation", "test"]
     generation: int | None
-    """None in the test, 0 before the first generation."""
+    """Generation; null in the test, 0 before the first generation."""
     started_s: float
-    """Since the job's start."""
+    """Seconds from the job's start."""
     ended_s: float
     candidates: list[int]
     """Rows of the population; empty for the base model."""
     tokens: int
-    """Generated."""
+    """Number of generated tokens."""
 
 
 class Timeline(_Answer):
-    """Work items in order of their evaluations, then of their ends."""
+    """Work items in order of their evaluations, then of their end times."""
 
     object: Literal["list"] = "list"
     engines: list[int]
@@ -84,7 +84,7 @@ class Timeline(_Answer):
 
 
 class MetricPoint(_Answer):
-    """Scores of a generation beside what the job had used by then; None where not known."""
+    """Scores of a generation, with the job's costs up to then; null if unknown."""
 
     generation: int
     wall_s: float | None = None
@@ -100,14 +100,14 @@ class MetricPoint(_Answer):
 
 
 class Metrics(_Answer):
-    """One point a generation; 0 is the warm start."""
+    """One point per generation; generation 0 is the warm start."""
 
     object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
     points: list[MetricPoint]
 
 
 class ComparedIdentity(_Answer):
-    """Which job it is."""
+    """Identity of a compared job."""
 
     id: str
     name: str
@@ -117,17 +117,17 @@ class ComparedIdentity(_Answer):
 
 
 class ComparedJob(_Answer):
-    """One job of a comparison. Jobs of one `group` differ in nothing but name and seed."""
+    """One job of a comparison. Jobs of one `group` differ only in name and seed."""
 
     job: ComparedIdentity
     group: str
     points: list[MetricPoint]
     test: dict[str, Any] | None
-    """Final scores of base, warm start and aligned model; None before the end."""
+    """Final scores of base, warm start and aligned model; null before the end."""
 
 
 class Comparison(_Answer):
-    """Jobs in the order in which they were asked for."""
+    """Jobs in the order in which they were requested."""
 
     object: Literal["list"] = "list"
     data: list[ComparedJob]

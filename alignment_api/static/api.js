@@ -3,7 +3,7 @@
 import { authorization, setIdentity, setKey } from "./auth.js";
 import { messages } from "./sse.js";
 
-/** What the service refused, or `status` 0 where it did not answer. */
+/** A refusal by the service; `status` is 0 if the service did not answer. */
 export class ApiError extends Error {
   constructor(status, { message, code = null, param = null }) {
     super(message);
@@ -16,17 +16,17 @@ export const api = {
   get: (path, options = {}) => json("GET", path, options),
   post: (path, body, options = {}) => json("POST", path, { ...options, body }),
   delete: (path, options = {}) => json("DELETE", path, options),
-  /** Send a file as multipart; `fields` go beside it. */
+  /** Send a file as multipart, with `fields` as further form fields. */
   upload: (path, file, fields = {}, options = {}) => json("POST", path, { ...options, form: { ...fields, file } }),
   text: async (path, options = {}) => (await request("GET", path, options)).text(),
-  /** The body and the file name that the service proposes. */
+  /** Return the body as a blob, with the file name that the service proposes. */
   download: async (path, options = {}) => {
     const answer = await request("GET", path, options);
     return { blob: await answer.blob(), filename: proposedName(answer) };
   },
-  /** The raw response, for streams. */
+  /** Return the raw response, for streams. */
   request,
-  /** Send `body` and yield every JSON message of the stream that comes back, until `[DONE]`. */
+  /** Send `body` and yield every JSON message of the response's event stream, until `[DONE]`. */
   stream: async function* (path, body, options = {}) {
     const answer = await request("POST", path, { ...options, body });
     for await (const { data } of messages(answer.body)) {
@@ -38,7 +38,7 @@ export const api = {
   },
 };
 
-/** Whether an error only says that a page was left. */
+/** Whether an error only means that its page was left. */
 export function isAbort(error) {
   return error?.name === "AbortError";
 }
@@ -88,7 +88,7 @@ function formData(fields) {
   return form;
 }
 
-/** `?a=1&b=2` without what is null or empty. */
+/** Build `?a=1&b=2`, skipping values that are null or empty. */
 export function queryText(query = {}) {
   const known = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return known.length ? `?${new URLSearchParams(known)}` : "";

@@ -1,4 +1,4 @@
-// The dashboard starts here.
+// Entry point of the dashboard.
 
 import { ApiError, api } from "./api.js";
 import { identity, key, onIdentity, setIdentity } from "./auth.js";
@@ -20,7 +20,7 @@ route("/playground", () => import("./pages/playground.js"), { title: "Playground
 
 const main = document.getElementById("main");
 
-/** Find out who asks: nobody needs a key where the service runs without them. */
+/** Identify the user; a service without keys accepts everybody. */
 async function identify() {
   try {
     setIdentity(await api.get("/v1/organization/me"));
@@ -29,7 +29,7 @@ async function identify() {
   }
 }
 
-/** Where to go instead of `path`; the login page leads back to where one wanted to go. */
+/** The path to redirect to, if any; the login page leads back to the requested path. */
 function before(path) {
   const isLogin = path === "/login" || path.startsWith("/login?");
   if (identity() === null) return isLogin ? null : `/login${path === "/" ? "" : `?${new URLSearchParams({ to: path })}`}`;

@@ -1,4 +1,4 @@
-// Who is using the page. The key lives in this tab's session and is sent with every request.
+// The user of the page. Its key is kept in this tab's session and sent with every request.
 
 const STORED = "essa-key";
 const listeners = new Set();
@@ -13,19 +13,19 @@ export function key() {
   }
 }
 
-/** Remember a key for as long as this tab is open; null forgets it. */
+/** Keep a key for as long as this tab is open; null forgets it. */
 export function setKey(value) {
   if (value === null) sessionStorage.removeItem(STORED);
   else sessionStorage.setItem(STORED, value);
 }
 
-/** The header that proves who asks; nothing where there is no key. */
+/** The header with the key; empty without a key. */
 export function authorization() {
   const value = key();
   return value ? { Authorization: `Bearer ${value}` } : {};
 }
 
-/** The answer of `/v1/organization/me`, or null before anybody is known. */
+/** The answer of `/v1/organization/me`, or null while the user is unknown. */
 export function identity() {
   return who;
 }
@@ -35,7 +35,7 @@ export function setIdentity(answer) {
   for (const listener of listeners) listener(who);
 }
 
-/** Call `listener` whenever somebody logs in or out. */
+/** Call `listener` on every login and logout. */
 export function onIdentity(listener) {
   listeners.add(listener);
 }
@@ -45,7 +45,7 @@ export function can(scope) {
   return who?.key.scopes.includes(scope) ?? false;
 }
 
-/** Whether the service asks for keys at all. */
+/** Whether the service requires keys at all. */
 export function isLoginNeeded() {
   return who === null || who.key.id !== null;
 }

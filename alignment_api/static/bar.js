@@ -1,4 +1,4 @@
-// The bar at the top: where one is, who one is, and the theme.
+// The bar at the top: navigation, user and theme.
 
 import { identity, isLoginNeeded, onIdentity, setIdentity, setKey } from "./auth.js";
 import { el, replace } from "./dom.js";
@@ -13,7 +13,7 @@ const PAGES = [
   ["playground", "#/playground", "Playground"],
 ];
 
-/** Fill `root`, and keep it in step with who is logged in. Returns a function that redraws it. */
+/** Fill `root`, and redraw it on login and logout. Returns a function that redraws it. */
 export function topBar(root) {
   const draw = () => {
     const who = identity();

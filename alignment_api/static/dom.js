@@ -1,10 +1,10 @@
-// Build elements. Text only ever becomes a text node, so nothing that a model wrote is read as HTML.
+// Build elements. Text only ever becomes a text node, so model output is never parsed as HTML.
 
 const PROPERTIES = new Set(["value", "checked", "selected", "disabled", "hidden", "indeterminate"]);
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element.
+ * Build an element.
  * - `props`: attributes by name; functions named `on…` become listeners; null, undefined and false
  *   are left out; true is an attribute without a value. Inline styles are refused, as the page's
  *   security policy would: use a class, or `element.style` for what is computed.
@@ -14,12 +14,12 @@ export function el(tag, props, ...children) {
   return fill(document.createElement(tag), props, children);
 }
 
-/** An SVG element, built as by `el`. */
+/** Build an SVG element, as `el` does. */
 export function svg(tag, props, ...children) {
   return fill(document.createElementNS(SVG, tag), props, children);
 }
 
-/** Replace everything in a node. */
+/** Replace the content of a node. */
 export function replace(node, ...children) {
   node.replaceChildren(...flat(children));
 }

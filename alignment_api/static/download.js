@@ -1,4 +1,4 @@
-// Give the user a file, or text on the clipboard.
+// Give the user a file, or copy text to the clipboard.
 
 import { el } from "./dom.js";
 
@@ -9,7 +9,7 @@ export function saveBlob(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** Put text on the clipboard; false where the browser does not let us. */
+/** Copy text to the clipboard; false if the browser refuses. */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -19,7 +19,7 @@ export async function copyText(text) {
   }
 }
 
-/** A button that copies what `text()` answers, and says so. */
+/** A button that copies the result of `text()`, and confirms it. */
 export function copyButton(text, label = "Copy") {
   const button = el("button", { type: "button", class: "small" }, label);
   button.addEventListener("click", async () => {
@@ -29,7 +29,7 @@ export function copyButton(text, label = "Copy") {
   return button;
 }
 
-/** Text in a frame, with a button that copies it. */
+/** A framed text with a button that copies it. */
 export function codeBlock(text, label) {
   return el("div", { class: "code" }, el("div", { class: "row code-head" }, el("span", { class: "soft small" }, label), copyButton(() => text)), el("pre", { tabindex: "0", role: "region", "aria-label": label }, text));
 }

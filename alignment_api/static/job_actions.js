@@ -1,4 +1,4 @@
-// What can be done with a job, from the list and from its own page.
+// Actions on a job, from the list and from its own page.
 
 import { api } from "./api.js";
 import { can } from "./auth.js";
@@ -6,12 +6,12 @@ import { el, freshId, replace } from "./dom.js";
 import { notify } from "./notices.js";
 import { go } from "./router.js";
 
-/** Path of a job in the API. */
+/** The API path of a job. */
 export function jobPath(id, rest = "") {
   return `/v1/fine_tuning/jobs/${encodeURIComponent(id)}${rest}`;
 }
 
-/** Jobs that will not change any more. */
+/** The states in which a job is final. */
 export function isOver(job) {
   return ["succeeded", "failed", "cancelled"].includes(job.status);
 }
@@ -22,7 +22,7 @@ const ACTIONS = [
   { name: "cancel", label: "Cancel", kind: "danger", is: (job) => !isOver(job) && !job.essa.cancel_requested, said: "will stop after the work at hand", asks: "Cancel for good?" },
 ];
 
-/** Buttons for a job. `onChanged(job)` gets what the service answers. */
+/** Buttons for a job. `onChanged(job)` receives the service's answer. */
 export function jobActions(job, onChanged, { isSmall = false } = {}) {
   const isAllowed = can("submit");
   const props = (label) => ({
@@ -51,7 +51,7 @@ async function act(job, { name, said }, onChanged) {
   }
 }
 
-/** Ask once more in the place of the button itself. */
+/** Ask for confirmation in place of the button. */
 function ask(button, { asks, label }, act) {
   const id = freshId("ask");
   const yes = el("button", { type: "button", class: "danger small", "aria-describedby": id, onclick: () => done(true) }, `Yes, ${label.toLowerCase()}`);
@@ -67,13 +67,13 @@ function ask(button, { asks, label }, act) {
   no.focus();
 }
 
-/** `running`, or what a running job has been asked for. */
+/** `running`, or the pending request of a running job. */
 export function statusBadge(job) {
   const asked = isOver(job) ? null : job.essa.cancel_requested ? "cancelling" : job.essa.pause_requested && job.status === "running" ? "pausing" : null;
   return el("span", { class: `status ${job.status}`, title: job.error?.message }, asked ?? job.status);
 }
 
-/** Generation and stage of a job, with a bar while it runs. */
+/** Generation and stage of a job, with a progress bar while it runs. */
 export function progressCell(job) {
   const { progress } = job.essa;
   const { generation, generations, stage, done, total } = progress;

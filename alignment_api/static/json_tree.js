@@ -1,10 +1,10 @@
-// A value as a tree that opens and closes.
+// A value as a collapsible tree.
 
 import { el } from "./dom.js";
 
 const OPEN_DEPTH = 2;
 
-/** `name` labels the root. Long lists are built when they are opened. */
+/** `name` labels the root. Long lists are built only when opened. */
 export function jsonTree(value, name = null, depth = 0) {
   if (value === null || typeof value !== "object") return leaf(value, name);
   const entries = Object.entries(value);

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 
 const SHOWN_MS = 6000;
 
-/** Say something. `kind` is `info` or `bad`; bad news stays until it is dismissed. */
+/** Show a message. `kind` is `info` or `bad`; a bad one stays until dismissed. */
 export function notify(text, kind = "info") {
   const box = document.getElementById("notices");
   const close = el("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => note.remove() }, "×");

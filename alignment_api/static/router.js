@@ -7,11 +7,11 @@ const routes = [];
 let current = null;
 
 /**
- * Register a page. `load()` answers a module with `async function show(root, params, signal)`.
+ * Register a page. `load()` returns a module with `async function show(root, params, signal)`.
  *
- * `params` has the named parts of the pattern and `query`, a URLSearchParams. `signal` aborts when
- * the page is left. `show` may return `{update(params)}`: it is called instead of a new `show` where
- * another address has the same `load` and the same `keep` part, and says true if it took it.
+ * `params` has the named parts of the pattern, and `query`, a URLSearchParams. `signal` aborts when
+ * the page is left. `show` may return `{update(params)}`: `update` is called instead of a new `show`
+ * if the next address has the same `load` and `keep` part, and returns true if it handled it.
  */
 export function route(pattern, load, { title, keep = null, nav = null } = {}) {
   const names = [...pattern.matchAll(/:(\w+)/g)].map(([, name]) => name);
@@ -19,7 +19,7 @@ export function route(pattern, load, { title, keep = null, nav = null } = {}) {
   routes.push({ match, names, load, title, keep, nav });
 }
 
-/** Go to a path such as `/jobs`. `isReplacing` leaves no entry in the history. */
+/** Go to a path such as `/jobs`. `isReplacing` adds no entry to the history. */
 export function go(path, { isReplacing = false } = {}) {
   if (isReplacing) location.replace(`#${path}`);
   else location.hash = path;
@@ -37,17 +37,17 @@ export function setQuery(changes) {
   history.replaceState(null, "", `#${path}${text}`);
 }
 
-/** Where the address points: a path with its query. */
+/** The current address: a path with its query. */
 export function here() {
   return location.hash.slice(1) || "/";
 }
 
-/** The part of the navigation that a page belongs to. */
+/** The navigation entry of the current page. */
 export function currentNav() {
   return current?.route.nav ?? null;
 }
 
-/** Show pages in `root`, from now on. `before(path)` may answer another path to show instead. */
+/** Show pages in `root` from now on. `before(path)` may return another path to show instead. */
 export function start(root, { before, after }) {
   const render = (isFirst) => show(root, before, after, isFirst === true);
   addEventListener("hashchange", render);
@@ -85,7 +85,7 @@ async function isKept({ route: wanted, params }) {
   const was = current;
   const isSame = wanted.load === was.route.load && wanted.keep !== null && params[wanted.keep] === was.params[wanted.keep];
   if (!isSame) return false;
-  // A page that is still being built takes the new address once it stands.
+  // A page that is still being built receives the new address once it is built.
   const page = await was.ready;
   if (was !== current) return true;
   if (!page?.update || !(await page.update(params))) return false;

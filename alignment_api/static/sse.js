@@ -1,11 +1,11 @@
-// Server-sent events, read with fetch: EventSource cannot send a key.
+// Server-sent events, read with fetch, because EventSource cannot send a key.
 
 import { authorization } from "./auth.js";
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 15_000;
 
-/** Yield `{id, event, data}` for every message of a body. */
+/** Yield `{id, event, data}` for every message of a response body. */
 export async function* messages(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -13,7 +13,7 @@ export async function* messages(body) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      // A lone CR may be the first half of CRLF, so it waits for what follows.
+      // A lone CR may be the first half of CRLF, so it waits for the next chunk.
       rest = (rest + value).replaceAll("\r\n", "\n");
       const blocks = rest.split("\n\n");
       rest = blocks.pop();
@@ -28,11 +28,11 @@ export async function* messages(body) {
 }
 
 /**
- * Follow the events of a job: everything so far, then each as it comes, across lost connections.
+ * Follow the events of a job: all so far, then new ones, across lost connections.
  *
- * `onEvent(event)` gets event objects of the API. `after` skips up to that number. `onState` is told
- * `live`, `waiting` (for the next attempt) and `ended`. Resolves with the job's last status; with
- * undefined once `signal` aborts. Rejects where the service refuses for good, such as with 404.
+ * `onEvent(event)` gets event objects of the API. `after` skips events up to that number. `onState`
+ * is called with `live`, `waiting` (for the next attempt) and `ended`. Resolves with the job's last
+ * status, or undefined once `signal` aborts. Rejects if the service refuses for good, as with 404.
  */
 export async function subscribe(jobId, onEvent, signal, { after = 0, onState = () => {} } = {}) {
   const place = { last: after, pause: FIRST_PAUSE_MS };
@@ -89,7 +89,7 @@ function parsed(block) {
   return message.data.length ? { ...message, data: message.data.join("\n") } : null;
 }
 
-/** Wait, or stop waiting when `signal` aborts. */
+/** Wait, or return early when `signal` aborts. */
 export function pause(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);

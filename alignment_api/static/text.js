@@ -1,8 +1,8 @@
-// Words for what the service answers.
+// Format the service's values as text.
 
 import { el } from "./dom.js";
 
-/** Unix seconds as local date and time, with all of it in the title. */
+/** Format Unix seconds as local date and time, with the full time in the title. */
 export function dateTime(seconds) {
   if (!seconds) return "–";
   const moment = new Date(seconds * 1000);
@@ -12,12 +12,12 @@ export function dateTime(seconds) {
   return el("time", { datetime: moment.toISOString(), title: moment.toLocaleString() }, isToday ? time : `${day}, ${time}`);
 }
 
-/** The last part of a path; hub and package names as they are. */
+/** The last part of a path; hub and package names unchanged. */
 export function modelName(model) {
   return model.startsWith("/") ? (model.split("/").filter(Boolean).at(-1) ?? model) : model;
 }
 
-/** 1234567 as 1.23 MB. */
+/** Format 1234567 as 1.23 MB. */
 export function bytes(count) {
   if (typeof count !== "number") return "–";
   for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
@@ -26,7 +26,7 @@ export function bytes(count) {
   return `${count} bytes`;
 }
 
-/** Text in which `back-quoted` parts become code. */
+/** Turn `back-quoted` parts of a text into code elements. */
 export function withCode(text) {
   return text.split("`").map((part, n) => (n % 2 ? el("code", {}, part) : part));
 }

@@ -1,4 +1,4 @@
-// Light, dark, or what the system says.
+// Themes: light, dark, or the system's.
 
 const STORED = "essa-theme";
 const NEXT = { system: "light", light: "dark", dark: "system" };
@@ -8,7 +8,7 @@ export function theme() {
   return document.documentElement.dataset.theme ?? "system";
 }
 
-/** Take the next theme and return it. */
+/** Switch to the next theme and return it. */
 export function nextTheme() {
   const chosen = NEXT[theme()];
   if (chosen === "system") delete document.documentElement.dataset.theme;
@@ -17,7 +17,7 @@ export function nextTheme() {
     if (chosen === "system") localStorage.removeItem(STORED);
     else localStorage.setItem(STORED, chosen);
   } catch {
-    // Storage is blocked: the choice holds until the page is closed.
+    // Storage is blocked: the choice lasts until the page is closed.
   }
   return chosen;
 }

@@ -1,4 +1,4 @@
-"""The store: tables, migrations, and the connection that everything shares."""
+"""The store: its tables, its migrations, and the shared connections."""
 
 from alignment_api.store.database import Store
 

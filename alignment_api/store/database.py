@@ -1,9 +1,9 @@
-"""The database that the API process and the job processes share: SQLite or PostgreSQL.
+"""The database shared by the API process and the job processes: SQLite or PostgreSQL.
 
-On SQLite, write-ahead logging lets readers go on while another process writes, and every change is
-one immediate transaction. On PostgreSQL a change that decides on a row reads it `FOR UPDATE`
-(SQLAlchemy's `with_for_update`, which SQLite ignores). So no two processes decide on the same
-stale row.
+On SQLite, write-ahead logging lets readers continue while another process writes, and each change
+is one immediate transaction. On PostgreSQL a change that depends on a row reads it `FOR UPDATE`
+(SQLAlchemy's `with_for_update`, which SQLite ignores). So no two processes act on the same stale
+row.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from essa.storage.faults import free_bytes, readable
 BUSY_TIMEOUT_S = 30.0
 _LITTLE_BYTES = 16 * 2**20
 _POOLED = 10
-"""Connections kept open to a database server."""
+"""Number of connections kept open to a database server."""
 
 
 class Store:
-    """A pool of connections. Safe to share between threads; one per process."""
+    """A pool of connections, one per process. Thread-safe."""
 
     def __init__(self, url: str, *, is_migrating: bool = True) -> None:
         """Open the store.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-            is_migrating: create missing tables and bring older ones up to date; the service does,
+            is_migrating: whether to create missing tables and migrate older ones; the service does,
                 its job processes do not.
         Raises:
-            StoreError: not reachable, no store, or of a version this program does not read.
+            StoreError: the store is not reachable, missing, or of an unsupported version.
         """
         self._url = _parsed(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
@@ -66,24 +66,24 @@ class Store:
                 migration.require_current(self._engine, self.shown_url)
 
     def read(self, query: sa.Executable) -> Sequence[RowMapping]:
-        """All rows of one query."""
+        """Return all rows of one query."""
         with self._translated("does not work"), self._engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
     @contextmanager
     def change(self) -> Iterator[Connection]:
-        """One transaction; rolled back on an error.
+        """Run one transaction, which is rolled back on an error.
 
         Raises:
             DuplicateError: a row with the same unique value exists.
-            StoreError: the database does not work.
+            StoreError: the database failed.
         """
         with self._translated("does not work"), self._writing.begin() as connection:
             yield connection
 
     def as_json(self, column: sa.Column[str]) -> sa.ColumnElement[Any]:
-        """A column of JSON texts as JSON, whose values can be reached by `[name]`."""
-        # SQLite reads the text itself as JSON; a cast would make it a number there.
+        """Return a column of JSON texts as JSON, whose values are accessed by `[name]`."""
+        # SQLite reads the text itself as JSON; there, a cast would turn it into a number.
         return (sa.type_coerce if self.is_sqlite else sa.cast)(column, sa.JSON)
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Store:
             ) from error
 
     def _room(self) -> str:
-        """How much is free where it lies, if that is next to nothing."""
+        """Say how little space is left on the store's disk; empty if there is enough."""
         if not self.is_sqlite:
             return ""
         folder = Path(self._url.database or "").parent
@@ -145,7 +145,7 @@ def _engine(url: URL, *, is_sqlite: bool) -> sa.Engine:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # The driver would begin transactions by itself, and too late.
+    # The driver's own transactions would begin too late.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -157,7 +157,7 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def _switch_to_wal(connection: Connection) -> None:
-    # SQLite does not wait for its busy timeout here while another process switches too.
+    # Here SQLite ignores its busy timeout while another process switches too.
     raw = connection.connection.driver_connection
     give_up_at = time.monotonic() + BUSY_TIMEOUT_S
     while raw is not None:

@@ -1,4 +1,4 @@
-"""Where a job stands, as the store says it."""
+"""The state of a job, as stored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,5 +17,5 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True once the job will not change any more."""
+        """Whether the state is final."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)

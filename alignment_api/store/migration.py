@@ -1,4 +1,4 @@
-"""Bring the tables of a store up to date with Alembic."""
+"""Migrate the tables of a store with Alembic."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from alignment_api.errors import StoreError
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK_NUMBER = 0x65737361
-"""Any number will do that no other program takes on the same database."""
+"""Arbitrary lock number, which no other program on the same database should use."""
 _one_at_a_time = threading.Lock()
-"""Alembic keeps the migration that runs in a global."""
+"""Serialises migrations, because Alembic keeps the running one in a global."""
 
 
 def upgrade(engine: sa.Engine, shown_url: str) -> None:
     """Create or migrate the tables.
 
     Raises:
-        StoreError: the database has other tables, or those of a newer program.
+        StoreError: the database has other tables, or those of a newer version.
     """
     config = _config()
     with _one_at_a_time, engine.execution_options(is_writing=True).begin() as connection:
         if connection.dialect.name == "postgresql":
-            # Until the end of the transaction; SQLite's is exclusive from its start.
+            # Held until the end of the transaction; SQLite's is exclusive from its start.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
         known = {script.revision for script in scripts().walk_revisions()}
         found = MigrationContext.configure(connection).get_current_revision()
@@ -42,10 +42,10 @@ def upgrade(engine: sa.Engine, shown_url: str) -> None:
 
 
 def require_current(engine: sa.Engine, shown_url: str) -> None:
-    """Check that the tables are those of this program.
+    """Check that the tables have this program's version.
 
     Raises:
-        StoreError: they are not.
+        StoreError: the tables have another version.
     """
     head = scripts().get_current_head()
     with engine.connect() as connection:
@@ -55,7 +55,7 @@ def require_current(engine: sa.Engine, shown_url: str) -> None:
 
 
 def scripts() -> ScriptDirectory:
-    """The migrations of this program."""
+    """Return the migrations of this program."""
     return ScriptDirectory.from_config(_config())
 
 

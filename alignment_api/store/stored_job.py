@@ -1,4 +1,4 @@
-"""A job as the store has it."""
+"""A stored job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from essa.spec import AlignmentJobSpec
 
 @dataclass(frozen=True)
 class StoredJob:
-    """One row of the table of jobs, typed. Times are Unix seconds.
+    """One row of the jobs table, typed. Times are in Unix seconds.
 
     Attributes:
-        number: counts jobs in the order of their creation.
-        slots: engines that it needs at once.
-        starts: how often it was started; a job that was interrupted starts again.
-        waits_for: a job that must have succeeded before this one starts.
-        written_spec, written_request, written_result: JSON, as it is stored.
+        number: creation order of the jobs.
+        slots: number of engine slots that the job needs.
+        starts: number of starts so far; an interrupted job is started again.
+        waits_for: id of a job that has to succeed before this one starts.
+        written_spec, written_request, written_result: JSON text, as stored.
     """
 
     number: int
@@ -49,7 +49,7 @@ class StoredJob:
 
     @classmethod
     def of(cls, row: RowMapping) -> StoredJob:
-        """The job of a whole row."""
+        """Make the job of a complete row."""
         values: dict[str, Any] = {
             it.name: row[it.name.removeprefix("written_")] for it in fields(cls)
         }
@@ -58,12 +58,12 @@ class StoredJob:
 
     @cached_property
     def spec(self) -> AlignmentJobSpec:
-        """The specification. Fields that this version does not know are left out."""
+        """Specification, without fields that this version does not know."""
         return AlignmentJobSpec.model_validate_json(self.written_spec, extra="ignore")
 
     @cached_property
     def spec_content(self) -> dict[str, Any]:
-        """The specification as it was stored, whatever version wrote it."""
+        """Specification as stored, by whichever version wrote it."""
         return json.loads(self.written_spec)
 
     @property
@@ -74,10 +74,10 @@ class StoredJob:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What OpenAI's request said and the specification has no place for; a new dictionary."""
+        """Fields of OpenAI's request that the specification lacks, as a new dictionary."""
         return json.loads(self.written_request)
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result of a job that succeeded, as it was stored; a new dictionary."""
+        """Result of a job that succeeded, as stored, in a new dictionary."""
         return json.loads(self.written_result) if self.written_result else None

@@ -1,6 +1,6 @@
-"""The tables. Times are Unix seconds; JSON is kept as the text it arrived in.
+"""The tables. Times are Unix seconds; JSON is stored as the text that was received.
 
-A change here needs a migration in `migrations/versions`; a test holds the two against each other.
+A change here needs a migration in `migrations/versions`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 ADDRESS_CHARS = 64
-"""Kept of the address of who asked."""
+"""Maximum characters stored of a client's address."""
 
 metadata = MetaData(
     naming_convention={
@@ -31,7 +31,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite counts up by itself only where the key is an INTEGER.
+# SQLite autoincrements only INTEGER keys.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
 projects = Table(
@@ -48,7 +48,7 @@ api_keys = Table(
     Column("id", String(64), primary_key=True),
     Column("project_id", ForeignKey("projects.id"), nullable=False, index=True),
     Column("name", String(80), nullable=False),
-    # Of the whole key; what is shown of it afterwards is `hint`.
+    # Hash of the whole key; `hint` is what is shown of the key later.
     Column("sha256", String(64), nullable=False, unique=True),
     Column("hint", String(16), nullable=False),
     Column("scopes", Text, nullable=False),
@@ -66,7 +66,7 @@ jobs = Table(
     Column("name", String(80), nullable=False),
     Column("status", String(16), nullable=False),
     Column("priority", Integer, nullable=False),
-    # Engines the job needs at once.
+    # Number of engine slots that the job needs.
     Column("slots", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
@@ -78,10 +78,10 @@ jobs = Table(
     Column("error_message", Text),
     Column("error_param", Text),
     Column("spec", Text, nullable=False),
-    # What OpenAI's request said and the specification has no place for: suffix, metadata.
+    # Fields of OpenAI's request that the specification lacks: suffix, metadata.
     Column("request", Text, nullable=False, server_default="{}"),
     Column("result", Text),
-    # A job that must have succeeded before this one starts.
+    # Id of a job that has to succeed before this one starts.
     Column("waits_for", String(64), index=True),
     Index("ix_jobs_status_priority_number", "status", "priority", "number"),
     Index("ix_jobs_project_id_number", "project_id", "number"),
@@ -96,7 +96,7 @@ comparisons = Table(
     Column("name", String(80), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("spec", Text, nullable=False),
-    # Arm, seed and job of every run.
+    # Arm, seed and job id of each run.
     Column("runs", Text, nullable=False),
     Index("ix_comparisons_project_id_number", "project_id", "number"),
 )
@@ -108,7 +108,7 @@ events = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("type", String(32), nullable=False),
     Column("created_at", Float, nullable=False),
-    # Validation score, or mean fitness of a generation, where it is a number.
+    # Validation score, or a generation's mean fitness, if it is a number.
     Column("score", Float),
     Column("data", Text, nullable=False),
     Index("ix_events_job_id_type_seq", "job_id", "type", "seq"),
@@ -134,9 +134,9 @@ created_requests = Table(
     metadata,
     Column("number", _Number, primary_key=True, autoincrement=True),
     Column("project_id", ForeignKey("projects.id"), nullable=False),
-    # The Idempotency-Key of the request.
+    # Idempotency-Key of the request.
     Column("key", String(255), nullable=False),
-    # Of the method, the path and the body: the same key must not come with another request.
+    # Hash of method, path and body: the same key must not come with another request.
     Column("sha256", String(64), nullable=False),
     Column("job_id", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
@@ -151,7 +151,7 @@ audit = Table(
     Column("project_id", String(64)),
     Column("key_id", String(64)),
     Column("request_id", String(64), nullable=False),
-    # Method and path.
+    # HTTP method and path.
     Column("action", Text, nullable=False),
     Column("status", Integer, nullable=False),
     Column("address", String(ADDRESS_CHARS)),

@@ -1,17 +1,17 @@
-"""Texts that every database holds."""
+"""Texts that every supported database can store."""
 
 from __future__ import annotations
 
 import re
 
-# NUL is none for PostgreSQL, and half of a surrogate pair is not in UTF-8.
+# PostgreSQL does not accept NUL, and a lone surrogate has no UTF-8 encoding.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The text with U+FFFD for what a database may not hold.
+    """Replace characters that a database cannot store by U+FFFD.
 
-    For what is written down about something else, such as the end of a log: losing a character is
+    For text that only describes something else, such as the end of a log: losing a character is
     better than losing the entry.
     """
     return _UNSTORABLE.sub("\ufffd", text)

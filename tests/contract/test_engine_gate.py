@@ -31,7 +31,7 @@ from workers.gate.stage import pass_gate
 from workers.machine.native_format import native_activations
 from workers.models.store import ModelStore
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 # Functions of this file go to the engines' processes whole: there, `tests` may be a package that
 # another distribution has put beside the installed ones.

@@ -18,7 +18,7 @@ from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers.runner import run_alignment_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 
 def run(spec: AlignmentJobSpec, folder: Path) -> tuple[ResultEvent, RecordingSink]:

@@ -20,7 +20,7 @@ from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers.drift import Drift, measure_drift
 from workers.runner import run_alignment_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 
 def doubled(adapter: LoraAdapter) -> LoraAdapter:

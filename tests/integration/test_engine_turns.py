@@ -122,6 +122,7 @@ def test_pairs_are_trained_on_before_any_engine_starts(tiny_model, tmp_path, gpu
     assert starts(run(spec, tmp_path)) == ["train", "start"]
 
 
+@pytest.mark.cores
 @pytest.mark.parametrize("gpus", [0])
 def test_on_cores_engines_stay_while_the_warm_start_trains(tiny_model, tmp_path, gpus):
     assert starts(run(job(tmp_path, tiny_model("llama")), tmp_path)) == ["start", "train"]

@@ -33,7 +33,7 @@ from workers.export.card import model_card
 from workers.export.source import RunSource
 from workers.runner import run_alignment_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 STEPS = 4
 

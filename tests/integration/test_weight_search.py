@@ -20,7 +20,7 @@ from essa.testing import RecordingSink
 from tests.integration.test_recorded_run import NeverCancelled, make_job
 from workers.runner import run_alignment_job
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cores]
 
 
 def test_all_weights_move_and_the_result_is_a_plain_adapter(tiny_model, tiny_adapter, tmp_path):

@@ -1,4 +1,4 @@
-"""`essa compare`: methods on one task, run here; `essa compare report`: their report again."""
+"""`essa compare`: run several methods on one task; `essa compare report`: rewrite the report."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def run(
         source: File with job, arms, reference and seeds; or the word `report`, to write a report
             again.
         folder: Folder of the comparison to report on.
-        out: Folder of the runs; one that is there is continued (default: a new one in the home).
+        out: Folder of the runs; an existing one is continued (default: a new one in the home).
     Returns:
-        0 once every run has its result, 1 while one has none.
+        0 if every run has a result, else 1.
     """
     from alignment_api.cli.folder_run import new_folder
     from alignment_api.comparisons.folder import ComparisonFolder, check_runs

@@ -39,7 +39,7 @@ _OF_INSTALLATION: tuple[Check, ...] = (
 )
 
 
-# The doctor needs no package, and declares its flags without one.
+# The doctor runs without any package, so it declares its flags with the standard library only.
 def run(*, json: bool = False, home: Path | None = None) -> int:
     """Find what is wrong with this installation; exits 1 if something is.
 
@@ -62,11 +62,11 @@ def run(*, json: bool = False, home: Path | None = None) -> int:
 
 
 def examine(home: Path | None, formats: list[MachineFormats]) -> Iterator[Finding]:
-    """All findings, of the installation first and then of the service.
+    """Yield all findings, those of the installation before those of the service.
 
     Args:
-        home: the service's folder, where it was given.
-        formats: gets what the machine computes in.
+        home: the service's folder, if one was given.
+        formats: output list; receives the machine's number formats.
     """
     for check in (*_OF_INSTALLATION, partial(_formats, formats)):
         yield from _findings(check)
@@ -87,14 +87,14 @@ def examine(home: Path | None, formats: list[MachineFormats]) -> Iterator[Findin
 
 
 def _formats(found: list[MachineFormats]) -> Iterator[Finding]:
-    """Try the number formats; what was measured goes into `found`."""
+    """Check the number formats, adding what was measured to `found`."""
     from alignment_api.doctor.formats import check_formats
 
     yield from check_formats(found)
 
 
 def _measured(formats: list[MachineFormats]) -> dict[str, Any]:
-    """For JSON; empty lists and null where nothing could be measured."""
+    """Return the measured formats for JSON; empty lists and null if nothing could be measured."""
     return {
         "formats": [one.model_dump(mode="json") for found in formats for one in found.formats],
         "precision": next((str(found.fastest()) for found in formats), None),
@@ -102,7 +102,7 @@ def _measured(formats: list[MachineFormats]) -> dict[str, Any]:
 
 
 def _settings(home: Path | None, found: list[Settings]) -> Iterator[Finding]:
-    """Read the settings into `found`; nothing is said of them where they can be read."""
+    """Read the settings into `found`; yields a finding only if they cannot be read."""
     from alignment_api.settings import Settings
 
     try:
@@ -115,7 +115,7 @@ def _settings(home: Path | None, found: list[Settings]) -> Iterator[Finding]:
 
 
 def _findings(check: Check) -> Iterator[Finding]:
-    """Those of a check, which must not end the report where it cannot be done itself."""
+    """Yield a check's findings; a check that raises becomes a finding, so the report goes on."""
     function = check.func if isinstance(check, partial) else check
     name = function.__name__.removeprefix("check").strip("_").replace("_", " ")
     try:

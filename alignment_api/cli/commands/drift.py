@@ -1,4 +1,4 @@
-"""`essa drift`: how far aligned models have moved, and what they do on a task they never saw."""
+"""`essa drift`: how far aligned models moved, and how they score on a task they never saw."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(
 
 
 def _named(given: Sequence[str]) -> dict[str, Path]:
-    """Names and folders of the runs, as NAME=FOLDER or a folder whose last part is its name."""
+    """Return the runs' folders by name; FOLDER without NAME= is named after its last part."""
     runs: dict[str, Path] = {}
     for text in given:
         name, is_named, folder = text.partition("=")

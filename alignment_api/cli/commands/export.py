@@ -33,15 +33,15 @@ def run(
     key: Key = None,
     home: Home = None,
 ) -> int:
-    """Take the aligned model out of a job, or out of a run's folder.
+    """Export the aligned model of a job, or of a run's folder.
 
     Args:
         source: A job of the service, or the folder of a run.
         out: Folder to write.
         format: Format adapter (for PEFT), merged, or quantized with the adapter beside it.
         precision: Precision of quantized: int8 (default) or int4; of merged: fp32 keeps all digits.
-        checkpoint: Generation to take instead of the one that was selected.
-        force: Replace files that are there.
+        checkpoint: Generation to export instead of the selected one.
+        force: Replace existing files.
     """
     from alignment_api.doctor.preflight import require_folder
 
@@ -50,7 +50,7 @@ def run(
     require_folder(out, "--out")
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     run_dir = Path(source).expanduser()
-    # Filled beside its place, so that what breaks off never leaves half a model.
+    # The files are written beside the target, so that a failure never leaves half a model there.
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".essa-") as name:
         content = Path(name) / "content"
         content.mkdir()
@@ -134,7 +134,7 @@ def _say(line: str) -> None:
 
 def _move(content: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    # Weight files of an earlier export, under other names, would be loaded with these.
+    # Weight files of an earlier export, under other names, would be loaded with the new ones.
     for stale in target.glob("*.safetensors*"):
         stale.unlink()
     for path in sorted(content.iterdir()):

@@ -25,7 +25,7 @@ def show(*, limit: int = 20, server: Server = DEFAULT_SERVER, key: Key = None) -
     with _service(server, key) as client:
         jobs = client.jobs(limit)
     console = Console()
-    # A pipe has no width; whoever reads it wants whole columns.
+    # A pipe has no width, and its reader wants whole columns.
     width = None if console.is_terminal else _PIPE_WIDTH
     console.print(_table(jobs), width=width, soft_wrap=False)
     return 0
@@ -45,12 +45,12 @@ def cancel(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None
 
 
 def pause(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
-    """Stop a job for now; its engines become free."""
+    """Pause a job and free its engines."""
     return _steer("pause", job_id, server, key)
 
 
 def resume(job_id: JobId, /, *, server: Server = DEFAULT_SERVER, key: Key = None) -> int:
-    """Let a job go on that is paused or found no room."""
+    """Resume a job that is paused or found no room."""
     return _steer("resume", job_id, server, key)
 
 
@@ -63,7 +63,7 @@ def clone(
     server: Server = DEFAULT_SERVER,
     key: Key = None,
 ) -> int:
-    """Queue a job like another one, with changes."""
+    """Queue a copy of a job, with changes."""
     from essa.spec.reading.file import read_overrides
 
     with _service(server, key) as client:

@@ -1,4 +1,4 @@
-"""`essa keys`: on the store itself, so that whoever runs the service is never locked out."""
+"""`essa keys`: edits the store directly, so that the operator is never locked out."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def add(
 
     Args:
         name: What people call the key.
-        scopes: Some of read, submit, code and admin.
-        project: Project whose jobs the key sees; made where there is none.
-        days: Days for which the key is valid (default: for ever).
+        scopes: Any of read, submit, code and admin.
+        project: Project whose jobs the key sees; created if it does not exist.
+        days: Days for which the key is valid (default: unlimited).
     """
     from alignment_api.errors import ProjectNotFoundError
 
@@ -73,10 +73,10 @@ def add(
 
 @app.command
 def revoke(key_id: str, /, *, home: Home = None) -> int:
-    """Make a key useless.
+    """Revoke a key.
 
     Args:
-        key_id: Name of the key, such as key_0123456789abcdef.
+        key_id: Id of the key, such as key_0123456789abcdef.
     """
     with _opened(home) as keys:
         row = keys.revoke(key_id)

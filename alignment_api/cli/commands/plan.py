@@ -17,7 +17,7 @@ _USUAL = PlanFlags()
 
 
 def run(*, flags: PlanFlags = _USUAL, home: Home = None) -> int:
-    """Predict time, memory and scaling of a search, beside GRPO; nothing is run."""
+    """Predict time, memory and scaling of a search, compared with GRPO; nothing is run."""
     from alignment_api.cli.plan_setting import (
         fleet_of,
         measured_engines,
@@ -76,7 +76,7 @@ def _method(method: Method) -> dict[str, Any]:
 
 
 def _paper_methods(setting: Setting) -> dict[str, list[Method]]:
-    """Each method on the paper's two numbers of GPUs."""
+    """Return each method's cost on the paper's two numbers of GPUs."""
     from essa.plan.forecast import plan_essa, plan_grpo
 
     few, many = (replace(setting, gpus=gpus) for gpus in paper.GPUS)

@@ -37,7 +37,7 @@ def run(
     """Find thresholds for a constrained job by training on each component alone.
 
     Args:
-        metric: Component that judges, and is not trained on.
+        metric: Component to judge by; it is not trained on.
         components: Components to find thresholds for, as A,B (default: all but the metric).
         out: Folder of the runs; can be continued.
     """
@@ -66,7 +66,7 @@ def run(
 def measured(
     runs: Iterable[Sequence[Event]], names: Sequence[str], metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What every judged vector reached: components, shape (M, K), and the metric, shape (M,)."""
+    """Return what every scored vector reached: components, shape (M, K), and metric, shape (M,)."""
     import numpy as np
 
     from essa.events import ValidationEvent
@@ -82,10 +82,10 @@ def measured(
 
 
 def constrained_job(spec: AlignmentJobSpec, found: ProxyPoints) -> dict[str, Any]:
-    """The job that holds the thresholds and stays as near to its start as they allow.
+    """Return the job that meets the thresholds while staying as near to its start as possible.
 
-    As mu-PPO does, whose objective is the divergence from the start; here it is the distance, which
-    costs nothing.
+    As in mu-PPO, but the objective is the distance from the start instead of the divergence,
+    because the distance costs nothing to compute.
     """
     from essa.spec.constrained import DISTANCE
 
@@ -125,12 +125,12 @@ def component_names(spec: AlignmentJobSpec, metric: str, chosen: str | None) -> 
 
 
 def alone(spec: AlignmentJobSpec, name: str) -> dict[str, Any]:
-    """Settings that leave only one component its weight; the others are reported."""
+    """Return the settings that give weight to one component only; the others are just reported."""
     reward = spec.reward.model_dump(mode="json")
     reward |= {"combine": "sum", "formula": None, "normalize": "none"}
     for part in reward["components"]:
         part["weight"] = 1.0 if part["name"] == name else 0.0
-    # Over-optimisation is what is looked for: no target stops it.
+    # Over-optimisation is the point of these runs, so no target score stops them.
     budget = spec.budget.model_copy(update={"target_score": None})
     return {
         "reward": reward,

@@ -34,10 +34,10 @@ def run(
         out: Folder to write.
         method: Method rtn (default), which rounds to nearest, or gptq, which needs texts.
         calibration: JSONL with `text`, `messages`, or a prompt and its answer.
-        keep_int8: Number of layers that stay int8: those that int4 hurts most.
+        keep_int8: Number of layers to keep at int8: those that int4 hurts most.
         samples: Number of calibration texts (default: 128).
-        sequence_length: Tokens of a text (default: 512).
-        force: Replace a model that is there.
+        sequence_length: Tokens per text (default: 512).
+        force: Replace an existing model.
     """
     from alignment_api import composition
     from alignment_api.doctor.preflight import require_folder, require_home
@@ -65,7 +65,7 @@ def run(
 
 
 def _quantization(**flags: Any) -> QuantizationSpec:
-    """The given settings; the others keep the specification's defaults."""
+    """Return the given settings; the rest keep the specification's defaults."""
     from pydantic import ValidationError
 
     from essa.spec import QuantizationSpec

@@ -1,4 +1,4 @@
-"""`essa sweep thresholds`: a constrained job at every point of a grid of thresholds."""
+"""`essa sweep thresholds`: run a constrained job at every point of a grid of thresholds."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def thresholds(
 
 
 def read_grid(given: Sequence[str]) -> dict[str, list[float]]:
-    """`topicality=0.7,0.8` and the like: by component, the thresholds to try.
+    """Parse `topicality=0.7,0.8` and the like into thresholds to try, by component.
 
     Raises:
-        SpecError: malformed, or a component twice.
+        SpecError: an entry is malformed, or a component occurs twice.
     """
     grid: dict[str, list[float]] = {}
     for one in given:
@@ -79,10 +79,10 @@ def read_grid(given: Sequence[str]) -> dict[str, list[float]]:
 
 
 def grid_changes(spec: AlignmentJobSpec, grid: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Settings to replace, by the name of the run, for every point of the grid.
+    """Return the settings to replace for every point of the grid, by name of the run.
 
     Raises:
-        SpecError: the job is not a constrained one, or has no constraint on a component.
+        SpecError: the job is not constrained, or has no constraint on a component of the grid.
     """
     if spec.method.type != "constrained_evolution":
         raise SpecError(
@@ -109,7 +109,7 @@ def grid_changes(spec: AlignmentJobSpec, grid: dict[str, list[float]]) -> dict[s
 
 
 def summary(name: str, events: Sequence[Event]) -> dict[str, Any]:
-    """The vector that a run picked: validation decides, the test is shown beside it."""
+    """Summarise the vector that a run selected by validation score, with its test score."""
     from essa.events import ResultEvent, ValidationEvent
 
     result = next(event for event in events if isinstance(event, ResultEvent))

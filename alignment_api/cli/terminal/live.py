@@ -29,18 +29,18 @@ __all__ = ["LiveView", "print_result"]
 
 _SHOWN_GENERATIONS = 12
 QUIET_S = 8.0
-"""Where there is no table, the stage is shown again after so many seconds without a line."""
+"""Seconds without output after which the stage is printed again, if there is no table."""
 _SHOWN_QUIET_S = 3.0
-"""From here on the table says how long nothing was heard; before that it would only flicker."""
+"""Seconds of silence from which the table shows their count; showing it sooner would flicker."""
 
 
 class LiveView:
-    """Shows events as they come. A context manager; the table stays after its end.
+    """Shows events as they arrive. A context manager; the table stays on screen afterwards.
 
-    Use `print_result` for what comes out of a job.
+    Use `print_result` to show a job's result.
 
     Args:
-        quiet_s: seconds without a line after which the stage is shown again, off a terminal.
+        quiet_s: seconds without output after which the stage is printed again, without a terminal.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LiveView:
         self._validations: dict[int, ValidationEvent] = {}
         self._live: Live | None = None
         if self._console.is_terminal:
-            # Asked anew at every refresh, so that the seconds move while nothing comes.
+            # Called at every refresh, so that the seconds count up while no event arrives.
             self._live = Live(
                 console=self._console,
                 refresh_per_second=4,
@@ -94,7 +94,7 @@ class LiveView:
         if isinstance(event, StageEvent):
             self._stage = event
         elif isinstance(event, RoundEvent):
-            # A job that resumed may report its last generation again.
+            # A resumed job may report its last generation again.
             kept = [old for old in self._generations if old.generation < event.generation]
             self._generations = deque([*kept, event], maxlen=_SHOWN_GENERATIONS)
         elif isinstance(event, ValidationEvent):
@@ -111,7 +111,7 @@ class LiveView:
             self._print(event_line(event))
 
     def note(self, message: str) -> None:
-        """Show a line that is not an event."""
+        """Show a line of text that is not an event."""
         self._print(message)
 
     def _print(self, line: str) -> None:
@@ -119,7 +119,7 @@ class LiveView:
         self._console.print(Text(line), soft_wrap=True)
 
     def _remind(self) -> None:
-        """Where there is no table: say what is being done whenever nothing was printed for long."""
+        """If there is no table, print the current stage whenever nothing was printed for long."""
         pause_s = self._quiet_s
         while not self._ended.wait(pause_s):
             now_s = time.monotonic()

@@ -20,7 +20,7 @@ def show_costs(
     full: Method,
     measured: MeasuredEngines | None,
 ) -> None:
-    """Both methods side by side; `full` exchanges gradients of the whole model."""
+    """Show both methods side by side; `full` exchanges gradients of the whole model."""
     console = Console()
     shape, device = setting.shape, setting.device
     console.print(
@@ -65,7 +65,7 @@ def show_costs(
 
 
 def show_scaling(points: Sequence[ScalingPoint], gpus_per_engine: int) -> None:
-    """Simulated generations on fleets of several sizes."""
+    """Show simulated generations on fleets of several sizes."""
     console = Console()
     table = Table(
         "engines", "GPUs", "items", "seconds", "even", "speedup", "efficiency", "busy",
@@ -96,7 +96,7 @@ def show_scaling(points: Sequence[ScalingPoint], gpus_per_engine: int) -> None:
 
 
 def show_paper(found: dict[str, Any]) -> None:
-    """The paper's two points, and what a model of latency can say about them."""
+    """Show the paper's two data points beside what a latency model predicts for them."""
     console = Console()
     few, many = found["gpus"]
     table = Table(
@@ -132,7 +132,7 @@ def show_paper(found: dict[str, Any]) -> None:
 
 
 def seconds(value: float) -> str:
-    """A time of any order."""
+    """Format seconds of any magnitude."""
     if value < 1e-3:
         return f"{1e6 * value:.3g} us"
     if value < 1:
@@ -141,7 +141,7 @@ def seconds(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes of any order."""
+    """Format bytes of any magnitude."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= scale:
             return f"{_plain(value / scale)} {unit}"

@@ -1,4 +1,4 @@
-"""Draw the surface behind proxy points."""
+"""Draw the fitted surface behind proxy points."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GRID = 80
 def draw(
     found: ProxyPoints, points_M_K: np.ndarray, metric: np.ndarray, name: str, path: Path
 ) -> bool:
-    """Write a picture: the metric over one component, or over every pair of them.
+    """Write a plot of the metric over one component, or over every pair of components.
 
     Returns:
-        False where matplotlib is not installed.
+        False if matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def _curve(axis, found: ProxyPoints, points_M_K, metric, name: str) -> None:
 
 
 def _surface(axis, found: ProxyPoints, points_M_K, metric, pair: tuple[int, int]):
-    """The surface over two components, the others at their thresholds; faint without data."""
+    """Draw the surface over two components, the others at their thresholds; faint without data."""
     grid = [np.linspace(points_M_K[:, k].min(), points_M_K[:, k].max(), _GRID) for k in pair]
     first, second = np.meshgrid(*grid, indexing="ij")
     places = np.tile(found.thresholds, (first.size, 1))

@@ -1,4 +1,4 @@
-"""Show what came out of a job."""
+"""Show the result of a job."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def print_result(
 
     Args:
         result: the result of a job.
-        console: where to print; standard output by default.
-        adapter: where the adapter lies for the reader, if not where the service put it.
-        base: the base model to load it over; read from the adapter's configuration by default.
+        console: console to print to; standard output by default.
+        adapter: adapter's folder as the user sees it; by default the path in the result.
+        base: base model to load the adapter onto; read from the adapter's configuration by default.
     """
     console = console or Console()
     adapter = adapter or Path(result.adapter)

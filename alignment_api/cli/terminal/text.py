@@ -1,4 +1,4 @@
-"""Events in one line of plain text each."""
+"""Format each event as one line of plain text."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from essa.events import (
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A score; a dash where there is none."""
+    """Format a score; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.{digits}f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as `42 s`, `3 min 05 s` or `2 h 07 min`."""
+    """Format seconds as `42 s`, `3 min 05 s` or `2 h 07 min`."""
     if seconds is None:
         return "-"
     whole = round(seconds)
@@ -44,7 +44,7 @@ def duration(seconds: float | None) -> str:
 
 @singledispatch
 def event_line(event: BaseModel) -> str:
-    """An event in one line; empty for those that have a display of their own."""
+    """Format an event as one line; empty for kinds that have their own display."""
     return event.model_dump_json()
 
 
@@ -54,10 +54,10 @@ def _(event: StageEvent) -> str:
 
 
 def stage_text(event: StageEvent, since_s: float | None = None) -> str:
-    """What a stage is at, such as `12/40 training steps, 35 s left`.
+    """Describe the progress of a stage, such as `12/40 training steps, 35 s left`.
 
     Args:
-        since_s: how long nothing else has been heard.
+        since_s: seconds since the last event.
     """
     parts = [] if event.total is None else [f"{event.done or 0}/{event.total}"]
     if event.message:
@@ -120,7 +120,7 @@ def _(event: GenerationEvent | StepEvent) -> str:
 
 
 def _movement(event: GenerationEvent | StepEvent) -> str:
-    """What tells whether a search moves, or a training."""
+    """Format the numbers that show whether a search or a training makes progress."""
     if isinstance(event, StepEvent):
         return f"grad norm {number(event.training.get('grad_norm'))}  train {event.train_s:.1f} s"
     return f"sigma {event.sigma:.3g}  reliability {number(event.reliability, 2)}"
@@ -137,7 +137,7 @@ def _(event: ValidationEvent) -> str:
 
 
 def _constraints(event: ValidationEvent) -> str:
-    """Which constraints are broken, and by how much; empty without constraints."""
+    """Format which constraints are violated, and by how much; empty without constraints."""
     if event.is_feasible is None:
         return ""
     broken = [constraint_text(one) for one in event.constraints if not one.is_held]
@@ -145,7 +145,7 @@ def _constraints(event: ValidationEvent) -> str:
 
 
 def constraint_text(status: ConstraintStatus) -> str:
-    """Such as `topicality 0.620 >= 0.8`."""
+    """Format a constraint's value and threshold, such as `topicality 0.620 >= 0.8`."""
     return f"{status.component} {number(status.value)} {status.direction} {status.threshold:g}"
 
 

@@ -1,8 +1,8 @@
-// Numbers as people read them.
+// Numbers formatted for people.
 
 const MISSING = "–";
 
-/** Four significant digits, no trailing zeros; a dash where there is no number. */
+/** Format with four significant digits, no trailing zeros; a dash for a missing number. */
 export function number(value) {
   if (!isNumber(value)) return MISSING;
   const size = Math.abs(value);
@@ -11,17 +11,17 @@ export function number(value) {
   return String(Number(value.toFixed(digits)));
 }
 
-/** A share as a percentage. */
+/** Format a fraction as a percentage. */
 export function percent(share) {
   return isNumber(share) ? `${Number((100 * share).toFixed(Math.abs(share) < 0.1 ? 1 : 0))} %` : MISSING;
 }
 
-/** A share with its sign, for changes. */
+/** Format a change, given as a fraction, as a percentage with its sign. */
 export function change(share) {
   return isNumber(share) && share > 0 ? `+${percent(share)}` : percent(share);
 }
 
-/** 1234567 as 1.23M. */
+/** Format 1234567 as 1.23M. */
 export function compact(value) {
   if (!isNumber(value)) return MISSING;
   for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
@@ -30,7 +30,7 @@ export function compact(value) {
   return number(value);
 }
 
-/** Seconds as 12.3 s, 4 m 05 s or 3 h 07 m. */
+/** Format seconds as 12.3 s, 4 m 05 s or 3 h 07 m. */
 export function duration(seconds) {
   if (!isNumber(seconds)) return MISSING;
   if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 2 : 1))} s`;
@@ -40,7 +40,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${padded(Math.floor((whole % 3600) / 60))} m`;
 }
 
-/** A score with its 95 % interval. */
+/** Format a score with its 95 % interval. */
 export function interval(value, ci95) {
   if (!ci95) return number(value);
   return `${number(value)} [${number(ci95[0])}, ${number(ci95[1])}]`;

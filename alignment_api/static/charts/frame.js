@@ -1,4 +1,4 @@
-// What surrounds a chart: title, legend with values, a summary in words, the data as a table.
+// The frame of a chart: title, legend with values, summary in words, and data table.
 
 import { el, freshId, replace, setText } from "../dom.js";
 import { saveBlob } from "../download.js";
@@ -7,7 +7,7 @@ import { number } from "./format.js";
 const ROWS_SHOWN = 500;
 
 /**
- * A figure. Returns its parts:
+ * Build a figure. Returns its parts:
  * - `root` to put on the page, `host` for the chart (focusable, named by title and summary);
  * - `setSummary(text)`, `announce(text)` (to screen readers only; the summary too unless shown);
  * - `setTable(columns, rows)`: column names, and a function that yields rows of plain values;
@@ -47,18 +47,18 @@ export function chartFrame({ title, note, isSummaryShown = true }) {
   };
 }
 
-/** Colours, names and values at the cursor; a click shows or hides the line. */
+/** Legend with names, colours and the values at the cursor; a click shows or hides a line. */
 export class Legend {
   root = el("div", { class: "chart-legend" });
   #values = [];
 
-  /** `items`: `[{label, colour, shape, isOn, onToggle}]`; the n-th gets the n-th value. */
+  /** `items`: `[{label, colour, shape, isOn, onToggle}]`, in the order of `setValues`. */
   setItems(items) {
     this.#values = items.map(() => el("span", { class: "chart-value" }));
     this.root.replaceChildren(...items.map((item, n) => legendItem(item, this.#values[n])));
   }
 
-  /** `texts`: one per item. */
+  /** `texts`: one text per item. */
   setValues(texts) {
     texts.forEach((text, n) => this.#values[n] && setText(this.#values[n], text));
   }
@@ -81,7 +81,7 @@ function legendItem({ label, colour, shape = "line", isOn = true, onToggle }, va
   return button;
 }
 
-/** The same numbers as a table, built when it is opened, and as a file. */
+/** The chart's data as a table, built only when opened, and as a CSV file. */
 class DataTable {
   #columns = [];
   #rows = () => [];

@@ -1,5 +1,5 @@
-// Matrices of signed numbers as colours around zero, side by side on one canvas, with one row a label
-// and a cursor for mouse and keys.
+// Matrices of signed numbers as colours around zero, side by side on one canvas, with a label per row
+// and a cursor for mouse and keyboard.
 
 import { channels, colours, onThemeChange } from "./theme.js";
 
@@ -14,7 +14,7 @@ const FOOT_PX = 16;
 const GAP_PX = 14;
 
 /**
- * A heat map in `host`, a focusable element. `onCell(cell, byKey)` is told where the cursor is:
+ * A heat map in `host`, a focusable element. `onCell(cell, byKey)` is called with the cursor's cell:
  * `{row, column, panel}`, or null when it leaves; `byKey` says whether a key moved it.
  */
 export class HeatMap {
@@ -40,7 +40,7 @@ export class HeatMap {
     };
   }
 
-  /** `panels`: `[{name, values}]` with `values[row][column]`; full colour at plus and minus `limit`. */
+  /** `panels`: `[{name, values}]` with `values[row][column]`; colours saturate at plus and minus `limit`. */
   set(panels, labels, limit) {
     [this.#panels, this.#labels, this.#limit] = [panels, labels, limit || 1];
     if (this.#at && this.#at.row >= labels.length) this.#at = null;
@@ -155,7 +155,7 @@ function drawCursor(context, { rowPx, columnPx, places }, { row, column, panel }
   context.strokeRect(places[panel].left + column * columnPx, HEAD_PX + row * rowPx, columnPx, rowPx);
 }
 
-/** The colour of a value: neutral at 0, full at plus and minus `limit`. */
+/** The colour of a value: neutral at 0, saturated at plus and minus `limit`. */
 export function colourScale(limit) {
   const stops = STOPS.map((name) => channels(colours()[name]));
   return (value) => {

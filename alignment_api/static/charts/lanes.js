@@ -1,5 +1,5 @@
-// Work items as bars on one lane an engine: a uPlot plugin, so that time, zoom and cursor are shared
-// with the charts beside it. An engine has several items at once: a lane has a row for each.
+// Work items as bars, one lane per engine: a uPlot plugin, so that time, zoom and cursor are shared
+// with the charts beside it. A lane has several rows, because an engine's items overlap.
 
 import { colours } from "./theme.js";
 
@@ -7,12 +7,12 @@ const MOST_ROWS = 16;
 const LANE_SHARE = 0.8;
 const COLOURS = { train: "series-1", validation: "validation", ladder: "series-3", test: "series-4" };
 
-/** Name of the colour of a kind of work. */
+/** The colour name of a kind of work. */
 export function kindColour(kind) {
   return COLOURS[kind] ?? "series-5";
 }
 
-/** Rows of items that do not overlap, from items in order of their starts. */
+/** Distribute items, sorted by start, over rows so that no two in a row overlap. */
 export function packed(items) {
   const rows = [];
   for (const item of items) {
@@ -24,7 +24,7 @@ export function packed(items) {
   return rows;
 }
 
-/** Draw the lanes. `lanes()` yields one array of rows an engine, from top to bottom. */
+/** Draw the lanes. `lanes()` yields one array of rows per engine, from top to bottom. */
 export function lanesPlugin(lanes) {
   return { hooks: { draw: (u) => draw(u, lanes()) } };
 }
@@ -60,7 +60,7 @@ function drawRow(u, items, y, tall) {
   }
 }
 
-/** The item at a point of time, `height` of the lane from its top (0 to 1), or null. */
+/** The item at a time and at `height` within the lane, from its top (0 to 1), or null. */
 export function itemAt(rows, time, height) {
   const within = (height - (1 - LANE_SHARE) / 2) / LANE_SHARE;
   const row = rows[Math.floor(within * rows.length)];
@@ -76,7 +76,7 @@ export function itemAt(rows, time, height) {
 }
 
 /**
- * How busy an engine was between its first and last item, from items in order of their starts:
+ * Utilisation of an engine between its first and last item, from items sorted by start:
  * `{busy_frac, longest_gap_s, tokens_per_s}`; tokens are counted over busy time.
  */
 export function laneSummary(items) {

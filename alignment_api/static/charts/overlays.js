@@ -1,4 +1,4 @@
-// What uPlot does not draw by itself: intervals, thresholds, marked generations, shaded stretches.
+// Overlays that uPlot lacks: intervals, thresholds, marked generations, shaded ranges.
 
 import { colours, faded } from "./theme.js";
 
@@ -41,8 +41,8 @@ function drawBand(context, places, colour) {
   context.fill();
 }
 
-/** Horizontal lines with a label. `lines()` yields `{y, label, colour, side}`; `side` shades what is
- * on the wrong side: "above" or "below". */
+/** Horizontal lines with a label. `lines()` yields `{y, label, colour, side}`; `side`, "above" or
+ * "below", is the violating side, which is shaded. */
 export function thresholdPlugin(lines) {
   return drawn("drawAxes", (u, context) => {
     const { left, top, width, height } = u.bbox;
@@ -78,7 +78,7 @@ export function markPlugin(marks) {
   });
 }
 
-/** Shaded stretches of x. `stretches()` yields `{from, to}`. */
+/** Shaded ranges of x. `stretches()` yields `{from, to}`. */
 export function stretchPlugin(stretches) {
   return drawn("drawClear", (u, context) => {
     const { left, top, width, height } = u.bbox;

@@ -1,4 +1,4 @@
-// One uPlot chart: size, theme, keyboard, zoom. What it says in words is the frame's part.
+// One uPlot chart: size, theme, keyboard, zoom. The frame describes it in words.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { number } from "./format.js";
@@ -35,7 +35,7 @@ export class Plot {
   #stops;
   #isZoomed = false;
 
-  /** Show these columns; a zoom stays. */
+  /** Show these columns, keeping the zoom. */
   setData(data) {
     this.data = data;
     const { min, max } = this.u.scales.x;
@@ -47,7 +47,7 @@ export class Plot {
     if (cursor == null) this.options.onCursor?.(null, this.u);
   }
 
-  /** Redraw what plugins draw. */
+  /** Redraw the plugins' content. */
   redraw() {
     this.u.redraw(false);
   }

@@ -1,5 +1,5 @@
-// Every candidate a point, drawn under the lines of a uPlot chart. Few points are discs. Many become
-// a picture of counts, one small cell each, so that a redraw costs the same however many there are.
+// Every candidate as a point, drawn under the lines of a uPlot chart. Few points are drawn as discs;
+// many as counts in small cells, so that the cost of a redraw does not depend on their number.
 
 import { channels, colours, faded } from "./theme.js";
 
@@ -7,7 +7,7 @@ const DISCS_UP_TO = 3000;
 const CELL_PX = 1.5;
 const SPREAD = 0.6;
 
-/** Candidates' fitness by generation, in arrays that grow; `count` of them are to be seen. */
+/** Candidates' fitness by generation, in growing arrays, of which the first `count` are shown. */
 export class PointCloud {
   x = new Float64Array(1024);
   y = new Float64Array(1024);
@@ -15,7 +15,7 @@ export class PointCloud {
   count = 0;
   #rows = new Map();
 
-  /** Add the candidates of one generation, in place of any it had; missing ones draw no point. */
+  /** Set the candidates of a generation, replacing earlier ones; missing scores draw no point. */
   add(generation, fitness) {
     this.#forget(generation);
     this.#reserve(this.size + fitness.length);
@@ -31,7 +31,7 @@ export class PointCloud {
     this.count += this.size - start;
   }
 
-  /** The candidate of a generation whose fitness is nearest to `value`, or null. */
+  /** The candidate of a generation with the fitness nearest to `value`, or null. */
   nearest(generation, value) {
     const fitness = this.#rows.get(generation)?.fitness ?? [];
     let found = null;

@@ -10,23 +10,23 @@ export const SERIES_COLOURS = 6;
 
 let cached = null;
 
-/** Every chart colour as `rgb(...)`, by its name without the prefix `--chart-`. */
+/** Every chart colour as `rgb(...)`, by name without the prefix `--chart-`. */
 export function colours() {
   cached ??= resolve();
   return cached;
 }
 
-/** The colour of the n-th series of a chart that has many, counted from 0. */
+/** The colour of the n-th of many series, counted from 0. */
 export function seriesColour(n) {
   return colours()[`series-${(n % SERIES_COLOURS) + 1}`];
 }
 
-/** A colour as `[red, green, blue]`. */
+/** Parse a colour into `[red, green, blue]`. */
 export function channels(colour) {
   return colour.match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
-/** The same colour, `alpha` opaque. */
+/** The same colour with opacity `alpha`. */
 export function faded(colour, alpha) {
   return `rgb(${channels(colour).join(" ")} / ${alpha})`;
 }

@@ -1,18 +1,18 @@
-// Two answers word by word. Texts come from models: they enter the page as text nodes only.
+// Word diff of two answers. Models write the texts, so they enter the page only as text nodes.
 
 import { el } from "../dom.js";
 import { diffWordsWithSpace } from "../vendor/diff/diff/word.js";
 
 const TIMEOUT_MS = 300;
 
-/** A paragraph that shows how `after` differs from `before`; deletions and insertions are marked. */
+/** A paragraph with the differences of `after` from `before`: deletions and insertions are marked. */
 export function wordDiff(before, after) {
   const changes = diffWordsWithSpace(before, after, { timeout: TIMEOUT_MS });
   if (!changes) return el("p", { class: "completion" }, after);
   return el("p", { class: "completion" }, ...changes.map(part));
 }
 
-/** Shares of words that were deleted and inserted: `{removed, added}`. */
+/** Fractions of words deleted and inserted: `{removed, added}`. */
 export function changedWords(before, after) {
   const changes = diffWordsWithSpace(before, after, { timeout: TIMEOUT_MS }) ?? [];
   const count = (kind) => words(changes.filter((change) => change[kind]).map(({ value }) => value).join(" "));

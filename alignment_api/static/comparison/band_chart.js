@@ -1,4 +1,4 @@
-// Best validation score so far of every arm over what it cost: mean and band over seeds.
+// Best validation score so far of each arm against its cost: mean and band over seeds.
 
 import { compact, duration, number } from "../charts/format.js";
 import { chartFrame } from "../charts/frame.js";
@@ -15,7 +15,7 @@ const AXES = {
 };
 const DASHES = [undefined, [7, 3], [2, 3], [9, 3, 2, 3], [12, 4], [4, 4], [1, 4], [14, 3, 3, 3]];
 
-/** `axis` to start with; `set(arms, curves)` shows the `curves` of a comparison's results. */
+/** `axis` is the initial axis; `set(arms, curves)` shows the `curves` of a comparison's results. */
 export function bandChart({ axis, onAxis }) {
   const state = { axis: axis in AXES ? axis : "wall_s", arms: [], curves: {} };
   const place = el("div", {});

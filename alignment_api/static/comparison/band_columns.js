@@ -1,8 +1,8 @@
 // Curves of several arms on one x axis. A curve holds its value until its next point.
 
 /**
- * `bands`: `[{x, mean, low, high}]`. Answers `{xs, bands: [{mean, low, high}]}`, columns over all
- * places of any arm, with nulls before an arm begins and after it ends.
+ * `bands`: `[{x, mean, low, high}]`. Returns `{xs, bands: [{mean, low, high}]}`: columns over the
+ * union of all x, with nulls before an arm begins and after it ends.
  */
 export function bandColumns(bands) {
   const xs = [...new Set(bands.flatMap(({ x }) => x))].sort((a, b) => a - b);

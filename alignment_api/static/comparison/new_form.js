@@ -1,4 +1,4 @@
-// Start a comparison: its specification as JSON, sent as it is.
+// Form to start a comparison: its specification as JSON, sent unchanged.
 
 import { api } from "../api.js";
 import { can } from "../auth.js";
@@ -14,7 +14,7 @@ const EXAMPLE = {
   seeds: [0, 1, 2],
 };
 
-/** A form that opens; a refusal is shown in the service's own words. */
+/** A collapsible form; a refusal is shown in the service's own words. */
 export function newForm() {
   const text = el("textarea", { id: "comparison-json", class: "mono", rows: 16, spellcheck: "false" });
   text.value = JSON.stringify(EXAMPLE, null, 2);

@@ -1,4 +1,4 @@
-// Page `#/comparisons/ID`: methods on one task beside each other, refreshed while jobs run.
+// Page `#/comparisons/ID`: methods on one task side by side, refreshed while jobs run.
 
 import { api, isAbort } from "../api.js";
 import { can } from "../auth.js";

@@ -1,4 +1,4 @@
-// The jobs of a comparison: one row an arm, one column a seed.
+// The jobs of a comparison: one row per arm, one column per seed.
 
 import { el } from "../dom.js";
 import { statusBadge } from "../job_actions.js";
@@ -7,7 +7,7 @@ import { statusBadge } from "../job_actions.js";
 export function runTable({ arms, seeds, runs }) {
   const find = (arm, seed) => runs.find((run) => run.arm === arm && run.seed === seed);
   const cell = ({ job_id: id, arm, seed, status }) => [
-    // The label begins with what is seen, so that speech input finds it.
+    // The label begins with the visible text, so that speech input finds it.
     el("a", { href: `#/jobs/${encodeURIComponent(id)}`, "aria-label": `…${id.slice(-6)}, job of ${arm}, seed ${seed}` }, `…${id.slice(-6)}`),
     " ",
     statusBadge({ status, essa: {} }),

@@ -1,8 +1,8 @@
-// Tables as the service words them.
+// Tables in the service's own words.
 
 import { el } from "../dom.js";
 
-/** One section a table; `tables` as `/v1/comparisons/ID` answers them. */
+/** One section per table; `tables` is from the answer of `/v1/comparisons/ID`. */
 export function comparisonTables(tables) {
   return tables.map(({ title, note, columns, rows }) =>
     el(

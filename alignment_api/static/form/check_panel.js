@@ -1,4 +1,4 @@
-// What the service says about the job that is being written, and the button that starts it.
+// The service's check of the job being written, and the button that starts it.
 
 import { api, isAbort } from "../api.js";
 import { can } from "../auth.js";
@@ -11,7 +11,7 @@ import { problemsOf } from "./problems.js";
 const TYPING_MS = 500;
 const JOBS = "/v1/fine_tuning/jobs";
 
-/** Checks the draft after every change, and marks the form's fields. */
+/** Checks the draft after every change, and marks the fields at fault. */
 export function checkPanel({ draft, form, json, signal }) {
   const state = el("p", { class: "check-state", role: "status" });
   const list = el("ul", { class: "problems" });
@@ -61,7 +61,7 @@ export function checkPanel({ draft, form, json, signal }) {
   create.addEventListener("click", submit);
   create.disabled = !can("submit");
   draft.onChange(() => {
-    // Another job, so another key: the same one is sent again only for the same job.
+    // A changed job needs a new key: a key is only repeated for the same job.
     shown.attempt = randomId();
     clearTimeout(timer);
     timer = setTimeout(() => signal.aborted || check(), TYPING_MS);
@@ -82,7 +82,7 @@ function problemItem({ field, text }, form) {
 function forecast({ dimension, slots, estimate, warnings }) {
   const guess = estimate ?? {};
   const trainer = Object.values(guess.trainer_memory ?? {});
-  // Where there are no generations, as with the best of several answers, nothing of them is known.
+  // Methods without generations, such as best of n, have no estimate for them.
   const isSearch = guess.sequences !== 0;
   const rows = [
     isSearch && [trainer.length ? "Numbers trained" : "Numbers searched", dimension === null || dimension === undefined ? "not known yet" : dimension.toLocaleString("en")],

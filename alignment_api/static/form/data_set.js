@@ -1,4 +1,4 @@
-// The field of a data set: an uploaded file, one that is uploaded here, or a path on the server.
+// The field of a data set: an uploaded file, a new upload, or a path on the server.
 
 import { api } from "../api.js";
 import { el, replace, setText } from "../dom.js";
@@ -6,7 +6,7 @@ import { framed, inputId } from "./field.js";
 
 const PATH = " path";
 
-/** See `fieldFor`. `context.files` are the uploaded files, the newest first. */
+/** See `fieldFor`. `context.files` are the uploaded files, newest first. */
 export function dataSetField(context, spec) {
   const { place, tags } = spec;
   const select = el("select", {});
@@ -69,7 +69,7 @@ function uploadButton(context, place, onUploaded) {
       onUploaded(made);
     } catch (error) {
       note.className = "upload-note small field-error";
-      // One fault a line: the service joins them, each with the number of its line.
+      // One fault per line: the service joins them, each with its line number.
       setText(note, error.message.replaceAll("; ", "\n"));
     }
     file.value = "";
@@ -77,7 +77,7 @@ function uploadButton(context, place, onUploaded) {
   return { root: el("span", { class: "upload" }, file, el("label", { class: "button", for: id }, "Upload")), note };
 }
 
-/** Upload a file and remember it; one of the same name and size is taken as it is. */
+/** Upload a file and remember it, unless one of the same name and size is already there. */
 export async function uploaded(context, file) {
   const known = context.files.find(({ filename, bytes }) => filename === file.name && bytes === file.size && context.isSample(file.name));
   if (known) return known;

@@ -1,4 +1,4 @@
-// The job as it is being written: plain data that holds only what differs from the defaults.
+// The job being written: plain data that holds only what differs from the defaults.
 
 /** Places are lists of names and numbers, such as `["reward", "components", 0, "weight"]`. */
 export class Draft {
@@ -13,10 +13,10 @@ export class Draft {
   }
 
   /**
-   * Put a value at a place; undefined takes it away, and with it every section left empty.
-   * `tags` are the variants around the place, the outermost first, such as
-   * `{place: ["search"], tag: "type", name: "snes", isDefault: false}`: a variant is named as soon as
-   * something in it differs, and the default one is not named where nothing does.
+   * Set the value at a place; undefined removes it, and every section that becomes empty.
+   * `tags` are the variants around the place, outermost first, such as
+   * `{place: ["search"], tag: "type", name: "snes", isDefault: false}`: a variant is named once a
+   * value in it is set; the default variant is dropped again when none is.
    */
   set(place, value, tags = []) {
     if (value === undefined) this.#remove(place);
@@ -31,7 +31,7 @@ export class Draft {
     this.#tell();
   }
 
-  /** Take another job in one piece. */
+  /** Replace the whole job. */
   replace(value) {
     this.value = value;
     this.#tell();
@@ -57,7 +57,7 @@ export class Draft {
     if (Array.isArray(parent)) parent.splice(place.at(-1), 1);
     else delete parent[place.at(-1)];
     const isEmpty = !Array.isArray(parent) && Object.keys(parent).length === 0;
-    // An item of a list stays, even if nothing is in it: it was added on purpose.
+    // An empty item of a list stays: it was added on purpose.
     if (isEmpty && place.length > 1 && typeof place.at(-2) !== "number") this.#remove(place.slice(0, -1));
   }
 

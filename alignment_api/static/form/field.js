@@ -1,4 +1,4 @@
-// What stands around one input: label, hint, and the service's complaint about it.
+// The frame of an input: label, hint, and the service's complaint about it.
 
 import { el, setText } from "../dom.js";
 import { withCode } from "../text.js";
@@ -9,7 +9,7 @@ export function inputId(place) {
   return `job-${place.join("-")}`;
 }
 
-/** The first sentence of a description: what fits below an input. All of it is in the title. */
+/** The first sentence of a description, to fit below an input; the title has the whole text. */
 export function hintOf(node) {
   const text = whole(node);
   return text.match(/^.*?\.(?= |$)/)?.[0] ?? text;
@@ -20,12 +20,12 @@ function whole(node) {
 }
 
 /**
- * A label, `input` and its hint. The field is known to `context.fields` by its place, so that
- * problems find it.
+ * Frame `input` with a label and its hint. The field is registered in `context.fields` by its place,
+ * so that problems find it.
  */
 export function framed(context, { name, place, node, isRequired, isTerse }, input, { label = words(name), control = input, isWide = false } = {}) {
   const id = inputId(place);
-  // Said once in a list is enough.
+  // In a list, showing it once is enough.
   const hint = isTerse ? "" : hintOf(node);
   const error = el("p", { class: "field-error", id: `${id}-error`, hidden: true });
   const hintNode = hint && el("p", { class: "hint", id: `${id}-hint` }, withCode(hint));

@@ -1,4 +1,4 @@
-// Sections of the form: objects, variants of which one is chosen, and lists of either.
+// Sections of the form: objects, variants to choose from, and lists of either.
 
 import { el, replace } from "../dom.js";
 import { withCode } from "../text.js";
@@ -8,7 +8,7 @@ import { INPUTS } from "./inputs.js";
 import { defaultOf, kindOf, resolve, variants, withoutNull, words } from "./schema.js";
 
 /**
- * The field of one property.
+ * Build the field of one property.
  *
  * `spec`: `name`; `place` in the draft; `node` of the schema as written; `given`, its default;
  * `tags`, the variants around it; `isRequired`.
@@ -54,7 +54,7 @@ function plainGroup(context, spec) {
   return section(context, spec, propertyFields(context, spec));
 }
 
-/** A section that may be left out as a whole. */
+/** A section that can be left out as a whole. */
 function optional(context, spec, kind) {
   const body = el("div", {});
   const isThere = () => context.draft.get(spec.place) !== undefined && context.draft.get(spec.place) !== null;
@@ -78,7 +78,7 @@ function variantGroup(context, spec) {
   return section(context, { ...spec, node: { description: spec.node.description } }, chooser(context, spec));
 }
 
-/** A select of variants, and the fields of the one that is chosen. */
+/** A select of variants, and the fields of the chosen one. */
 function chooser(context, spec) {
   const { place, node, given } = spec;
   const { tag, choices } = variants(node, context.schema);

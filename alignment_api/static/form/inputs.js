@@ -1,11 +1,11 @@
-// Inputs for single values. What equals the default is not kept in the draft.
+// Inputs for single values. Values equal to the default are not kept in the draft.
 
 import { el } from "../dom.js";
 import { framed } from "./field.js";
 
 const LONG_TEXTS = new Set(["system", "user", "template", "prompt", "source"]);
 
-/** Inputs by the kinds of schema.js. `spec`: `{name, place, node, given, tags, isRequired}`. */
+/** Inputs by kind, as in schema.js. `spec`: `{name, place, node, given, tags, isRequired}`. */
 export const INPUTS = {
   text: (context, spec) => typed(context, spec, { isLong: LONG_TEXTS.has(spec.name), read: (text) => text, write: String }),
   number: (context, spec) => typed(context, spec, { mode: spec.node.type === "integer" ? "numeric" : "decimal", read: asNumber, write: String }),
@@ -52,13 +52,13 @@ function isSame(value, given) {
   return given !== undefined && given !== null && JSON.stringify(value) === JSON.stringify(given);
 }
 
-/** Text that is no number is sent as it is: the service says what is wrong with it. */
+/** Text that is not a number is sent unchanged: the service says what is wrong with it. */
 function asNumber(text) {
   const value = Number(text.trim());
   return Number.isFinite(value) ? value : text.trim();
 }
 
-/** For settings such as `auto` or a number. */
+/** Parse a setting such as `auto` or a number. */
 function asLoose(text) {
   try {
     return JSON.parse(text);
@@ -79,7 +79,7 @@ function asNumbers(text) {
   return text.split(",").map((part) => part.trim()).filter(Boolean).map(asNumber);
 }
 
-/** Whether a node is a value that one input can show. */
+/** Whether one input can show a node of this kind. */
 export function isSingle(kind) {
   return kind in INPUTS;
 }

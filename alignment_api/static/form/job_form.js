@@ -1,4 +1,4 @@
-// The form: one part per section of a job, made from its JSON Schema.
+// The form: one part per section of a job, built from the job's JSON Schema.
 
 import { api, isAbort } from "../api.js";
 import { el, replace, setText } from "../dom.js";
@@ -22,8 +22,8 @@ const PARTS = [
 ];
 
 /**
- * `redraw()` reads the draft again; `showProblems(problems, all)` marks fields, those that hold
- * nothing yet only with `all`; `focus(name)` opens and focuses the field of a setting.
+ * `redraw()` reads the draft again; `showProblems(problems, all)` marks fields, empty ones only if
+ * `all` is set; `focus(name)` opens and focuses the field of a setting.
  */
 export function jobForm({ draft, schema, files, samples, signal }) {
   const dataSets = new Map();
@@ -69,7 +69,7 @@ export function jobForm({ draft, schema, files, samples, signal }) {
   return { root, redraw, showProblems, focus };
 }
 
-/** Settings that no part names stand in the last one. */
+/** Settings that no part names go into the last one. */
 function allParts(schema) {
   const named = new Set(PARTS.flatMap(({ names }) => names));
   const others = Object.keys(schema.properties).filter((name) => !named.has(name) && schema.properties[name].const === undefined);
@@ -96,7 +96,7 @@ function drawPart(context, { title, names, isOpen }, samples) {
   return { root: part, title, names, note };
 }
 
-/** How many settings of some sections differ from the defaults. */
+/** The number of settings in some sections that differ from the defaults. */
 function changes(value, names) {
   const total = names.reduce((sum, name) => sum + leaves(value?.[name]), 0);
   return total ? `${total} set` : "defaults";

@@ -1,11 +1,11 @@
-// The job as JSON, in step with the form: what is written in either shows in the other.
+// The job as JSON, in sync with the form.
 
 import { el, freshId, setText } from "../dom.js";
 import { copyButton, saveBlob } from "../download.js";
 
 const TYPING_MS = 400;
 
-/** `onEdited()` is called after the JSON has changed the draft; `fault()` is what is wrong with it. */
+/** `onEdited()` is called after the JSON has changed the draft; `fault()` says what is wrong with it. */
 export function jsonEditor(draft, onEdited, signal) {
   const id = freshId("json");
   const area = el("textarea", { id, class: "mono", rows: 18, spellcheck: "false", autocomplete: "off", "aria-describedby": `${id}-error` });

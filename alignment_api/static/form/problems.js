@@ -1,8 +1,8 @@
-// The service's complaint, taken apart: one problem per setting.
+// Split the service's complaint into one problem per setting.
 
 const LINE = /^([a-z_]\w*(?:\.\w+)*)(?: = (.*?))?: (.*)$/s;
 
-/** `[{field, text}]`; `field` is empty where it is about the whole. */
+/** `[{field, text}]`; `field` is empty if the problem is about the whole job. */
 export function problemsOf(error) {
   const parts = error.message.split(/\n|; (?=[a-z_]\w*(?:\.\w+)*(?: = |: ))/);
   const found = parts.map((part) => {
@@ -16,7 +16,7 @@ export function problemsOf(error) {
   return found;
 }
 
-/** The field of the form that a setting belongs to: its own, or the nearest around it. */
+/** The form field of a setting: its own, or the nearest one around it. */
 export function fieldOf(fields, name) {
   const parts = name.split(".");
   for (let length = parts.length; length > 0; length -= 1) {

@@ -1,6 +1,6 @@
-// Read a JSON Schema as pydantic writes it.
+// Read a JSON Schema in pydantic's dialect.
 
-/** A node with its reference followed; what stands beside the reference wins. */
+/** A node with its reference resolved; keywords beside the reference win. */
 export function resolve(node, root) {
   if (!node.$ref) return node;
   const { $ref, ...beside } = node;
@@ -18,7 +18,7 @@ export function withoutNull(node, root) {
   return { node: { ...resolve(branches[0], root), ...beside }, isNullable };
 }
 
-/** The variants of a discriminated union: its tag, and `[name, node]` of each in order. */
+/** The variants of a discriminated union: its tag, and a `[name, node]` for each, in order. */
 export function variants(node, root) {
   if (!node.discriminator) return null;
   const { propertyName: tag, mapping } = node.discriminator;
@@ -26,7 +26,7 @@ export function variants(node, root) {
   return { tag, choices: node.oneOf.map((one) => [byRef.get(one.$ref), resolve(one, root)]) };
 }
 
-/** What kind of field shows a node: see fields.js. */
+/** The kind of field that shows a node: see inputs.js and groups.js. */
 export function kindOf(node, root) {
   if (node.discriminator) return "variants";
   if (node.const !== undefined) return "constant";
@@ -46,13 +46,13 @@ function listKind({ items, prefixItems }, root) {
   return ["group", "variants"].includes(kind) ? "list" : "json";
 }
 
-/** The value that the service takes where nothing is given; undefined where there is none. */
+/** The default of a node; undefined if it has none. */
 export function defaultOf(node, name, given) {
   const outer = given && typeof given === "object" ? given[name] : undefined;
   return outer !== undefined ? outer : node.default;
 }
 
-/** A value without what the defaults say anyway; undefined where nothing is left. */
+/** A value without the parts that equal the defaults; undefined if nothing is left. */
 export function withoutDefaults(value, raw, root, given) {
   if (given !== undefined && JSON.stringify(value) === JSON.stringify(given)) return undefined;
   if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
@@ -74,7 +74,7 @@ export function withoutDefaults(value, raw, root, given) {
   return kept;
 }
 
-/** Words for the name of a setting. */
+/** The name of a setting in words. */
 export function words(name) {
   const text = name.replaceAll("_", " ");
   return (text.charAt(0).toUpperCase() + text.slice(1)).replace(/\b(kl|lora|sft|gib|kv)\b/gi, (part) => ({ gib: "GiB", lora: "LoRA" })[part.toLowerCase()] ?? part.toUpperCase());

@@ -1,11 +1,11 @@
-// The tabs of a job that draw. Their modules know events and answers, not the page: what they need
-// from it is handed to them here.
+// The tabs of a job that have charts. Their modules know events and answers, but not the page: they
+// receive from here whatever they need of it.
 
 import { api } from "../api.js";
 import { go, setQuery } from "../router.js";
 
 const OF_A_SEARCH = ["fitness", "search", "values"];
-/** Charts of a job by its method; one that is not named here is a search. */
+/** Tabs by method; a method that is not listed is a search. */
 const OF_METHOD = {
   constrained_evolution: [...OF_A_SEARCH, "constraints"],
   grpo: ["fitness", "training"],
@@ -13,7 +13,7 @@ const OF_METHOD = {
 };
 
 /**
- * In order. `open({jobId, job, history, query, signal})` answers `{root, destroy}`:
+ * In display order. `open({jobId, job, history, query, signal})` returns `{root, destroy}`:
  * - `history` is the job's `History`, fed by the page;
  * - `query` is the URLSearchParams of the address; `signal` aborts when the tab is left.
  */
@@ -46,14 +46,14 @@ function hasChart(job, name) {
   return (OF_METHOD[job.method.type] ?? OF_A_SEARCH).includes(name);
 }
 
-/** Whether single generations can be looked at: where all weights of the adapter move, they are not kept. */
+/** Whether single generations are kept: not if the method moves all weights of the adapter. */
 function keepsVectors(job) {
   return hasChart(job, "values") && job.essa.spec.search?.target !== "weights";
 }
 
 async function openFitness({ jobId, job, history }) {
   const { fitnessTab } = await import("./fitness.js");
-  // A point of a training is a prompt, whose answers are many.
+  // In training, a point is a prompt, with the mean over its answers.
   const point = hasChart(job, "training") ? "prompt" : "candidate";
   const onPick = (generation, candidate) => {
     const picked = point === "candidate" && candidate !== null && { candidate };

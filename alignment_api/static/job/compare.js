@@ -1,4 +1,4 @@
-// Page: several jobs beside each other, by what they cost and by what they reached.
+// Page: several jobs side by side, by cost and by result.
 
 import { chartFrame } from "../charts/frame.js";
 import { compact, duration, number } from "../charts/format.js";
@@ -17,7 +17,7 @@ const XS = {
 };
 const YS = { validation: "validation score", mean: "mean fitness", best: "best fitness" };
 
-/** `axes`: `{x, y}` to start with. `set(jobs)` shows what the compare endpoint answered. */
+/** `axes`: the initial `{x, y}`. `set(jobs)` shows the answer of the compare endpoint. */
 export function comparison({ axes, onAxes }) {
   const state = { jobs: [], x: axes.x in XS ? axes.x : "wall_s", y: axes.y in YS ? axes.y : "validation" };
   const place = el("div", {});
@@ -66,7 +66,7 @@ export function comparison({ axes, onAxes }) {
   };
 }
 
-/** Jobs by their group, in the order they were asked for: `[{name, colour, jobs}]`. */
+/** Jobs by group, in the order in which they were requested: `[{name, colour, jobs}]`. */
 function grouped(jobs) {
   const groups = new Map();
   for (const entry of jobs) {

@@ -3,9 +3,9 @@
 import { finite } from "./history.js";
 
 /**
- * `groups`: `[{name, jobs: [{points}]}]`. Answers `{xs, groups: [{jobs: [column], mean, low, high}]}`,
- * with nulls where nothing is known; mean and band only where a group has several jobs, and only over
- * the stretch that all of them cover.
+ * `groups`: `[{name, jobs: [{points}]}]`. Returns `{xs, groups: [{jobs: [column], mean, low, high}]}`,
+ * with nulls for unknown values; mean and band only for groups of several jobs, and only over the
+ * range that all of them cover.
  */
 export function compareColumns(groups, xName, yName) {
   const curves = groups.map(({ jobs }) => jobs.map(({ points }) => curve(points, xName, yName)));
@@ -37,7 +37,7 @@ function groupColumns(jobs, xs) {
   return { jobs: columns, mean, low, high };
 }
 
-/** The curve at `at`, linear between its points; null outside them. */
+/** The curve at `at`, interpolated linearly; null outside its range. */
 export function interpolated({ x, y }, at) {
   if (!x.length || at < x[0] || at > x.at(-1)) return null;
   let [low, high] = [0, x.length - 1];

@@ -1,4 +1,4 @@
-// Page `#/compare?jobs=a,b`: several jobs beside each other; running ones go on by themselves.
+// Page `#/compare?jobs=a,b`: several jobs side by side; running ones are updated live.
 
 import { api } from "../api.js";
 import { el, replace } from "../dom.js";
@@ -10,7 +10,7 @@ import { jobPicker } from "./job_picker.js";
 import { addEvent } from "./metric_points.js";
 
 const UNFINISHED = new Set(["running", "queued", "paused"]);
-/** A browser opens six connections to a server; requests need some too. */
+/** Streams at a time: a browser opens six connections per server, and requests need some too. */
 const MOST_FOLLOWED = 4;
 
 /** See router.js. */

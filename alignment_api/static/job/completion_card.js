@@ -1,10 +1,10 @@
-// One completion: where it comes from, its scores, the prompt, the answer or its word diff.
+// One completion: its origin, its scores, the prompt, and the answer or its word diff.
 
 import { number } from "../charts/format.js";
 import { changedWords, wordDiff } from "../charts/word_diff.js";
 import { el } from "../dom.js";
 
-/** `reference`: null, or a promise of `{label, text}`, where text is null if there is none. */
+/** `reference`: null, or a promise of `{label, text}`, whose text is null if there is no reference. */
 export function completionCard(item, reference) {
   const answer = el("p", { class: "completion" }, item.completion);
   const note = el("p", { class: "chart-note", hidden: true });

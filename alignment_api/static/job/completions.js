@@ -1,4 +1,4 @@
-// Tab: what models answered, with scores, filters and a word diff. Texts are text nodes, always.
+// Tab: models' answers with scores, filters and a word diff. Texts are always text nodes.
 
 import { el } from "../dom.js";
 import { completionCard } from "./completion_card.js";
@@ -8,8 +8,8 @@ import { Reference } from "./reference.js";
 const PAGE = 20;
 
 /**
- * `load(query)` answers a page of rollouts. `filters` are the ones to start with; `onFilters` hears of
- * every change, so that an address can be shared.
+ * `load(query)` returns a page of rollouts. `filters` are the initial filters; `onFilters` is called
+ * with every change, so that the address can be shared.
  */
 export function completionsTab({ load, filters, onFilters }) {
   const list = el("div", { class: "completions" });

@@ -1,5 +1,5 @@
-// Components of the reward and missed constraints, on the x axis of the fitness chart above them:
-// over-optimisation is where they part from it.
+// Components of the reward and violated constraints, on the x axis of the fitness chart above them:
+// over-optimisation shows where they diverge from fitness.
 
 import { chartFrame } from "../charts/frame.js";
 import { number } from "../charts/format.js";
@@ -7,7 +7,7 @@ import { Plot } from "../charts/plot.js";
 import { SERIES_COLOURS } from "../charts/theme.js";
 import { el } from "../dom.js";
 
-/** The charts that this job has data for; built when the data arrives. */
+/** The charts that this job has data for, built when the data arrives. */
 export function componentCharts(history, sync) {
   const root = el("div", {});
   const charts = new Map();
@@ -60,7 +60,7 @@ function violationsChart(history, sync) {
   });
 }
 
-/** Lines over generations, one frame. `lines`: `[{label, column, series, isValidation}]`. */
+/** Lines over generations in one frame. `lines`: `[{label, column, series, isValidation}]`. */
 export function lineChart({ title, note, history, sync, lines, range, height = 170, plugins, describe }) {
   const frame = chartFrame({ title, note, isSummaryShown: Boolean(describe) });
   const names = lines.map(({ column }) => column);

@@ -1,4 +1,4 @@
-// Tab: every constraint against its threshold, what holding it costs, and how many candidates do.
+// Tab: every constraint against its threshold, its cost, and the share of candidates that meet it.
 
 import { number, percent } from "../charts/format.js";
 import { intervalPlugin, thresholdPlugin } from "../charts/overlays.js";

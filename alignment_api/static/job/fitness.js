@@ -1,4 +1,4 @@
-// Tab: fitness per generation, and in constrained jobs what it is bought with.
+// Tab: fitness per generation and, in constrained jobs, the price paid for it.
 
 import { chartFrame } from "../charts/frame.js";
 import { interval, number } from "../charts/format.js";
@@ -20,8 +20,8 @@ const LINES = [
 const SYNC = "fitness";
 
 /**
- * `onPick(generation, candidate)` is called for a click or Enter on a generation. `point` is what has
- * a fitness: a candidate, or in a training a prompt, by the mean over its answers.
+ * `onPick(generation, candidate)` is called for a click or Enter on a generation. `point` names what
+ * is scored: a candidate, or in training a prompt, by the mean over its answers.
  */
 export function fitnessTab({ history, onPick, point = "candidate" }) {
   const frame = chartFrame({

@@ -1,10 +1,10 @@
-// A slider over the generations there are, with a button that plays them.
+// A slider over the available generations, with a button that plays them.
 
 import { el } from "../dom.js";
 
 const FRAME_MS = 350;
 
-/** `onChange(generation)`; new generations move the slider along while it stands at its end. */
+/** `onChange(generation)`; a slider at its end follows new generations. */
 export function generationSlider({ onChange }) {
   let generations = [];
   let timer = null;

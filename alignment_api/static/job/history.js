@@ -1,9 +1,9 @@
-// What a job has reported so far, as columns that charts read. Events come in any way they like: a
-// page of past generations, or one by one while the job runs.
+// A job's reported numbers as columns that charts read. Events may arrive in any order: as a page of
+// past generations, or one by one while the job runs.
 
 import { PointCloud } from "../charts/points.js";
 
-/** Columns over generations; row n of every column belongs to `column("generation")[n]`. */
+/** Columns over generations: row n of each belongs to `column("generation")[n]`. */
 export class History {
   points = new PointCloud();
   ladder = null;
@@ -15,7 +15,7 @@ export class History {
   #listeners = new Set();
   #isWaiting = false;
 
-  /** Take in the data of one event; kinds that no chart shows are ignored. */
+  /** Add the data of one event; kinds without a chart are ignored. */
   add(event) {
     const take = {
       generation: () => this.#addGeneration(event),
@@ -28,13 +28,13 @@ export class History {
     this.#notify();
   }
 
-  /** Call `listener` after changes, at most once a frame; returns a function that stops it. */
+  /** Call `listener` after changes, at most once per frame; returns a function that unsubscribes it. */
   onChange(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** One column: a number of generations by its field's name, `generation`, `q25`, `q75`, or `validation`. */
+  /** One column: a generation event's field, `generation`, `q25`, `q75`, or `validation`. */
   column(name) {
     if (!this.#columns.has(name)) {
       const length = this.#columns.get("generation")?.length ?? 0;
@@ -52,12 +52,12 @@ export class History {
     return this.generations.at(-1);
   }
 
-  /** The validation marked best last, or undefined. */
+  /** The last validation marked as best, or undefined. */
   get bestValidation() {
     return this.validations.findLast(({ is_best: isBest }) => isBest);
   }
 
-  /** Names of constraints, in the order of the job. */
+  /** Names of constraints, in the job's order. */
   get constraints() {
     return (this.last ?? this.validations.at(-1))?.constraints?.map(({ component }) => component) ?? [];
   }
@@ -129,12 +129,12 @@ export class History {
   }
 }
 
-/** The number, or null: JSON carries NaN as a string. */
+/** The number, or null: JSON encodes NaN as a string. */
 export function finite(value) {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
-/** First and third quartile of what is there, linear between ranks. */
+/** First and third quartile of the non-missing values, linear between ranks. */
 export function quartiles(values) {
   const sorted = Float64Array.from(values.filter((value) => finite(value) !== null)).sort();
   if (!sorted.length) return [null, null];

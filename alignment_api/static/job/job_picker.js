@@ -1,4 +1,4 @@
-// Which jobs are compared: one chip each, and a list to add another.
+// The compared jobs: a chip for each, and a list to add another.
 
 import { api } from "../api.js";
 import { el } from "../dom.js";
@@ -7,7 +7,7 @@ import { go } from "../router.js";
 const MOST = 20;
 const OFFERED = 100;
 
-/** A bar over the jobs `ids`; every choice is a new address. */
+/** A bar for the jobs `ids`; every choice opens a new address. */
 export async function jobPicker(ids, signal) {
   const { data } = await api.get("/v1/fine_tuning/jobs", { query: { limit: OFFERED }, signal });
   const names = new Map(data.map(({ id, seed, essa }) => [id, `${essa.name} · seed ${seed}`]));

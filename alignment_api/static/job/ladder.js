@@ -1,4 +1,4 @@
-// The step sizes tried before the search: what each did to fitness, and how far it could be trusted.
+// The step sizes tried before the search: the effect of each on fitness, and how far to trust it.
 
 import { chartFrame } from "../charts/frame.js";
 import { compact, duration, number } from "../charts/format.js";
@@ -14,7 +14,7 @@ const FITNESS = [
 const RELIABILITY = [{ label: "reliability", column: "reliability", colour: "series-5" }];
 const COLUMNS = ["sigma", "mean_fitness", "best_fitness", "fitness_std", "reliability"];
 
-/** Both charts, hidden in jobs whose step size was given. */
+/** Both charts, hidden for jobs with a given step size. */
 export function ladderCharts(history) {
   const chosen = () => [{ x: history.ladder.chosen_sigma, label: "chosen", colour: "good" }];
   const start = () => [{ y: history.ladder.start_fitness, label: "warm start", colour: "axis" }];

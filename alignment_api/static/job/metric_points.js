@@ -1,10 +1,10 @@
-// Points of the compare page, from events of a running job.
+// Points of the compare page, updated from events of a running job.
 
 import { finite } from "./history.js";
 
 const SPENT = { elapsed_s: "wall_s", device_s: "device_s", tokens: "tokens", samples: "samples" };
 
-/** Take an event into a compared job; says whether it changed anything. */
+/** Apply an event to a compared job; returns whether anything changed. */
 export function addEvent(entry, event) {
   if (event.type === "result") {
     entry.test = event.test;

@@ -1,8 +1,8 @@
-// Where the search gains on what it sees and loses on what it stands for.
+// Generations to shade: violated constraints, or training fitness rising while validation falls.
 
 import { change, number } from "../charts/format.js";
 
-/** `{stretches: [{from, to}], text}`: generations to shade, and why in one sentence. */
+/** `{stretches: [{from, to}], text}`: generations to shade, and the reason in one sentence. */
 export function partings(history) {
   return history.constraints.length ? brokenConstraints(history) : fallingValidation(history);
 }

@@ -1,8 +1,8 @@
-// Ask again when the job has reported something, not more often than every two seconds.
+// Ask again after the job reports something, at most every two seconds.
 
 const PAUSE_MS = 2000;
 
-/** Call `take` now and after reports, `onError` where it fails; `stop()` ends it. */
+/** Call `take` now and after reports, or `onError` on failure; `stop()` ends polling. */
 export function poll(take, history, onError) {
   let timer = null;
   let [isRunning, isWanted, isStopped] = [false, false, false];

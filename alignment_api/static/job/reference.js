@@ -1,8 +1,8 @@
-// The answer that a completion is compared with: the same prompt under another model or generation.
+// The answer to compare a completion with: the same prompt under another model or generation.
 
 const MOST = 200;
 
-/** Finds references and remembers them; `load(query)` answers a page of rollouts. */
+/** Finds references and caches them; `load(query)` returns a page of rollouts. */
 export class Reference {
   #known = new Map();
 
@@ -10,13 +10,13 @@ export class Reference {
     this.load = load;
   }
 
-  /** A promise of `{label, text}`, or null where nothing is to be compared. */
+  /** A promise of `{label, text}`, or null if there is nothing to compare with. */
   find(item, against, generation) {
     if (!against) return null;
     return against === "earlier" ? this.#earlier(item, generation) : this.#model(item, against);
   }
 
-  /** Base and warm start answer the test set; the validation of generation 0 is the warm start's. */
+  /** The test set has answers of base and warm start; the validation of generation 0 is the warm start's. */
   async #model(item, model) {
     const isStart = model === "warm_start" && item.set === "validation";
     const rows = await this.#ask({

@@ -7,7 +7,7 @@ import { lineChart } from "./components.js";
 import { ladderCharts } from "./ladder.js";
 
 const SYNC = "search";
-/** Below it, candidates are ranked by luck more than by merit. */
+/** Threshold below which luck decides the ranking of candidates more than merit. */
 export const RELIABILITY_FLOOR = 0.3;
 
 const CHARTS = [

@@ -11,7 +11,7 @@ import { generationSlider } from "./generation_slider.js";
 const WAIT_MS = 60;
 const NO_CELL = "Point at a cell, or move with the arrow keys.";
 
-/** `load(generation or null)` answers the singular values of a generation, null for the newest. */
+/** `load(generation or null)` returns the singular values of a generation, null for the newest. */
 export function singularValuesTab({ history, load }) {
   const frame = chartFrame({ title: "Change of singular values", note: "Module × index, relative to the warm start." });
   const view = new View(frame);
@@ -49,7 +49,7 @@ export function singularValuesTab({ history, load }) {
   };
 }
 
-/** The heat map with its colour bar, the value under the cursor and the choice of modules. */
+/** The heat map with its colour bar, the value under the cursor, and a choice of modules. */
 class View {
   #shown = null;
   #rows = [];
@@ -67,7 +67,7 @@ class View {
     this.stop = onThemeChange(() => this.#bar.draw());
   }
 
-  /** The colour scale only grows, so that generations can be compared by eye. */
+  /** The colour scale only grows, so that generations stay visually comparable. */
   set(found) {
     this.#shown = found;
     const sizes = Object.values(found.relative_change).flat(2).map((value) => Math.abs(finite(value) ?? 0));
@@ -118,12 +118,12 @@ class View {
   }
 }
 
-/** `model.layers.3.self_attn.q_proj` as `q_proj`. */
+/** Shorten `model.layers.3.self_attn.q_proj` to `q_proj`. */
 function kindOf(module) {
   return module.split(".").at(-1);
 }
 
-/** `model.layers.3.self_attn.q_proj` as `3 q_proj`. */
+/** Shorten `model.layers.3.self_attn.q_proj` to `3 q_proj`. */
 function shortName(module) {
   const layer = module.match(/\.(\d+)\./)?.[1];
   return layer === undefined ? kindOf(module) : `${layer} ${kindOf(module)}`;

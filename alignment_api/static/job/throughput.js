@@ -1,4 +1,4 @@
-// Tokens a second from work items, whose tokens are spread evenly over the time each took.
+// Tokens per second from work items; an item's tokens are spread evenly over its time.
 
 const BINS = 240;
 

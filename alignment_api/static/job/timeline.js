@@ -1,4 +1,4 @@
-// Tab: what every engine did when, how long it idled, and how many tokens a second it made.
+// Tab: what each engine did and when, its idle time, and its tokens per second.
 
 import { chartFrame } from "../charts/frame.js";
 import { compact, duration, number, percent } from "../charts/format.js";
@@ -12,7 +12,7 @@ const SYNC = "timeline";
 const LANE_PX = 46;
 const COLUMNS = ["engine", "kind", "generation", "started_s", "ended_s", "candidates", "tokens"];
 
-/** `load(after)` answers `{engines, items, has_more}` after the n-th item, -1 for all. */
+/** `load(after)` returns `{engines, items, has_more}` after the n-th item; -1 means all. */
 export function timelineTab({ history, load }) {
   const root = el("div", {}, el("p", { class: "chart-empty" }, "No work has been recorded yet."));
   const state = { engines: [], items: [], byEngine: [], lanes: [] };

@@ -1,4 +1,4 @@
-// Tab: what the updates of a gradient method did, step by step, and where the time went.
+// Tab: updates of a gradient method, step by step, and where the time went.
 
 import { duration, percent } from "../charts/format.js";
 import { el } from "../dom.js";
@@ -28,7 +28,7 @@ export function trainingTab({ history }) {
   const charts = new Map();
   const update = () => {
     for (const { title, lines, note, range } of CHARTS) {
-      // A job without a KL coefficient has no divergence, and so on: no empty frames.
+      // Without a KL coefficient there is no divergence, and so on: no empty frames.
       if (!charts.has(title) && lines.some((name) => history.column(name).some((value) => value !== null))) {
         charts.set(title, lineChart({ title, note, range, history, sync: SYNC, lines: lines.map((column) => ({ label: words(column), column, series: CHARTS.findIndex((one) => one.title === title) })) }));
         replaceOrdered(grid, charts);
@@ -47,7 +47,7 @@ export function trainingTab({ history }) {
   };
 }
 
-/** Charts stand in the order of `CHARTS`, whenever their data came. */
+/** Charts keep the order of `CHARTS`, whenever their data arrives. */
 function replaceOrdered(grid, charts) {
   grid.replaceChildren(...CHARTS.filter(({ title }) => charts.has(title)).map(({ title }) => charts.get(title).root));
 }

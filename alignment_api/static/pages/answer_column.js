@@ -1,11 +1,11 @@
-// One model's answer, as it comes.
+// One model's answer, shown as it streams in.
 
 import { api, isAbort } from "../api.js";
 import { duration } from "../charts/format.js";
 import { el, replace, setText } from "../dom.js";
 import { copyButton } from "../download.js";
 
-/** `run({path, body}, signal)` asks the model and shows what it says; it never rejects. */
+/** `run({path, body}, signal)` queries the model and shows the answer; it never rejects. */
 export function answerColumn(model) {
   const text = el("p", { class: "answer", tabindex: "0", role: "region", "aria-label": `Answer of ${model.id}` });
   const state = el("p", { class: "small soft", role: "status" });
@@ -38,7 +38,7 @@ function take(chunk, text, state, progress) {
   if (piece) {
     progress.first ??= performance.now();
     progress.pieces += 1;
-    // A text node each: what a model writes is text, whatever it looks like.
+    // Each piece is a text node, so model output stays text whatever it looks like.
     text.append(piece);
     setText(state, "Answering.");
   }

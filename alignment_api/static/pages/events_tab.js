@@ -1,4 +1,4 @@
-// Tab: everything that the job has reported, newest first, as it comes.
+// Tab: everything that the job has reported, newest first, updated live.
 
 import { el, replace, setText } from "../dom.js";
 

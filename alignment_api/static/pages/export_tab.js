@@ -1,4 +1,4 @@
-// Tab: take the aligned model away.
+// Tab: export the aligned model.
 
 import { api, isAbort } from "../api.js";
 import { can } from "../auth.js";
@@ -64,7 +64,7 @@ function isWorking(status) {
   return ["queued", "running"].includes(status);
 }
 
-/** One format: made at once, or started first and downloaded when it is there. */
+/** One format: downloaded at once, or started first and downloaded when finished. */
 function exportRow(jobId, job, { format, precision, title, about, isSlow }, onStarted, signal) {
   const note = el("span", { class: "small soft", role: "status" });
   const button = el("button", { type: "button", "aria-label": `Download ${title}` }, "Download");

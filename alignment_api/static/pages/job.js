@@ -1,5 +1,5 @@
-// Page: one job. A head with its state, and tabs; the job's events come over one connection, which
-// all tabs share.
+// Page: one job. A header with its state, and tabs, which all share one connection for the job's
+// events.
 
 import { api, isAbort } from "../api.js";
 import { CHART_TABS } from "../job/chart_tabs.js";
@@ -67,7 +67,7 @@ async function openTab(stage, tab, context, signal) {
   }
 }
 
-/** A job as it goes on: its newest state, and all of its events. */
+/** A job that is updated live: its newest state, and all of its events. */
 class LiveJob {
   history = new History();
   events = [];
@@ -91,13 +91,13 @@ class LiveJob {
     if (!this.signal.aborted) await this.#refresh();
   }
 
-  /** Call `listener(job)` now and whenever the job has changed. */
+  /** Call `listener(job)` now and after every change of the job. */
   onJob(listener, signal) {
     listen(this.#jobListeners, listener, signal);
     listener(this.job);
   }
 
-  /** Call `listener(event)` for every event so far, and for each that comes. */
+  /** Call `listener(event)` for every event so far and every new one. */
   onEvent(listener, signal) {
     listen(this.#eventListeners, listener, signal);
     for (const event of this.events) listener(event);
@@ -125,7 +125,7 @@ class LiveJob {
     try {
       this.setJob(await api.get(jobPath(this.job.id), { signal: this.signal }));
     } catch (error) {
-      // The stream tells of lost connections; the next event asks again.
+      // The event stream reports lost connections; the next event triggers a new request.
       if (!isAbort(error)) this.#setState("waiting");
     }
   }

@@ -1,11 +1,11 @@
-// The head of a job's page: name, state, the numbers that matter, and what can be done.
+// The header of a job's page: name, state, key numbers, and actions.
 
 import { duration, number } from "../charts/format.js";
 import { el, replace, setText } from "../dom.js";
 import { isOver, jobActions, progressCell, statusBadge } from "../job_actions.js";
 import { dateTime, modelName } from "../text.js";
 
-/** `set(job)` draws the newest state; `onChanged(job)` gets a job that a button has changed. */
+/** `set(job)` draws the newest state; `onChanged(job)` receives a job that a button has changed. */
 export function jobHead(job, onChanged) {
   const voice = el("p", { class: "visually-hidden", role: "status" });
   const badge = el("span", {});

@@ -1,5 +1,5 @@
-// The table of jobs. Rows are kept and redrawn only where their job has changed, so that focus,
-// ticks and open questions survive a refresh.
+// The table of jobs. Only rows whose job has changed are redrawn, so that focus, checkboxes and open
+// questions survive a refresh.
 
 import { duration, number } from "../charts/format.js";
 import { el, replace } from "../dom.js";
@@ -8,10 +8,10 @@ import { dateTime, modelName } from "../text.js";
 import { sparkline } from "./sparkline.js";
 
 const COLUMNS = ["", "Job", "Status", "Fitness", "Progress", "Time left", "Validation", "Model", "Created", "Actions"];
-// Explicit roles: on a phone the table is laid out as cards, which would end its being a table.
+// Explicit roles: on a phone the table is laid out as cards, which removes its table semantics.
 const ROLES = { table: "table", rowgroup: "rowgroup", row: "row", head: "columnheader", cell: "cell" };
 
-/** `set(jobs, emptyText)` shows jobs; `selected()` are the ids of those ticked. */
+/** `set(jobs, emptyText)` shows jobs; `selected()` returns the ids of the checked ones. */
 export function jobTable({ onSelect, onChanged }) {
   const rows = new Map();
   const ticked = new Set();
@@ -51,7 +51,7 @@ function draw(job, isTicked, onTick, onChanged) {
   const tick = el("input", { type: "checkbox", checked: isTicked, "aria-label": `Compare ${name}`, onchange: () => onTick(job.id, tick.checked) });
   const { progress, fitness } = job.essa;
   const isRunning = job.status === "running";
-  // What has no value yet is left out where the table is laid out as cards.
+  // Empty cells are hidden in the card layout.
   const none = (isThere) => (isThere ? "" : " none");
   const cells = [
     ["tick", tick],
@@ -80,7 +80,7 @@ function methodName(job) {
   return job.method.type.replaceAll("_", " ");
 }
 
-/** Put a fresh row in the place of an old one; focus stays on the same control. */
+/** Replace an old row by a new one, keeping the focus on the same control. */
 function swap(old, row) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   old.replaceWith(row);

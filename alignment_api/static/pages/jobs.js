@@ -1,4 +1,4 @@
-// Page: all jobs, newest first, refreshed while one looks at them.
+// Page: all jobs, newest first, refreshed while the page is visible.
 
 import { api, isAbort } from "../api.js";
 import { can } from "../auth.js";

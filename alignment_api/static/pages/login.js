@@ -1,4 +1,4 @@
-// Page: ask for a key, and try it before it is taken.
+// Page: ask for a key, and test it before accepting it.
 
 import { ApiError, api } from "../api.js";
 import { setIdentity, setKey } from "../auth.js";
@@ -52,7 +52,7 @@ function worded(fault) {
   return fault.message;
 }
 
-/** Only paths of this page: never another address. */
+/** Accept only paths of this page, never another address. */
 function safePath(path) {
   return path?.startsWith("/") && !path.startsWith("//") ? path : "/jobs";
 }

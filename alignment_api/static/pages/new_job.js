@@ -1,5 +1,5 @@
-// Page: write a job. A form made from the job's JSON Schema, the same job as JSON beside it, and
-// what the service says about it while it is written.
+// Page: write a job. A form built from the job's JSON Schema, the same job as JSON beside it, and
+// the service's check of it as it is written.
 
 import { api, isAbort } from "../api.js";
 import { can } from "../auth.js";
@@ -55,7 +55,7 @@ function templateGallery(cards, onPick) {
   return { root: el("section", { "aria-label": "Templates" }, el("p", { class: "soft" }, "Start from an example:"), el("div", { class: "gallery" }, [...buttons.values()])), mark };
 }
 
-/** What a clone starts with: what its job says differently from the defaults. */
+/** The initial value of a clone: the parts of its job that differ from the defaults. */
 function cloned(job, schema) {
   const spec = withoutDefaults(job.essa.spec, schema, schema, undefined) ?? {};
   return { ...spec, ...(job.user_provided_suffix && { suffix: job.user_provided_suffix }), ...(job.metadata && { metadata: job.metadata }) };

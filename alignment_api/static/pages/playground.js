@@ -1,4 +1,4 @@
-// Page: one prompt, up to three models beside each other.
+// Page: one prompt, up to three models side by side.
 
 import { api } from "../api.js";
 import { can } from "../auth.js";
@@ -15,7 +15,7 @@ const SAMPLING = [
 ];
 const KINDS = ["base", "warm_start", "aligned"];
 
-/** See router.js. `?models=a,b` or `?job=ID` choose models. */
+/** See router.js. `?models=a,b` or `?job=ID` selects models. */
 export async function show(root, params, signal) {
   const { data: models } = await api.get("/v1/models", { signal });
   const wanted = params.query.get("models")?.split(",") ?? modelsOfJob(params.query.get("job"), models);

@@ -1,4 +1,4 @@
-// Commands that serve what was exported.
+// Shell commands that serve an exported model.
 
 const LORA_RANKS = [8, 16, 32, 64, 128, 256, 320, 512];
 
@@ -17,7 +17,7 @@ export function serveCommands(job) {
   ];
 }
 
-/** A package of weights has no name that vLLM knows; its folder has to be given. */
+/** vLLM does not know the name of a package of weights, so its folder has to be given. */
 function base(model) {
   return model.startsWith("package:") ? "./base-model" : shellWord(model);
 }

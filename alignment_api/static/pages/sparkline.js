@@ -1,11 +1,11 @@
-// A line without axes, as large as a word.
+// A line chart without axes, the size of a word.
 
 import { isNumber, number } from "../charts/format.js";
 import { svg } from "../dom.js";
 
 const [WIDTH, HEIGHT, EDGE] = [96, 24, 2];
 
-/** Mean fitness over generations; its first and last values are said to screen readers. */
+/** Mean fitness over generations; screen readers get the first and last values. */
 export function sparkline(values) {
   const known = values.filter(isNumber);
   const label = known.length ? `Mean fitness from ${number(known[0])} to ${number(known.at(-1))}` : "No generation yet";

@@ -1,4 +1,4 @@
-"""What Alembic runs: every migration on the connection that `migration.py` hands over."""
+"""Alembic's entry point: run every migration on the connection that `migration.py` provides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alignment_api.store.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    # SQLite cannot change a column in place; Alembic then copies the table.
+    # SQLite cannot alter a column in place, so Alembic copies the table.
     render_as_batch=True,
 )
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""Comparisons, and jobs that wait for another one."""
+"""Add comparisons, and jobs that wait for another one."""
 
 from __future__ import annotations
 
