@@ -264,5 +264,11 @@ _CONTROLLERS: dict[str, Any] = {
 def make_controller(
     spec: ControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
 ) -> MultiplierController:
-    """Build the controller that a specification describes."""
+    """Build the controller that a specification describes.
+
+    Args:
+        spec: settings of the controller.
+        is_equality_K: shape (K,), True for constraints that are equalities.
+        dimension: search dimension D.
+    """
     return _CONTROLLERS[spec.type](spec, is_equality_K, dimension)

@@ -107,10 +107,16 @@ def propose_thresholds(
 
 
 def density(points_M_K: FloatArray, places_G_K: FloatArray) -> FloatArray:
-    """Return the Gaussian kernel density (Scott's bandwidth) of M points at G places, shape (G,).
+    """Return the Gaussian kernel density (Scott's bandwidth) of points at given places.
 
     A little noise, in proportion to the data's scale, keeps the density finite if the points do not
     vary in some direction.
+
+    Args:
+        points_M_K: data points, shape (M, K).
+        places_G_K: places, shape (G, K), in the same units.
+    Returns:
+        Shape (G,), density per volume of standardised components.
     """
     from scipy.stats import gaussian_kde
 

@@ -73,7 +73,7 @@ class ThresholdSearch:
 
     @property
     def scored(self) -> tuple[tuple[FloatArray, float], ...]:
-        """Thresholds with their scores, in the order in which they were tried."""
+        """Tried thresholds, shape (K,), with their scores, in order."""
         return tuple((threshold_K.copy(), score) for threshold_K, score in self._scored)
 
     def observe(self, measured_K: FloatArray, candidates_N_K: FloatArray) -> bool:
