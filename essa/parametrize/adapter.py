@@ -69,7 +69,7 @@ class LoraModule:
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """All adapted modules in model order, and PEFT's configuration as it was read."""
+    """All adapted modules in model order, and PEFT's configuration as read from the file."""
 
     modules: tuple[LoraModule, ...]
     config: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What an engine needs to run any candidate: frozen bases, and the columns of a row of scales.
+"""Data with which an engine can run any candidate: frozen bases, and the order of scales in a row.
 
 For each module and an input row vector x, a candidate adds
 
