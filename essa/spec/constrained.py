@@ -45,8 +45,8 @@ class _ControllerSpec(SpecModel):
     measure: Literal["population_mean", "distribution_mean"] = "distribution_mean"
     """Source of the component values that violations are computed from. `distribution_mean` rolls
     out the mean vector, the model that would be kept, as one more candidate in every generation.
-    `population_mean` costs nothing, but candidates score lower than their mean by curvature times
-    sigma squared: far lower at the large step sizes that text needs."""
+    `population_mean` costs nothing, but candidates score lower than the mean vector, by curvature
+    times sigma squared: far lower at the large step sizes that text needs."""
     ema: float = Field(default=0.5, ge=0, lt=1)
     """Weight of past generations in the smoothed component values. All candidates share a batch, so
     their mean contains its noise; smoothing averages it over generations."""

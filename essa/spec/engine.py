@@ -47,7 +47,7 @@ class QuantizationSpec(SpecModel):
     """Number of inputs that share an int4 scale; None takes the largest that divides every
     layer."""
     keep_int8: int = Field(default=0, ge=0)
-    """With precision int4: number of layers, those that int4 degrades most, that stay int8. Query,
+    """Number of layers that stay int8 with precision int4: those that int4 degrades most. Query,
     key and value projections count as one layer, gate and up projections as another."""
     calibration: DatasetSpec | None = None
     """Calibration texts: JSONL with `text`, `messages`, `prompt` and `answer` or `completion`, or
@@ -105,7 +105,7 @@ class _EngineSpec(SpecModel):
 
     @property
     def context_tokens(self) -> int | None:
-        """Longest prompt and answer together; None where only the model limits it."""
+        """Longest prompt and answer together, in tokens; None if only the model limits it."""
         return None
 
     @field_validator("quantization")
@@ -174,7 +174,7 @@ class VllmEngineSpec(_EngineSpec):
 
     @property
     def context_tokens(self) -> int | None:
-        """Longest prompt and answer together; None where only the model limits it."""
+        """Longest prompt and answer together, in tokens; None if only the model limits it."""
         return self.max_model_len
 
 
