@@ -1,4 +1,4 @@
-"""Which columns of a row make up a calibration text."""
+"""Select the columns of a row that make up a calibration text."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class StageEvent(_EventModel):
 
     type: Literal["stage"] = "stage"
     stage: str
-    """prepare_model, start_engines, warm_start, gate, ladder, search, reward_model, test, export or
-    done."""
+    """Name of the stage: prepare_model, start_engines, warm_start, gate, ladder, search,
+    reward_model, test, export or done."""
     message: str = ""
     done: int | None = None
     """Units finished in this stage; None if they cannot be counted."""
@@ -76,7 +76,7 @@ class LadderRung(_EventModel):
 
 
 class LadderEvent(_EventModel):
-    """The step-size probe of `search.sigma_init: auto` and what it chose."""
+    """The step-size probe of `search.sigma_init: auto` and the step size that it chose."""
 
     type: Literal["ladder"] = "ladder"
     rungs: list[LadderRung]
@@ -93,7 +93,7 @@ class WarmStartEvent(_EventModel):
 
     type: Literal["warm_start"] = "warm_start"
     kind: str
-    """sft, rejection_sampling or adapter."""
+    """Kind of warm start: sft, rejection_sampling or adapter."""
     seconds: float
     """Seconds spent making the warm start; 0 if it was supplied."""
     tokens: int
@@ -116,7 +116,7 @@ class FormatEvent(_EventModel):
     training: str
     """Format of the weights in training: float32 or bfloat16."""
     device: str
-    """cpu or cuda."""
+    """Type of device: cpu or cuda."""
     formats: dict[str, str] = Field(default_factory=dict)
     """Status of every number format on this machine: fast, emulated or impossible."""
 

@@ -58,7 +58,7 @@ def require_hub(name: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def is_cached(name: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """True if any revision of the model has been fetched."""
+    """Return whether any revision of the model has been fetched."""
     hub = hub_cache(environment)
     return hub is not None and any(
         hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")
@@ -80,7 +80,7 @@ def hub_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def is_offline(environment: Mapping[str, str] = os.environ) -> bool:
-    """True if the hub's client is configured not to use the network."""
+    """Return whether the hub's client is configured not to use the network."""
     return environment.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
 
 

@@ -35,7 +35,7 @@ class NumberFormat(StrEnum):
 
 
 class FormatStatus(StrEnum):
-    """How a machine computes products in a format."""
+    """A machine's support for products in a format."""
 
     FAST = "fast"
     EMULATED = "emulated"
