@@ -65,8 +65,8 @@ class ConstrainedProblem:
         return self.violations(turned_J) <= self.tolerances_K
 
     def merit(self, turned_J: FloatArray) -> tuple[float, ...]:
-        """Return a sort key for values of shape (J,), larger is better: feasible ones by objective,
-        above infeasible ones by smaller sum of violations. Empty if a value is missing."""
+        """Return a sort key for values of shape (J,), larger is better: feasible values by
+        objective, above infeasible values by sum of violations. Empty if a value is missing."""
         if not np.isfinite(turned_J).all():
             return ()
         objective = float(turned_J[0])

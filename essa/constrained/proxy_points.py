@@ -53,7 +53,7 @@ class ProxyPoints:
         explained: leave-one-out share of the metric's variance that the surface predicts; at 0 or
             below, the surface is of no use.
         at_edge: components whose threshold lies at the edge of the data: no run passed a proxy
-            point, so the true one may lie further out.
+            point, so the true proxy point may lie further out.
     """
 
     names: tuple[str, ...]

@@ -40,7 +40,7 @@ class RunningScale:
         self._spread = np.where(found > 0, mixed, self._spread)
 
     def over(self, differences: FloatArray) -> FloatArray:
-        """Return differences, shape (..., J), in standard deviations; 0 where those are 0."""
+        """Return differences (..., J) in standard deviations; 0 for a deviation of 0."""
         return differences * np.divide(
             1.0, self._spread, out=np.zeros_like(self._spread), where=self._spread > 0
         )
