@@ -1,4 +1,4 @@
-"""Which columns of a row make up a calibration text."""
+"""Select the columns of a row that make up a calibration text."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SHAPES: tuple[tuple[str, ...], ...] = (
     ("prompt", "completion"),
     ("question", "answer"),
 )
-"""Tried in this order; a row is taken by the first shape whose columns it has."""
+"""Sets of columns in order of preference: the first set that a row has is its text."""
 
 
 def text_columns(row: Mapping[str, Any], line: int) -> tuple[str, ...]:
-    """The columns of `row` that are its text: one of `SHAPES`.
+    """Return the columns of `row` that make up its text: one of `SHAPES`.
 
     Args:
-        line: of the file, counted from 1, for the message.
+        line: line number in the file, counted from 1, for the error message.
     Raises:
-        DataError: the row has none of these shapes.
+        DataError: the row matches none of the shapes.
     """
     for shape in SHAPES:
         if all(column in row for column in shape):

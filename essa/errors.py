@@ -17,7 +17,7 @@ EssaError
 │   ├── WorkerLostError
 │   ├── TrainerError             the process of a gradient method failed
 │   └── PackageShadowedError
-├── MachineError                 this machine, or what it can reach, cannot do what was asked for
+├── MachineError                 this machine or its network cannot do what was asked for
 │   └── StorageError             a folder cannot be written, or its disk is full
 ├── CheckpointError
 │   ├── CheckpointCorruptError
@@ -53,9 +53,9 @@ class EssaError(Exception):
 
 
 def error_of(code: str | None, message: str | None) -> EssaError:
-    """The error that was written down as code and message; of the base class if none has the code.
+    """Rebuild an error from its stored code and message; `EssaError` if no class has the code.
 
-    It is one that this process has imported.
+    Only classes in modules that this process has imported are found.
     """
     kinds = [EssaError]
     for kind in kinds:
@@ -129,7 +129,7 @@ class EngineGateError(EngineError):
 
 
 class EngineStoppedError(EngineError):
-    """An engine failed for good, or was closed; only a new one can go on."""
+    """An engine failed permanently or was closed; a new engine is needed to continue."""
 
     code = "engine_stopped"
 
@@ -165,7 +165,7 @@ class PackageShadowedError(ClusterError):
 
 
 class MachineError(EssaError):
-    """The machine, or what it can reach, cannot do what was asked for; its owner must change it."""
+    """The machine or its network cannot do what was asked for; its owner must change it."""
 
     code = "unfit_machine"
 
@@ -219,6 +219,6 @@ class JobCancelledError(JobError):
 
 
 class BudgetExceededError(JobError):
-    """The budget ended before there was any result."""
+    """The budget ran out before the job had a result."""
 
     code = "budget_exceeded"

@@ -1,7 +1,7 @@
-"""What a running job reports. One class per kind; the API, the CLI and the log share them.
+"""Events that a running job reports: one class per kind, shared by the API, the CLI and the log.
 
-`model_dump_json` writes an event, and `read_event` reads it back. A new field needs a default: what
-older versions have stored lacks it.
+`model_dump_json` writes an event, and `read_event` reads it back. A new field needs a default,
+because events stored by older versions lack it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pydantic import (
 )
 
 UNREADABLE = "unreadable_event"
-"""Code of the warning that stands for an event which this version cannot read."""
+"""Code of the warning that replaces an event which this version cannot read."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where trackers such as W&B show a number of a generation: as `group/name`.
+    """Name under which trackers such as W&B show a field of a generation: `group/name`.
 
     Attributes:
-        group: the part before the slash, which trackers group by. The numbers of a dictionary have
-            their keys as names.
-        name: the field's own name where empty.
+        group: the part before the slash, which trackers group by. The entries of a dictionary are
+            named by their keys.
+        name: the part after the slash; if empty, the field's own name.
     """
 
     group: str
@@ -54,14 +54,14 @@ class StageEvent(_EventModel):
 
     type: Literal["stage"] = "stage"
     stage: str
-    """prepare_model, start_engines, warm_start, gate, ladder, search, reward_model, test, export or
-    done."""
+    """Name of the stage: prepare_model, start_engines, warm_start, gate, ladder, search,
+    reward_model, test, export or done."""
     message: str = ""
     done: int | None = None
-    """Units finished in this stage, where they can be counted."""
+    """Units finished in this stage; None if they cannot be counted."""
     total: int | None = None
     eta_s: float | None = None
-    """Seconds left of what is counted, at the pace so far."""
+    """Seconds until all counted units are finished, at the pace so far."""
 
 
 class LadderRung(_EventModel):
@@ -76,7 +76,7 @@ class LadderRung(_EventModel):
 
 
 class LadderEvent(_EventModel):
-    """The step-size probe of `search.sigma_init: auto` and what it chose."""
+    """The step-size probe of `search.sigma_init: auto` and the step size that it chose."""
 
     type: Literal["ladder"] = "ladder"
     rungs: list[LadderRung]
@@ -89,40 +89,40 @@ class LadderEvent(_EventModel):
 
 
 class WarmStartEvent(_EventModel):
-    """The adapter that the method starts from is there."""
+    """The warm start, the adapter that the method starts from, is ready."""
 
     type: Literal["warm_start"] = "warm_start"
     kind: str
-    """sft, rejection_sampling or adapter."""
+    """Kind of warm start: sft, rejection_sampling or adapter."""
     seconds: float
-    """Of making it; 0 where it was given."""
+    """Seconds spent making the warm start; 0 if it was supplied."""
     tokens: int
-    """Prompt and generated tokens of its sampling."""
+    """Prompt and generated tokens sampled to make the warm start."""
     samples: int
-    """Completions of its sampling."""
+    """Completions sampled to make the warm start."""
 
 
 class FormatEvent(_EventModel):
-    """What the job computes in: chosen at its first start, kept when it resumes."""
+    """The number formats of a job: chosen when it first starts, kept when it resumes."""
 
     type: Literal["format"] = "format"
     precision: str
-    """Of the base weights under the search: bf16, int8, int4 or fp32."""
+    """Precision of the base weights during the search: bf16, int8, int4 or fp32."""
     activations: str
-    """float32 or bfloat16; the adapters' products too."""
+    """Format of activations and of the adapters' products: float32 or bfloat16."""
     serving: str
     """Precision of the base that will be served."""
     serving_activations: str
     training: str
-    """What weights are trained in: float32 or bfloat16."""
+    """Format of the weights in training: float32 or bfloat16."""
     device: str
-    """cpu or cuda."""
+    """Type of device: cpu or cuda."""
     formats: dict[str, str] = Field(default_factory=dict)
-    """Every number format on this machine: fast, emulated or impossible."""
+    """Status of every number format on this machine: fast, emulated or impossible."""
 
 
 class GateEvent(_EventModel):
-    """The engines held against plain transformers before the search; the worst over all engines.
+    """Engines compared with plain transformers before the search; each value is the worst engine's.
 
     Differences are root mean squares over answer tokens, in nats.
     """
@@ -130,45 +130,45 @@ class GateEvent(_EventModel):
     type: Literal["gate"] = "gate"
     precision: str
     base_nats: float
-    """Base model, engine against reference."""
+    """Difference between engine and reference on the base model."""
     warm_start_nats: float
     zeroed_nats: float
-    """A candidate of zeros against the base, both in the engine."""
+    """Difference between an all-zero candidate and the base model, both in the engine."""
     candidates: list[float]
-    """Random candidates: their difference as a share of the adapter's effect."""
+    """Differences of random candidates, each as a share of the adapter's effect."""
     effect_nats: float
-    """The smallest effect of a random candidate."""
+    """Smallest effect of a random candidate."""
     cached: bool = False
-    """True where the same bases passed on the same base and versions before."""
+    """True if the same bases already passed with this base model and these package versions."""
     seconds: float
 
 
 class ConstraintStatus(_EventModel):
-    """One constraint, as measured."""
+    """Measured state of one constraint."""
 
     component: str
     direction: Literal[">=", "<=", "="]
     threshold: float
     value: float
-    """Of the component: smoothed over generations in the search, a mean over prompts elsewhere."""
+    """Component value: smoothed over generations in the search, a mean over prompts elsewhere."""
     ci95: tuple[float, float] | None = None
     multiplier: float | None = None
     """Weight of the constraint in the fitness; None outside the search."""
     violation: float
-    """How far the threshold is missed, in units of the component's range; 0 where held."""
+    """Distance to the threshold as a share of the component's range; 0 if the constraint holds."""
     is_held: bool
 
 
 class _Spent(_EventModel):
-    """What a job has used so far; None in the events of older jobs."""
+    """Resources that a job has used so far; None in the events of older jobs."""
 
     device_s: Annotated[float | None, Tracked("cost")] = None
-    """Seconds since the job's start times the devices that its engines hold: GPUs, or cores where
-    there are none."""
+    """Device-seconds: time since the job's start times the number of devices that its engines hold
+    (GPUs, or CPU cores on a machine without GPUs)."""
     tokens: Annotated[int | None, Tracked("cost")] = None
-    """Prompt and generated tokens, warm start, probes and validation included."""
+    """Prompt and generated tokens, including warm start, probes and validation."""
     samples: Annotated[int | None, Tracked("cost")] = None
-    """Completions, warm start, probes and validation included."""
+    """Completions, including warm start, probes and validation."""
     completions: Annotated[int | None, Tracked("cost")] = None
     """Completions of training prompts since the warm start, as `budget.completions` counts them."""
 
@@ -182,14 +182,14 @@ _UNSAID: dict[str, Any] = {
     "feasible_frac": None,
     "training": {},
 }
-"""Fields that only a generation or only a step has, as the other one is written: clients find the
+"""Values written for fields that only a generation or only a step has, so that clients find the
 same fields in both."""
 
 
 class RoundEvent(_Spent):
-    """One finished round of rollouts and what was learnt from it: a generation or a step.
+    """One finished round of rollouts and the update made from it: a generation or a step.
 
-    The two are written alike, as `generation`; a step is the one whose `sigma` is null.
+    Both are written with the type `generation`; in a step, `sigma` is null.
     """
 
     type: Literal["generation"] = "generation"
@@ -215,9 +215,9 @@ class RoundEvent(_Spent):
     train_s: Annotated[float, Tracked("perf")] = 0.0
     """Seconds of forward and backward passes and updates; 0 in a search."""
     coordinator_s: Annotated[float, Tracked("perf")]
-    """Seconds of the round without rollouts, reward and training."""
+    """Seconds of the round spent on anything but rollouts, reward and training."""
     elapsed_s: Annotated[float, Tracked("cost")]
-    """Seconds since the job's start, pauses left out."""
+    """Seconds since the job's start, excluding pauses."""
     eta_s: float | None
     """Seconds left until the budget ends, at the pace so far."""
     components: Annotated[dict[str, float], Tracked("train/components")] = Field(
@@ -235,12 +235,12 @@ class GenerationEvent(RoundEvent):
     """One finished generation of a search. The vector is the mean of the search's distribution."""
 
     fitness: list[float | None]
-    """Fitness of every candidate, its mean reward over the prompts unless the objective says
-    otherwise; None where the candidate is missing."""
+    """Fitness of every candidate: its mean reward over the prompts, unless the objective defines
+    another; None for a missing candidate."""
     sigma: Annotated[float, Tracked("search")]
     """Step size."""
     axis_ratio: Annotated[float | None, Tracked("search")] = None
-    """Longest over shortest axis of the distribution; None where the search has no axes."""
+    """Ratio of the distribution's longest to its shortest axis; None if the search has no axes."""
     reliability: Annotated[float | None, Tracked("train")]
     """Split-half reliability of the candidates' fitness; None where undefined (no variance, or
     under four prompts a candidate)."""
@@ -253,10 +253,10 @@ class GenerationEvent(RoundEvent):
 
 
 class StepEvent(RoundEvent):
-    """One finished step of training by gradients. The vector is all that is trained."""
+    """One finished step of gradient training. The vector holds all trained weights."""
 
     fitness: list[float | None]
-    """Fitness of every prompt, the mean reward of its group of answers; None where no answer has a
+    """Fitness of every prompt, the mean reward of its group of answers; None if no answer has a
     score."""
     training: Annotated[dict[str, float], Tracked("train")] = Field(default_factory=dict)
     """Means over the step's updates: loss, kl, entropy, grad_norm, clip_ratio, learning_rate."""
@@ -275,7 +275,7 @@ class ValidationEvent(_Spent):
     is_feasible: bool | None = None
     """Whether every constraint is held; None without constraints."""
     elapsed_s: float | None = None
-    """Since the job's start; None in the events of older jobs."""
+    """Seconds since the job's start; None in the events of older jobs."""
 
 
 class WarningEvent(_EventModel):
@@ -298,11 +298,11 @@ class ScoreSummary(_EventModel):
 
 
 class ServingScores(_EventModel):
-    """The same models on the base they will be served on, where the search ran on another."""
+    """Test scores on the base used for serving, if the search ran on a different one."""
 
     precision: str
     test: dict[str, ScoreSummary]
-    """Keys base, warm_start, aligned."""
+    """Test scores by model: base, warm_start, aligned."""
 
 
 class CompletionSample(_EventModel):
@@ -319,9 +319,9 @@ class ResultEvent(_EventModel):
 
     type: Literal["result"] = "result"
     test: dict[str, ScoreSummary]
-    """Keys base, warm_start, aligned. Scored once; decides nothing."""
+    """Test scores by model: base, warm_start, aligned. Scored once; never used to select."""
     serving: ServingScores | None = None
-    """None where the base of the search is the one to be served."""
+    """Test scores on the serving base; None if it is the base of the search."""
     validation: ScoreSummary | None
     selected_generation: int
     generations: int
@@ -329,13 +329,13 @@ class ResultEvent(_EventModel):
     seconds: float
     tokens: int
     host_peak_bytes: int | None = None
-    """Most memory that the job's processes, engines and trainer had together on this machine; what
-    they share counts once. None where the system does not tell, or engines ran elsewhere."""
+    """Peak memory of the job's processes, engines and trainer together on this machine; shared
+    memory counts once. None if the system does not report it, or engines ran elsewhere."""
     adapter: str
-    """Folder of the exported PEFT adapter on the server."""
+    """Path of the exported PEFT adapter's folder on the server."""
     samples: list[CompletionSample]
     reward_costs: dict[str, dict[str, float | None]] = Field(default_factory=dict)
-    """What judges used, by their place in the job: requests, retries, tokens, cost."""
+    """Requests, retries, tokens and cost of each judge, by its place in the specification."""
 
 
 class ErrorEvent(_EventModel):
@@ -347,7 +347,7 @@ class ErrorEvent(_EventModel):
 
 
 def _round_kind(written: Mapping[str, Any]) -> str:
-    """Which of the two is written as `generation`: a step has no step size of a search."""
+    """Tell a generation from a step, as both are written as `generation`: a step has no sigma."""
     return "step" if written.get("sigma") is None else "generation"
 
 
@@ -374,18 +374,18 @@ _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def type_of(kind: type[BaseModel]) -> str:
-    """What `type` says in the written events of a class."""
+    """Return the value of `type` in the written events of a class."""
     return kind.model_fields["type"].default
 
 
 def read_event(written: str | bytes | Mapping[str, Any]) -> Event:
-    """An event that this or another version has stored or sent.
+    """Read an event that this or another version has stored or sent.
 
-    Fields that this version does not know are left out. An event of an unknown kind becomes a
-    warning of code `UNREADABLE`.
+    Unknown fields are dropped. An event of an unknown kind becomes a warning with the code
+    `UNREADABLE`.
 
     Args:
-        written: JSON, or the plain data in it.
+        written: JSON text, or the parsed data.
     """
     try:
         if isinstance(written, str | bytes):
@@ -398,5 +398,5 @@ def read_event(written: str | bytes | Mapping[str, Any]) -> Event:
 
 
 def finite(value: float | None) -> float | None:
-    """The number; None where it is none, NaN or infinite, which JSON does not have."""
+    """Return the number, or None if it is None, NaN or infinite: JSON has no such numbers."""
     return value if value is not None and math.isfinite(value) else None

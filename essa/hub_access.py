@@ -1,6 +1,6 @@
-"""Whether a model of the hub can be had, told in seconds.
+"""Find out within seconds whether a model of the hub can be fetched.
 
-The hub's own client waits minutes for a network that swallows its packets.
+The hub's own client waits minutes for a network that silently drops its packets.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _LONGEST_S = 10.0
 
 
 def require_base(path: str) -> None:
-    """Refuse a base that would have to be fetched from a hub that cannot be reached.
+    """Refuse a base model that is not on this machine while the hub cannot be reached.
 
     Args:
         path: `model.path` of a job: a folder, a name on the hub, or `package:name`.
     Raises:
-        MachineError: it is not here, and nobody answers where it would be fetched.
+        MachineError: the base model is not on this machine, and the hub does not answer.
     """
     is_folder = path.startswith((".", "/", "~")) or Path(path).is_dir()
     if not is_folder and ":" not in path and path.count("/") <= 1:
@@ -34,10 +34,10 @@ def require_hub(name: str, environment: Mapping[str, str] = os.environ) -> None:
 
     Args:
         name: `owner/name` or `name` on the hub.
-        environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and `XDG_CACHE_HOME` are read,
-            as the hub's client does.
+        environment: variables of which `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and
+            `XDG_CACHE_HOME` are read, as by the hub's client.
     Raises:
-        MachineError: nobody answers where it would be fetched.
+        MachineError: the model is not in the cache, and the hub does not answer.
     """
     if is_cached(name, environment):
         return
@@ -58,7 +58,7 @@ def require_hub(name: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def is_cached(name: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """True where some revision of the model has been fetched."""
+    """Return whether any revision of the model has been fetched."""
     hub = hub_cache(environment)
     return hub is not None and any(
         hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")
@@ -66,7 +66,7 @@ def is_cached(name: str, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def hub_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Where the hub's client keeps what it has fetched; None where the user has no home."""
+    """Return the folder in which the hub's client caches models; None if the user has no home."""
     if environment.get("HF_HUB_CACHE"):
         return Path(environment["HF_HUB_CACHE"])
     if environment.get("HF_HOME"):
@@ -80,12 +80,12 @@ def hub_cache(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def is_offline(environment: Mapping[str, str] = os.environ) -> bool:
-    """True where the hub's client is told not to use the network."""
+    """Return whether the hub's client is configured not to use the network."""
     return environment.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def hub_fault() -> str | None:
-    """Why nobody answers at the hub's address; None where somebody does, whatever the answer."""
+    """Return why the hub cannot be reached; None if it answers at all, even with an error."""
     from huggingface_hub.constants import ENDPOINT
 
     fault = _fault(ENDPOINT)
@@ -94,7 +94,7 @@ def hub_fault() -> str | None:
 
 def _fault(address: str) -> str | None:
     found: list[str] = []
-    # A thread: looking up a name has no time limit of its own.
+    # In a thread, because a DNS lookup has no timeout of its own.
     asking = threading.Thread(target=_ask, args=(address, found), daemon=True)
     asking.start()
     asking.join(_LONGEST_S)

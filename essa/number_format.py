@@ -1,8 +1,8 @@
-"""Which number formats a machine computes in, and which of them a job takes. Pure decisions.
+"""Number formats that a machine supports, and the choice of those that a job uses. Pure decisions.
 
-What a machine can do is measured elsewhere: one product of the same size in every format, against
-float32. A format that the processor lacks is emulated by software, and then is slower than float32
-although it holds fewer bits: bfloat16 on a CPU without AVX-512 by a factor of 5 to 35 (measured).
+Speeds are measured elsewhere: one matrix product of the same size in every format, compared with
+float32. A format that the processor lacks is emulated in software, and is then slower than float32
+despite its fewer bits: bfloat16 on a CPU without AVX-512 by a factor of 5 to 35 (measured).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from essa.errors import SpecError
 from essa.spec.engine import EngineSpec, Precision
 
 FAST_SHARE = 0.8
-"""A format is fast from this share of float32's speed on the same product."""
+"""Share of float32's speed on the same product from which a format counts as fast."""
 
 Activations = Literal["float32", "bfloat16"]
-"""In which format the values between layers are, and the adapters' products."""
+"""Format of the values between layers and of the adapters' products."""
 
 
 class NumberFormat(StrEnum):
-    """Weights and, after the underscore, activations where they differ."""
+    """Format of the weights and, after an underscore, of the activations if they differ."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -35,7 +35,7 @@ class NumberFormat(StrEnum):
 
 
 class FormatStatus(StrEnum):
-    """What becomes of a product in a format."""
+    """A machine's support for products in a format."""
 
     FAST = "fast"
     EMULATED = "emulated"
@@ -43,18 +43,18 @@ class FormatStatus(StrEnum):
 
 
 class FormatSpeed(BaseModel):
-    """One format on one machine."""
+    """Speed of one format on one machine."""
 
     model_config = ConfigDict(frozen=True)
 
     format: NumberFormat
     status: FormatStatus
     gflops: float | None = None
-    """Thousand million operations a second, on one core of a CPU; None where nothing ran."""
+    """Billions (1e9) of operations per second, on one core if a CPU; None if nothing was run."""
 
 
 class MachineFormats(BaseModel):
-    """What one machine, or the slowest node of a cluster, does in every format."""
+    """Speed in every format of one machine, or of the slowest node of a cluster."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,10 +65,10 @@ class MachineFormats(BaseModel):
         return next(one for one in self.formats if one.format is wanted)
 
     def activations(self, precision: Precision) -> Activations:
-        """Format of the activations over a base in this precision.
+        """Return the format of the activations over a base in this precision.
 
         Raises:
-            SpecError: no product of such weights can be computed here.
+            SpecError: this machine cannot compute with weights in this precision.
         """
         if precision is Precision.FP32:
             return "float32"
@@ -87,10 +87,10 @@ class MachineFormats(BaseModel):
         )
 
     def fastest(self, fits: Callable[[Precision], bool] = lambda precision: True) -> Precision:
-        """The precision whose products are fastest, of those whose base fits into memory.
+        """Return the precision with the fastest products among those whose base fits into memory.
 
-        Where no speed was measured, or none fits: the first of bf16, int8 and int4 that fits, and
-        the smallest possible one.
+        If no speed was measured, this is the first of bf16, int8 and int4 that fits; if none fits,
+        the smallest precision that the machine supports.
         """
         possible = [one for one in (Precision.BF16, Precision.INT8, Precision.INT4)
                     if self._is_possible(one)]  # fmt: skip
@@ -104,7 +104,7 @@ class MachineFormats(BaseModel):
 
     @property
     def training(self) -> Activations:
-        """Format that weights are trained in: no slower one than float32."""
+        """Format of weights in training: bfloat16 if it is fast on this machine, else float32."""
         status = self[NumberFormat.BFLOAT16].status
         return "bfloat16" if status is FormatStatus.FAST else "float32"
 
@@ -119,25 +119,25 @@ class MachineFormats(BaseModel):
 
 
 class ChosenFormats(BaseModel):
-    """What a run computes in, decided at its first start and kept when it is resumed."""
+    """Number formats of a run, chosen when it first starts and kept when it resumes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     precision: Precision
-    """Of the base under the search."""
+    """Precision of the base in the search."""
     activations: Activations
     serving: Precision
-    """Of the base that the result is tested on for those who will serve it."""
+    """Precision of the serving base, on which the result is tested as well."""
     serving_activations: Activations
     training: Activations
-    """Of the weights that gradients go through."""
+    """Format of the weights that gradients are computed through."""
     device: Literal["cpu", "cuda"]
 
 
 def product_format(precision: Precision, activations: Activations) -> NumberFormat:
-    """The format of a product with weights in a precision."""
+    """Return the format of a product of weights in a precision and activations in a format."""
     if precision in (Precision.FP32, Precision.BF16):
-        # bf16 weights under float32 activations are widened once, when they are loaded.
+        # bf16 weights under float32 activations are widened once, at loading.
         return NumberFormat(activations)
     return NumberFormat(f"{precision}_{activations}")
 
@@ -148,15 +148,15 @@ def choose_formats(
     machine: MachineFormats,
     fits: Callable[[Precision], bool],
 ) -> ChosenFormats:
-    """Decide what a job computes in.
+    """Choose the number formats of a job.
 
     Args:
-        engine: its `precision` may be `auto`.
-        serving: precision of the base that is served.
-        machine: what every machine of the job can do.
-        fits: whether a base in a precision fits into memory.
+        engine: the engine's specification; its `precision` may be `auto`.
+        serving: precision of the base that will be served.
+        machine: formats that every machine of the job supports.
+        fits: returns whether a base in a precision fits into memory.
     Raises:
-        SpecError: a precision that was asked for cannot be computed here.
+        SpecError: this machine cannot compute in a requested precision.
     """
     precision = engine.precision
     if precision == "auto":
@@ -187,7 +187,7 @@ def choose_formats(
 
 
 def slowest(machines: Iterable[MachineFormats]) -> MachineFormats:
-    """What holds on every one of several machines: the worst status and the least speed of each."""
+    """Return what all of several machines support: each format's worst status and lowest speed."""
     machines = list(machines)
     order = [FormatStatus.FAST, FormatStatus.EMULATED, FormatStatus.IMPOSSIBLE]
     return MachineFormats(

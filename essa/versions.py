@@ -14,7 +14,7 @@ NAMED_PACKAGES = (
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Those that are installed."""
+    """Return the versions of those named packages that are installed."""
     found: dict[str, str] = {}
     for name in NAMED_PACKAGES:
         try:

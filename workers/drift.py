@@ -1,6 +1,6 @@
-"""How far aligned models have moved from their base, and what they have forgotten of another task.
+"""Distance of aligned models from their base, and their loss of quality on another task.
 
-All models answer the same prompts of a task that none was aligned on.
+All models answer the same prompts of a task on which none of them was aligned.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ START, BASE_NAME = "warm_start", "base"
 
 @dataclass(frozen=True)
 class Drift:
-    """One model on the other task.
+    """Drift of one model, measured on the other task.
 
     `kl_nats` is the mean of log p(base) - log p(model) over the tokens of answers sampled from the
     base at temperature 1: the plain estimate of KL(base, model) per token. `entropy_nats` is the
-    mean of -log p(model) over its own samples. `change` is the Frobenius norm of what alignment
-    added to the warm start's B A, over that of the warm start's B A; None for the base.
+    mean of -log p(model) over the tokens of the model's own samples. `change` is the Frobenius norm
+    of alignment's change to B A relative to that of the warm start's B A; None for the base.
     """
 
     kl_nats: float
@@ -65,14 +65,15 @@ def measure_drift(
     """Measure base, warm start and the adapter of every run.
 
     Args:
-        runs: folders of finished runs by the name to show. They share base and warm start.
-        task: its test set, prompt template, reward and rollouts are used; model and engines are
-            those of the first run.
-        site: nothing is written to its run's folder.
+        runs: folders of finished runs, by the name to show. All share base and warm start.
+        task: job whose test set, prompt template, reward and rollouts are used; model and engines
+            are those of the first run.
+        site: surroundings of the run; nothing is written to the run's folder.
+        reward_policy: the operator's permissions for rewards.
     Returns:
-        By name: `base`, `warm_start`, then the runs.
+        Drift by name: `base`, `warm_start`, then the runs.
     Raises:
-        SpecError: the runs have other bases, or adapters of other shapes.
+        SpecError: the runs have different bases, or adapters of different shapes.
         EvaluationError: nothing could be scored.
         JobCancelledError: the user cancelled.
     """
@@ -149,7 +150,7 @@ class _Measurement:
         )
 
     def _mean_logprob(self, rollouts: GroupRollouts, candidate: int) -> float:
-        """Mean log-probability of the tokens of these answers under a model."""
+        """Return the mean log-probability, in nats, of the answers' tokens under a candidate."""
         answers = [
             (prompt, completions[0].token_ids)
             for prompt, completions in enumerate(rollouts.completions)
@@ -186,7 +187,7 @@ def _spec(task: AlignmentJobSpec, first: RunSource) -> AlignmentJobSpec:
         update={
             "model": run.model,
             "engine": run.engine.model_copy(update={"gate": False}),
-            # Nothing trains here, so no device is kept for a trainer.
+            # Nothing trains here, so no device is reserved for a trainer.
             "method": EvolutionSpec(),
             "seed": run.seed,
         }
@@ -208,7 +209,7 @@ def _warm_start(source: RunSource) -> LoraAdapter:
 
 
 def _change(start: LoraAdapter, adapter: LoraAdapter) -> float:
-    """Frobenius norm of the difference of B A over that of the start, all modules together."""
+    """Return the Frobenius norm of B A's change over that of the start, over all modules."""
     moved = norm = 0.0
     for before, after in zip(start.modules, adapter.modules, strict=True):
         was = before.scaling * (before.lora_B @ before.lora_A)
@@ -219,5 +220,5 @@ def _change(start: LoraAdapter, adapter: LoraAdapter) -> float:
 
 
 def as_plain(found: Mapping[str, Drift]) -> dict[str, Any]:
-    """For JSON."""
+    """Convert to plain data for JSON."""
     return {name: asdict(one) for name, one in found.items()}

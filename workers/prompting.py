@@ -1,4 +1,4 @@
-"""From a row of a data set to the token ids an engine is given."""
+"""Convert rows of a data set to prompts and token ids."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class PromptEncoder:
         """Load the tokenizer of the model in `model_folder`.
 
         Raises:
-            SpecError: the tokenizer does not load, a chat prompt is asked of a model without a
-                chat template, or the template is not one of plain column names.
+            SpecError: the tokenizer cannot be loaded, a chat prompt needs a chat template that the
+                model lacks, or a template contains more than plain column names.
         """
         self._is_chat = isinstance(spec, ChatPromptSpec)
         self._system = spec.system if isinstance(spec, ChatPromptSpec) else None
@@ -42,14 +42,14 @@ class PromptEncoder:
                 field="data.prompt.type",
             )
         self.end_id: int | None = _end_id(Path(model_folder), self.tokenizer.eos_token_id)
-        """Token that ends an answer: the one the model's generation configuration stops at."""
+        """Token that ends an answer, according to the model's generation configuration."""
 
     def prompt(self, columns: Mapping[str, Any], index: int) -> RenderedPrompt:
-        """Prompt of one row.
+        """Render the prompt of one row.
 
         Args:
-            columns: the row as the user wrote it.
-            index: its line in the file, from 0; used in messages.
+            columns: the row as in the user's file.
+            index: line of the row in the file, counted from 0, for error messages.
 
         Raises:
             DataError: a column of the template is missing or unusable, or `messages` is malformed.
@@ -60,7 +60,7 @@ class PromptEncoder:
         return RenderedPrompt(self.render(messages, index), tuple(messages))
 
     def render(self, messages: list[Message], index: int) -> str:
-        """Apply the chat template up to where the assistant's answer begins."""
+        """Apply the chat template up to the start of the assistant's answer."""
         from jinja2 import TemplateError
 
         try:
@@ -74,17 +74,17 @@ class PromptEncoder:
             ) from error
 
     def token_ids(self, text: str) -> list[int]:
-        """Token ids of a prompt text; chat templates already hold their special tokens."""
+        """Return the token ids of a prompt; chat templates already contain special tokens."""
         return self.tokenizer(text, add_special_tokens=not self._is_chat).input_ids
 
     def answer_ids(self, text: str, *, is_finished: bool = True) -> list[int]:
-        """Token ids of an answer, with the end token unless it was cut short."""
+        """Return the token ids of an answer, with the end token unless the answer was cut off."""
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
         return [*ids, self.end_id] if is_finished and self.end_id is not None else ids
 
     def _messages(self, columns: Mapping[str, Any], index: int) -> list[Message]:
         for name in ("messages", "prompt"):
-            # A standard row's `prompt` is text and fills the template instead.
+            # The `prompt` of a standard row is text, which fills in the template instead.
             if name in columns and (name == "messages" or isinstance(columns[name], list)):
                 return _open_conversation(columns[name], name, index)
         user = {"role": "user", "content": self._template.fill(columns, index)}
@@ -97,10 +97,10 @@ class RowTemplate:
     """A Python format string over plain column names: no attributes, indices or format codes."""
 
     def __init__(self, template: str, field: str) -> None:
-        """Parse `template`; `field` is the setting it came from.
+        """Parse `template`; `field` is the name of its setting.
 
         Raises:
-            SpecError: it is malformed, or has anything but column names in braces.
+            SpecError: the template is malformed, or braces contain more than a column name.
         """
         try:
             parts = list(Formatter().parse(template))
@@ -123,7 +123,7 @@ class RowTemplate:
         self._parts = [(literal, name) for literal, name, _, _ in parts]
 
     def fill(self, columns: Mapping[str, Any], index: int) -> str:
-        """Put the row's values in.
+        """Return the template filled in with the row's values.
 
         Raises:
             DataError: a column is missing, null, or neither text nor a number.
@@ -150,10 +150,10 @@ class RowTemplate:
 
 
 def checked_messages(value: Any, column: str, index: int) -> list[Message]:
-    """Check the shape of a conversation: a list of `{"role": text, "content": text}`.
+    """Check that a value is a conversation: a list of `{"role": text, "content": text}`.
 
     Raises:
-        DataError: it has another shape.
+        DataError: the value has another form.
     """
     is_list = isinstance(value, list) and bool(value)
     if not is_list or not all(_is_message(message) for message in value):
@@ -199,7 +199,7 @@ def _load_tokenizer(folder: Path) -> Any:
 
 
 def _end_id(folder: Path, tokenizer_end: int | None) -> int | None:
-    """The id generation stops at; the tokenizer's own where several do."""
+    """Return the token id at which generation stops; the tokenizer's own if there are several."""
     for file in ("generation_config.json", "config.json"):
         path = folder / file
         configured = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None

@@ -1,4 +1,4 @@
-"""One alignment job from specification to exported adapter."""
+"""Run one alignment job, from specification to exported adapter."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ from workers.warm_start.stage import WarmStartResult, finished_warm_start, make_
 def run_alignment_job(
     spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> ResultEvent:
-    """Run a job to its end; resume where its folder holds what an earlier run finished.
+    """Run a job to its end, resuming from the parts that an earlier start left in its folder.
 
     Args:
-        reward_policy: what the operator lets rewards do.
+        spec: specification of the job.
+        site: surroundings of the run.
+        reward_policy: the operator's permissions for rewards.
     Raises:
         JobCancelledError: the user cancelled.
-        EssaError: what went wrong, with the setting that changes it.
+        EssaError: the job failed; the message names the cause and the setting that changes it.
     """
     keep_to_quota()
     METHODS[spec.method.type].require()
@@ -65,7 +67,7 @@ def run_alignment_job(
         site.sink.emit(context.settle(nodes, site.run_dir))
         method = make_method(context, nodes)
         plan = context.plan_search()
-        # Before the search: a base that cannot be had must not cost a finished one.
+        # Prepared before the search, so that a base that is unavailable fails before it.
         served = serving_engine(job.spec)
         serving = plan
         if served != job.spec.engine:
@@ -117,7 +119,7 @@ def _check_engines(context: JobContext, pool: EnginePool, codec: Codec, plan: En
 
 
 def _export(context: JobContext, found: Found, serving: EnginePlan) -> Path:
-    """Write the adapter for the base it will be served on."""
+    """Write the adapter for the serving base."""
     job = context.job
     job.stage("export", "writing the adapter")
     folder = job.run_dir / ADAPTER_FOLDER
@@ -127,7 +129,7 @@ def _export(context: JobContext, found: Found, serving: EnginePlan) -> Path:
 
 
 def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmStartResult]:
-    """The bases of this run; stored ones first, for singular vectors are not unique."""
+    """Return the run's bases: the stored ones if any, because singular vectors are not unique."""
     job, spec = context.job, context.job.spec
     path = job.run_dir / BASIS_FILE
     if path.exists():
@@ -154,7 +156,7 @@ def _bases(context: JobContext, turns: EngineTurns) -> tuple[AdapterBasis, WarmS
             samples=warm.samples,
         )
     )
-    # Where whole factors move, what engines hold is of the kind `product`.
+    # If whole factors move, engines hold bases of the kind `product`.
     target, alpha = (
         ("product", 1.0) if spec.moves_weights else (spec.search.target, spec.search.alpha)
     )
@@ -168,7 +170,7 @@ def _warm_start_dir(job: JobRun) -> Path:
 
 
 def _check_rows(reward: Reward, data: JobData) -> None:
-    """Try the reward's columns on every row, before anything expensive starts."""
+    """Check the reward's columns on every row before anything expensive starts."""
     for name in ("train", "validation", "test"):
         for row in getattr(data, name):
             try:

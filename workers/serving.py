@@ -1,4 +1,4 @@
-"""The result on the base that it will be served on, where the search ran on another."""
+"""Score the result on the serving base, if the search ran on a different one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.methods.base import Found, Method
 
 
 def serving_engine(spec: AlignmentJobSpec) -> EngineSpec:
-    """The engine of the search, on the base that will be served."""
+    """Return the search's engine with the serving base."""
     if spec.serving_precision == spec.engine.precision:
         return spec.engine
     return spec.engine.model_copy(
@@ -31,14 +31,16 @@ def with_serving_scores(
     plan: EnginePlan,
     nodes: list[Node],
 ) -> ResultEvent:
-    """Score the same vector on the base it will be served on, where that is another.
+    """Score the result's vector on the serving base too, if it differs from that of the search.
 
-    Warns where the scores are further apart than the interval, and where there are none: the
+    Emits a warning if the two scores differ by more than the interval, or if scoring failed; the
     result of the search stands either way.
 
     Args:
-        method: of the job.
-        plan: of `serving_engine`.
+        method: method of the job.
+        found: outcome of the search and its codec.
+        plan: plan of `serving_engine`.
+        nodes: nodes of the cluster.
     Raises:
         JobCancelledError: the user cancelled.
     """
@@ -54,7 +56,7 @@ def with_serving_scores(
     try:
         scores = _score_when_served(method, found, plan, nodes)
     except (EvaluationError, ClusterError) as error:
-        # The adapter is there and was scored where it was searched.
+        # The adapter exists and has scores on the base of the search.
         warn("serving_not_scored", f"the result could not be scored on the {served} base: {error}")
         return result
     objective = method.objective(found.codec.dimension)

@@ -1,1 +1,1 @@
-"""What runs of several methods on one task say beside each other, from their events alone."""
+"""Compare runs of several methods on one task, from their events alone."""

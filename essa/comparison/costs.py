@@ -1,4 +1,4 @@
-"""What whole runs cost: time by its use, tokens, memory; and what else their events show."""
+"""Costs of whole runs, from their events: time by activity, tokens, memory and a few details."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from essa.comparison.spread import Spread, ratio, ratio_spread, spread
 from essa.events import StepEvent
 
 PARTS = ("rollout_s", "reward_s", "train_s", "coordinator_s")
-"""What the seconds of a generation are spent on, as its events name it."""
+"""Fields of an event that say on what the seconds of a generation were spent."""
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """One run, without its warm start.
+    """Costs of one run, excluding its warm start.
 
     Attributes:
-        total: by axis, from the job's start to its end.
-        parts: seconds of all generations by what they were spent on.
+        total: use by axis, from the job's start to its end.
+        parts: seconds of all generations, by activity (`PARTS`).
         other_s: the rest of the wall-clock time: model load, gate, ladder, validation, test.
-        peak_bytes: most memory of the host that the job held.
-        answer_words: words of the kept test answers of the aligned model, on average.
-        shown: last values of what methods report of themselves, such as `kl` and `distance`.
+        peak_bytes: peak host memory of the job.
+        peak_ratio: peak host memory of the reference arm over this run's.
+        answer_words: mean number of words in the kept test answers of the aligned model.
+        shown: last values of the methods' own metrics, such as `kl` and `distance`.
     """
 
     arm: str
@@ -42,7 +43,7 @@ class RunCost:
 
 @dataclass(frozen=True)
 class ArmCost:
-    """An arm over its seeds."""
+    """Costs of one arm over its seeds; fields as in `RunCost`."""
 
     arm: str
     total: dict[str, Spread | None]
@@ -57,13 +58,13 @@ class ArmCost:
 
 
 def run_costs(runs: Sequence[RunHistory], reference: str) -> list[RunCost]:
-    """The costs of every run; ratios are to the reference arm's run of the same seed."""
+    """Return the costs of every run; ratios refer to the reference arm's run of the same seed."""
     peaks = {run.seed: _peak(run) for run in runs if run.arm == reference}
     return [_cost(run, peaks.get(run.seed)) for run in runs]
 
 
 def costs_over_seeds(found: Sequence[RunCost]) -> list[ArmCost]:
-    """One entry an arm, over its finished runs."""
+    """Return one entry per arm, over its finished runs."""
     by_arm: dict[str, list[RunCost]] = {}
     for one in found:
         of_arm = by_arm.setdefault(one.arm, [])

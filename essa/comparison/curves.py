@@ -1,4 +1,4 @@
-"""Best validation score so far over what a run has used; mean and band over seeds."""
+"""Best validation score so far against a run's resource use; mean and band over seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from essa.comparison.history import RunHistory
 
 @dataclass(frozen=True)
 class Steps:
-    """A curve that holds its value until the next point.
+    """A step function, which holds its value until the next point.
 
     Attributes:
-        x: where the value changes, ascending.
-        y: the best score from there on.
-        end: where the curve ends; infinite for a run that has ended, whose best stays.
+        x: points at which the value changes, ascending.
+        y: best scores from each of these points on.
+        end: end of the curve; infinite for a finished run, whose best score stays.
     """
 
     x: tuple[float, ...]
@@ -28,7 +28,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Band:
-    """The curves of an arm's seeds as one: at every `x` where one of them changes."""
+    """Mean, lowest and highest of the curves of an arm's seeds, at every `x` where one changes."""
 
     x: tuple[float, ...] = ()
     mean: tuple[float, ...] = ()
@@ -37,7 +37,7 @@ class Band:
 
 
 def best_so_far(run: RunHistory, axis: str) -> Steps:
-    """The curve of a run; only scores that hold every constraint count."""
+    """Return the curve of a run; only scores that satisfy every constraint count."""
     xs: list[float] = []
     ys: list[float] = []
     end = -math.inf
@@ -54,10 +54,10 @@ def best_so_far(run: RunHistory, axis: str) -> Steps:
 
 
 def band(runs: Sequence[RunHistory], axis: str) -> Band:
-    """Mean, lowest and highest over the runs that have a curve.
+    """Return mean, lowest and highest over the runs that have a curve.
 
-    Only where all of them are known: from the first point of the last to begin, to the end of the
-    first that has not ended.
+    The band covers the `x` at which all curves are known: from the latest first point to the
+    earliest end.
     """
     curves = [steps for steps in (best_so_far(run, axis) for run in runs) if steps.x]
     if not curves:
@@ -80,7 +80,7 @@ def band(runs: Sequence[RunHistory], axis: str) -> Band:
 
 
 def value_at(steps: Steps, x: float) -> float:
-    """The best score once `x` has been used; NaN before the first."""
+    """Return the best score reached with a use of `x`; NaN before the first score."""
     place = int(np.searchsorted(steps.x, x, side="right")) - 1
     return steps.y[place] if place >= 0 else math.nan
 

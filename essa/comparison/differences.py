@@ -1,4 +1,4 @@
-"""What two specifications have different, setting by setting."""
+"""Differences between two specifications, setting by setting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from essa.types import is_mapping
 
 
 def differences(shared: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """By dotted name, both values as JSON; blank where one side does not have the setting."""
+    """Return both values of each differing setting as JSON, by dotted name; blank if missing."""
     ours, theirs = _leaves(shared), _leaves(other)
     names = sorted(ours.keys() | theirs.keys())
     return {

@@ -1,4 +1,4 @@
-"""One run of a comparison: what it reached and what it had used by then, from its events."""
+"""History of one run of a comparison, from its events: scores and the resources used by then."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from essa.events import (
 )
 
 AXES = ("wall_s", "device_s", "tokens", "samples")
-"""What a score can be held against."""
+"""Resources against which a score can be plotted."""
 
 
 class Spent(NamedTuple):
-    """What a run has used; None where its events do not tell."""
+    """Resources that a run has used; None if its events lack the number."""
 
     wall_s: float | None = None
     device_s: float | None = None
@@ -28,7 +28,7 @@ class Spent(NamedTuple):
     samples: float | None = None
 
     def without(self, other: Spent) -> Spent:
-        """The rest, None where either is unknown."""
+        """Return the difference; None if either number is unknown."""
         pairs = zip(self, other, strict=True)
         return Spent(*(None if a is None or b is None else max(0.0, a - b) for a, b in pairs))
 
@@ -37,7 +37,7 @@ NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
 
 
 class Validated(NamedTuple):
-    """One validation. `spent` is without the warm start."""
+    """One validation. `spent` excludes the warm start."""
 
     generation: int
     score: float
@@ -47,14 +47,14 @@ class Validated(NamedTuple):
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run as a comparison sees it.
+    """Validations, generations and resource use of one run.
 
     Attributes:
-        warm_start: its share of time, tokens and samples; None where the run made none.
-        points: validations in order, those without a score left out.
-        generations: the last report of every generation or step, in order.
-        total: what the whole run used so far, without the warm start.
-        result: None before the end.
+        points: validations that have a score, in order.
+        warm_start: resources used to make the warm start; None if the run made none.
+        generations: last report of every generation or step, in order.
+        total: resources that the run has used so far, excluding the warm start.
+        result: final event; None while the run goes on.
     """
 
     arm: str
@@ -67,15 +67,15 @@ class RunHistory:
 
     @property
     def best(self) -> float | None:
-        """Highest validation score among those that hold every constraint."""
+        """Return the highest validation score among those that satisfy every constraint."""
         return max((point.score for point in self.points if point.is_feasible), default=None)
 
 
 def read_history(arm: str, seed: int, events: Sequence[Event]) -> RunHistory:
-    """Sort the events of a run.
+    """Build the history of a run from its events.
 
-    A job that was interrupted may report its last generation and validation again; the last report
-    counts, as it does in the job itself.
+    A job that was interrupted may report its last generation and validation twice; the later
+    report counts, as in the job itself.
     """
     validations: dict[int, ValidationEvent] = {}
     generations: dict[int, RoundEvent] = {}
@@ -116,7 +116,7 @@ def read_history(arm: str, seed: int, events: Sequence[Event]) -> RunHistory:
 
 
 def _warm_start(warm: WarmStartEvent | None, reports: Sequence[_Report]) -> Spent | None:
-    """What making the warm start took; the devices are those that the run's events tell."""
+    """Return the resources used to make the warm start; devices are read from the run's events."""
     if warm is None or warm.kind == "adapter":
         return None
     devices = _devices(reports)
@@ -125,11 +125,11 @@ def _warm_start(warm: WarmStartEvent | None, reports: Sequence[_Report]) -> Spen
 
 
 def _share(warm_start: Spent | None, reports: Sequence[_Report]) -> Spent:
-    """What of the warm start is in the run's own count."""
+    """Return the part of the warm start that is included in the run's own totals."""
     if warm_start is None:
         return NOTHING
-    # A job that was interrupted between its warm start and its first generation starts its clock
-    # again, and reads tokens and samples from the finished warm start.
+    # A job that was interrupted between its warm start and its first generation restarts its clock,
+    # but reads tokens and samples from the finished warm start.
     first_s = min((one.elapsed_s for one in reports if one.elapsed_s is not None), default=None)
     if first_s is not None and first_s < (warm_start.wall_s or 0.0):
         return warm_start._replace(wall_s=0.0, device_s=0.0)
@@ -137,7 +137,7 @@ def _share(warm_start: Spent | None, reports: Sequence[_Report]) -> Spent:
 
 
 def _devices(reports: Sequence[_Report]) -> float | None:
-    """Devices that the engines hold."""
+    """Return the number of devices that the engines hold."""
     for one in reports:
         if one.elapsed_s and one.device_s is not None:
             return one.device_s / one.elapsed_s
@@ -145,11 +145,11 @@ def _devices(reports: Sequence[_Report]) -> float | None:
 
 
 def _total(reports: Sequence[_Report], result: ResultEvent | None) -> Spent:
-    """All that was used: the end of a job is told by its result, where that has more."""
+    """Return the total resource use: the larger of the last report's and the result's numbers."""
     last = Spent(*(_most(getattr(_spent(one), axis) for one in reports) for axis in AXES))
     if result is None:
         return last
-    # After an interruption the result's seconds are those of the last start only.
+    # After an interruption, the result's seconds cover the last start only.
     wall_s = _most((last.wall_s, result.seconds))
     devices = _devices(reports)
     held = last.device_s if devices is None else devices * (wall_s or 0.0)

@@ -13,23 +13,23 @@ from essa.records.rollouts import TESTED_MODELS
 
 @dataclass(frozen=True)
 class ConstraintOverSeeds:
-    """A constraint on the test set."""
+    """One constraint on the test set, over seeds."""
 
     name: str
-    """Such as `length <= 0.5`."""
+    """Constraint as text, such as `length <= 0.5`."""
     value: Spread | None
     held: int
-    """Seeds that hold it."""
+    """Number of seeds that satisfy the constraint."""
 
 
 @dataclass(frozen=True)
 class ModelScore:
-    """A model of an arm.
+    """Test score of one model of an arm.
 
     Attributes:
-        where: precision of the base, where it was tested again on the one to be served.
-        score: mean over prompts, over seeds.
-        ci95: by seed, the 95 % interval over prompts.
+        where: precision of the serving base, for a test repeated there; None for the test itself.
+        score: mean score over prompts, over seeds.
+        ci95: 95 % interval over prompts, by seed.
     """
 
     arm: str
@@ -43,7 +43,7 @@ class ModelScore:
 
 
 def scores_on_test(runs: Sequence[RunHistory]) -> list[ModelScore]:
-    """One entry for every model of every arm that has a result."""
+    """Return one entry for every model of every arm that has a result."""
     arms = list(dict.fromkeys(run.arm for run in runs))
     found: list[ModelScore] = []
     for arm in arms:

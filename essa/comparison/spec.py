@@ -1,7 +1,7 @@
 """Several methods on one task: one job, a few changes for each arm, several seeds.
 
-The same class for REST, CLI and YAML. Nothing here runs: `planned_runs` says which jobs there are,
-in which order, and which of them makes the warm start of its seed.
+REST, CLI and YAML use the same class. Nothing runs here: `planned_runs` lists the jobs in order and
+says which of them makes the warm start of its seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from essa.spec.reading.problem import Problem, problems_of
 from essa.types import is_mapping
 
 SAME_IN_ALL = ("model", "data", "reward", "warm_start")
-"""What makes the task. Arms that differ here are not compared."""
+"""Settings that define the task; arms must not differ in these."""
 SET_BY_COMPARISON = ("name", "seed", "schema_version")
 
 _LONGEST_JOB_NAME = 80
@@ -36,16 +36,16 @@ class ComparisonSpec(SpecModel):
     schema_version: Literal[1] = 1
     name: str = Field(default="comparison", min_length=1, max_length=40)
     job: dict[str, Any]
-    """The specification that all arms share. In a file, the path of a job file will do."""
+    """Specification that all arms share. A file may give the path of a job file instead."""
     arms: Annotated[dict[ArmName, dict[str, Any]], Field(min_length=2, max_length=8)]
-    """By name, what an arm has different. Model, data, reward and warm start are the task: no arm
-    may change them."""
+    """Changes of each arm to the shared job, by the arm's name. Model, data, reward and warm start
+    define the task: no arm may change them."""
     reference: str
-    """The arm that the others are held against."""
+    """Name of the arm that the others are compared with."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=20)] = (0, 1, 2)
-    """Every arm runs once with each."""
+    """Seeds; every arm runs once with each."""
     target: float | None = None
-    """Validation score to reach; None is the best of the reference arm, for each seed its own."""
+    """Validation score to reach; None means the reference arm's best score with the same seed."""
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -63,11 +63,11 @@ class PlannedRun(NamedTuple):
     """One job of a comparison.
 
     Attributes:
-        arm: its arm.
-        seed: its seed.
-        spec: the job with the warm start that all share.
-        warm_start_of: arm whose job of this seed makes the warm start; None where this job does,
-            or where it was given.
+        arm: name of the job's arm.
+        seed: seed of the job.
+        spec: specification of the job.
+        warm_start_of: arm whose job of this seed makes the warm start; None if this job makes it,
+            or it was supplied.
     """
 
     arm: str
@@ -76,15 +76,15 @@ class PlannedRun(NamedTuple):
     warm_start_of: str | None
 
     def told(self, problem: Problem) -> Problem:
-        """A fault of the job, told as one of its arm."""
+        """Return a problem of the job as a problem of its arm."""
         return replace(problem, field=f"arms.{self.arm}: {problem.field}")
 
 
 def validate_comparison(raw: dict[str, Any]) -> ComparisonSpec:
-    """Validate a comparison given as plain data, its arms included.
+    """Validate a comparison given as plain data, including its arms.
 
     Raises:
-        SpecError: with `problems` in its detail, one for each setting at fault.
+        SpecError: a setting is invalid; `problems` in the detail has one entry for each.
     """
     try:
         spec = ComparisonSpec.model_validate(raw)
@@ -95,13 +95,13 @@ def validate_comparison(raw: dict[str, Any]) -> ComparisonSpec:
 
 
 def planned_runs(spec: ComparisonSpec) -> tuple[PlannedRun, ...]:
-    """The jobs of a comparison in the order in which they run.
+    """Return the jobs of a comparison in the order in which they run.
 
-    Seed after seed; the arms rotate, so that none always comes first. The first job of a seed makes
-    the warm start, unless an adapter is given.
+    One seed runs after the other; the arms rotate, so that none always runs first. The first job of
+    a seed makes the warm start, unless an adapter is supplied.
 
     Raises:
-        SpecError: names arm and field, with `problems` in its detail.
+        SpecError: a job is invalid; the message names arm and field, the detail has `problems`.
     """
     problems = _own_problems(spec)
     shared, found = _validated(spec.job, "job")
@@ -124,18 +124,18 @@ def planned_runs(spec: ComparisonSpec) -> tuple[PlannedRun, ...]:
 
 
 def after_warm_start(spec: AlignmentJobSpec) -> AlignmentJobSpec:
-    """The same job as a comparison runs it: the shared warm start uses up no budget."""
+    """Return the job with its budget counted after the warm start, as comparisons run it."""
     budget = spec.budget.model_copy(update={"after_warm_start": True})
     return spec.model_copy(update={"budget": budget})
 
 
 def with_warm_start(spec: AlignmentJobSpec, folder: str) -> AlignmentJobSpec:
-    """The same job from an adapter that another one has made."""
+    """Return the job with an adapter made by another job as its warm start."""
     return spec.model_copy(update={"warm_start": AdapterWarmStartSpec(path=folder)})
 
 
 def rotated(arms: list[str], turn: int) -> list[str]:
-    """The arms, starting with another one each turn."""
+    """Return the arms in rotated order, starting with a different one each turn."""
     first = turn % len(arms)
     return arms[first:] + arms[:first]
 
@@ -177,4 +177,4 @@ def _validated(raw: dict[str, Any], place: str) -> tuple[AlignmentJobSpec | None
 def _at(place: str, problem: Problem) -> Problem:
     if problem.field:
         return replace(problem, field=f"{place}.{problem.field}")
-    return Problem(place, None, problem.fix)  # of several settings together: the value is all of it
+    return Problem(place, None, problem.fix)  # about several settings at once: no single value

@@ -19,16 +19,17 @@ from essa.types import is_dict
 
 
 def load_comparison_file(path: Path, overrides: Sequence[str] = ()) -> ComparisonSpec:
-    """Read a comparison and validate it, every arm with every seed.
+    """Read a comparison and validate every arm with every seed.
 
-    Relative paths count from the file that they stand in; those in overrides from the current
-    folder. The result has the job in it, so that it can be sent elsewhere.
+    Relative paths start from the folder of the file that contains them; in overrides, from the
+    current folder. The result contains the whole job, so that it can be sent elsewhere.
 
     Args:
-        path: a `.json` file, or YAML under any other name.
-        overrides: `job.budget.generations=5`, `seeds=[0]` and the like.
+        path: a `.json` file, or a YAML file with any other suffix.
+        overrides: settings such as `job.budget.generations=5` and `seeds=[0]`.
     Raises:
-        SpecError: unreadable, or with `problems` in its detail, one for each setting at fault.
+        SpecError: the file is unreadable, or a setting is invalid; `problems` in the detail has one
+            entry for each.
     """
     start = "a comparison starts with `job:`, `arms:` and `reference:`"
     raw = read_mapping(path, "the comparison file", start)

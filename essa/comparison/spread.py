@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, lowest, highest, and of how many seeds."""
+    """Mean, lowest and highest value over seeds, and the number of seeds."""
 
     mean: float
     low: float
@@ -20,7 +20,7 @@ class Spread:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Over what is known; None where nothing is."""
+    """Return the spread of the known values; None if there are none."""
     known = _known(values)
     if not known:
         return None
@@ -28,7 +28,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def ratio_spread(values: Iterable[float | None]) -> Spread | None:
-    """Of ratios, whose mean is geometric: twice and half as much are the same, once."""
+    """Return the spread of ratios with their geometric mean, so that 2 and 1/2 average to 1."""
     known = _known(values)
     if not known or min(known) <= 0:
         return None
@@ -36,7 +36,7 @@ def ratio_spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def ratio(reference: float | None, own: float | None) -> float | None:
-    """How many times as much the reference has; None where either is unknown or own is 0."""
+    """Return `reference / own`; None if either is unknown or `own` is 0."""
     return None if reference is None or not own else reference / own
 
 

@@ -1,4 +1,4 @@
-"""Everything that the runs of a comparison say beside each other."""
+"""Summary of a comparison: curves, time to target, test scores and costs of its runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from essa.comparison.target import ArmReached, Reached, over_seeds, time_to_targ
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is to see so far.
+    """Results of a comparison so far.
 
     Attributes:
-        arms: in the order of the comparison.
-        runs: every run that was given, whether it has ended or not.
-        curves: by arm and axis.
+        arms: names of the arms, in the order of the comparison.
+        runs: all given runs, finished or not.
+        curves: bands of best scores, by arm and axis.
     """
 
     reference: str
@@ -36,13 +36,13 @@ class Summary:
 def summarize(
     runs: Sequence[RunHistory], arms: Sequence[str], reference: str, target: float | None = None
 ) -> Summary:
-    """Hold runs against each other.
+    """Compare runs.
 
     Args:
-        runs: of any arms and seeds; a run without events is one that has not begun.
-        arms: in the order in which they are shown.
-        reference: the arm that the others are held against.
-        target: a validation score; None is each seed's best of the reference arm.
+        runs: runs of any arms and seeds; a run without events has not begun.
+        arms: names of the arms, in the order in which they are shown.
+        reference: the arm that the others are compared with.
+        target: a validation score; None means the reference arm's best score with the same seed.
     """
     ordered = sorted(runs, key=lambda run: (list(arms).index(run.arm), run.seed))
     reached = time_to_target(ordered, reference, target)

@@ -1,4 +1,4 @@
-"""What every run had used when it first reached a validation score."""
+"""Resources that every run had used when it first reached a validation score."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Reached:
     """One run and the target of its seed.
 
     Attributes:
-        target: None where the reference arm has no score with this seed.
-        generation: the first with this score; None where it was not reached.
-        spent: what had been used by then, without the warm start.
-        ratio: by axis, how many times as much the reference arm had used.
-        is_final: False while the run may still reach it.
+        target: score to reach; None if the reference arm has no score with this seed.
+        generation: first generation with this score; None if the run did not reach the target.
+        spent: resources used by then, excluding the warm start.
+        ratio: use of the reference arm over that of this run, by axis.
+        is_final: False while the run may still reach the target.
     """
 
     arm: str
@@ -32,12 +32,12 @@ class Reached:
 
 @dataclass(frozen=True)
 class ArmReached:
-    """An arm over its seeds; numbers are over the seeds that reached their target."""
+    """One arm over its seeds; `spent` and `ratio` cover the seeds that reached their target."""
 
     arm: str
     reached: int
     asked: int
-    """Seeds that have a target."""
+    """Number of seeds that have a target."""
     spent: dict[str, Spread | None]
     ratio: dict[str, Spread | None]
 
@@ -45,19 +45,19 @@ class ArmReached:
 def time_to_target(
     runs: Sequence[RunHistory], reference: str, target: float | None = None
 ) -> list[Reached]:
-    """Every run held against the target of its seed.
+    """Compare every run with the target of its seed.
 
     Args:
-        runs: of all arms and seeds.
+        runs: runs of all arms and seeds.
         reference: the arm whose best validation score is the target, and whose cost is the unit.
-        target: one score for all seeds instead.
+        target: one target for all seeds; None takes the reference arm's best score of each seed.
     """
     references = {run.seed: run for run in runs if run.arm == reference}
     return [_reached(run, references.get(run.seed), target) for run in runs]
 
 
 def over_seeds(found: Sequence[Reached]) -> list[ArmReached]:
-    """One entry an arm, in the order of their runs."""
+    """Return one entry per arm, in the order of the runs."""
     by_arm: dict[str, list[Reached]] = {}
     for one in found:
         by_arm.setdefault(one.arm, []).append(one)

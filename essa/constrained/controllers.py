@@ -1,8 +1,8 @@
 """Multiplier controllers: from component values to one fitness, and from violations to multipliers.
 
-All values are turned as `ConstrainedProblem` does it. z are columns standardised over the
-population, gaps are (threshold - value) of the constraints in the population's standard deviations:
-positive where a threshold is not reached. Only the ranks of a fitness matter within a generation.
+All values have the signs of `ConstrainedProblem.turned`. z holds the columns standardised over the
+population; a gap is (threshold - value) of a constraint, in the population's standard deviations,
+and is positive if the threshold is not reached. Within a generation only fitness ranks matter.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from essa.spec.constrained import (
 from essa.types import FloatArray
 
 MAX_GAP = 4.0
-"""Standard deviations beyond which a violation pulls no harder: far away, direction is enough."""
+"""Bound on a gap's effect, in standard deviations: far away, the direction is enough."""
 
 
 class MultiplierController(ABC):
-    """One controller. `update` is called once a generation, after `fitness`.
+    """Base class of controllers. `update` is called once per generation, after `fitness`.
 
     Args:
-        is_equality_K: which constraints are equalities.
-        dimension: D, of the search.
+        is_equality_K: shape (K,), True for constraints that are equalities.
+        dimension: search dimension D.
     """
 
     def __init__(self, is_equality_K: NDArray[np.bool_], dimension: int) -> None:
@@ -41,38 +41,51 @@ class MultiplierController(ABC):
 
     @property
     def multipliers_K(self) -> FloatArray:
-        """Weight of each constraint now, as reports show it."""
+        """Current weight of each constraint, as reports show it, shape (K,)."""
         return np.zeros(len(self.is_equality_K))
 
     @property
     def is_exhausted_K(self) -> NDArray[np.bool_]:
-        """Constraints whose multiplier is at its bound: their thresholds may be out of reach."""
+        """True for a multiplier at its bound (its threshold may be out of reach), shape (K,)."""
         return np.zeros(len(self.is_equality_K), dtype=bool)
 
     @abstractmethod
     def fitness(self, z_N_J: FloatArray, gaps_N_K: FloatArray) -> FloatArray:
-        """Fitness to maximise, shape (N,); NaN where a value is missing."""
+        """Combine the columns into one fitness to maximise.
+
+        Args:
+            z_N_J: shape (N, J), standardised columns: the objective, then the K constraints.
+            gaps_N_K: shape (N, K), gaps of the candidates, in standard deviations.
+        Returns:
+            Shape (N,); NaN if one of a candidate's values is missing.
+        """
 
     def update(self, gaps_K: FloatArray, change: Change | None) -> None:
         """Move the multipliers by the measured violation.
 
         Args:
-            gaps_K: of the measured values, in standard deviations.
-            change: since the generation before; None in the first.
+            gaps_K: shape (K,), gaps of the measured values, in standard deviations.
+            change: change since the previous generation; None in the first.
         """
         return None
 
     def state(self) -> dict[str, Any]:
-        """JSON-able; floats survive JSON to the last bit."""
+        """Return the JSON-able state; JSON keeps every bit of a float."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore the result of `state`."""
         return None
 
 
 class Change:
-    """What the measured values did since the generation before, in standard deviations."""
+    """Change of the measured values since the previous generation, in standard deviations.
+
+    Args:
+        objective: change of the objective, positive if it improved.
+        gaps_K: shape (K,), gaps now; the attribute `gaps_K` holds their change.
+        earlier_gaps_K: shape (K,), gaps in the previous generation.
+    """
 
     def __init__(self, objective: float, gaps_K: FloatArray, earlier_gaps_K: FloatArray) -> None:
         self.objective = objective
@@ -116,7 +129,7 @@ class BoundedWeights(MultiplierController):
     def update(self, gaps_K: FloatArray, change: Change | None) -> None:
         spec, clip = self._spec, self._spec.clip
         pull = np.clip(gaps_K, -MAX_GAP, MAX_GAP)
-        # The clip is the anti-windup: what would go beyond the bound is not kept.
+        # Clipping is the anti-windup: nothing accumulates beyond the bound.
         self._raw = np.clip(self._raw + spec.learning_rate * self._slope() * pull, -clip, clip)
         self._effective = np.clip(self._raw + spec.damping * pull, -clip, clip)
 
@@ -135,14 +148,15 @@ class BoundedWeights(MultiplierController):
 
 
 class AugmentedLagrangian(MultiplierController):
-    """F = z_0 - sum psi_i, psi the augmented Lagrangian's penalty on the gaps.
+    """F = z_0 - sum psi_i, where psi is the augmented Lagrangian's penalty on the gaps.
 
-    psi = lambda g + mu g^2 / 2 where mu g > -lambda or for an equality, else -lambda^2 / (2 mu);
-    lambda rises by mu g / damping. Only lambda brings the optimum onto the threshold; mu steers.
+    psi = lambda g + mu g^2 / 2 for an equality or if mu g > -lambda, else -lambda^2 / (2 mu);
+    lambda rises by mu g / damping. Only lambda moves the optimum onto the threshold; mu sets how
+    fast.
 
     Source:
-        Atamna, Auger and Hansen, PPSN 2016 and FOGA 2017; constants of the adaptation as in
-        pycma's algorithm 1, its factor and its bounds from our own trials.
+        Atamna, Auger and Hansen, PPSN 2016 and FOGA 2017; the constants of the adaptation are those
+        of pycma's algorithm 1, its factor and bounds come from our own trials.
     """
 
     K1, K2, FACTOR, BOUND = 3.0, 5.0, 1.15, 10.0
@@ -164,7 +178,7 @@ class AugmentedLagrangian(MultiplierController):
 
     @property
     def penalties_K(self) -> FloatArray:
-        """The quadratic penalties now."""
+        """Current quadratic penalties mu, shape (K,)."""
         return self._mu.copy()
 
     @property
@@ -182,7 +196,7 @@ class AugmentedLagrangian(MultiplierController):
         pull = np.clip(gaps_K, -MAX_GAP, MAX_GAP)
         moved = self._lambda + self._mu * pull / self._spec.damping
         lowest = np.where(self.is_equality_K, -self._spec.max_multiplier, 0.0)
-        # Bounds are the anti-windup: a multiplier at its bound comes back with the first turn.
+        # Bounds are the anti-windup: a multiplier at its bound recovers once the gap reverses.
         self._lambda = np.clip(moved, lowest, self._spec.max_multiplier)
         if self._spec.adapt_penalty and change is not None:
             self._adapt(gaps_K, change)
@@ -204,7 +218,7 @@ class AugmentedLagrangian(MultiplierController):
 
 
 class ExactPenalty(MultiplierController):
-    """F = z_0 - penalty x sum of violations: exact for a penalty above every multiplier."""
+    """F = z_0 - penalty x sum of violations; exact if the penalty exceeds every multiplier."""
 
     def __init__(
         self, spec: ExactPenaltyControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
@@ -222,7 +236,7 @@ class ExactPenalty(MultiplierController):
 
 
 class FixedWeights(MultiplierController):
-    """F = z_0 + sum w_i z_i. Knows no thresholds."""
+    """F = z_0 + sum w_i z_i, regardless of thresholds."""
 
     def __init__(
         self, spec: FixedWeightsControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
@@ -250,5 +264,11 @@ _CONTROLLERS: dict[str, Any] = {
 def make_controller(
     spec: ControllerSpec, is_equality_K: NDArray[np.bool_], dimension: int
 ) -> MultiplierController:
-    """The controller that a specification describes."""
+    """Build the controller that a specification describes.
+
+    Args:
+        spec: settings of the controller.
+        is_equality_K: shape (K,), True for constraints that are equalities.
+        dimension: search dimension D.
+    """
     return _CONTROLLERS[spec.type](spec, is_equality_K, dimension)

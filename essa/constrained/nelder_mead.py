@@ -1,4 +1,4 @@
-"""Nelder-Mead as a state machine: asked for a point, told its value. Maximises."""
+"""Nelder-Mead as a state machine with ask and tell. Maximises."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class NelderMead:
     """A simplex of K + 1 points in a box.
 
     Args:
-        vertices_V_K: first points, V = K + 1; none has a value yet.
-        low_K, high_K: the box; points outside of it are moved onto its faces.
+        vertices_V_K: initial points, shape (K + 1, K); none has a value yet.
+        low_K, high_K: bounds of the box, shape (K,); points outside are moved onto its faces.
     """
 
     def __init__(self, vertices_V_K: FloatArray, low_K: FloatArray, high_K: FloatArray) -> None:
@@ -32,15 +32,15 @@ class NelderMead:
 
     @property
     def vertices_V_K(self) -> FloatArray:
-        """The simplex, shape (K + 1, K), a copy."""
+        """Copy of the simplex, shape (K + 1, K)."""
         return self._vertices.copy()
 
     def ask(self) -> FloatArray:
-        """The point whose value is needed, shape (K,); repeats itself until tell()."""
+        """Return the point whose value is needed, shape (K,); the same one until tell()."""
         return self._tried.copy()
 
     def tell(self, value: float) -> None:
-        """Take the value of the asked point, larger is better and finite, and move on."""
+        """Accept the value of the point from ask() (finite, larger is better) and move on."""
         if self._move == "score":
             self._values[self._unscored()[0]] = value
         else:
@@ -53,7 +53,7 @@ class NelderMead:
         self._propose()
 
     def state(self) -> dict[str, Any]:
-        """JSON-able state, the box included."""
+        """Return the JSON-able state, including the box."""
         return {
             "low": as_list(self._low_K),
             "high": as_list(self._high_K),
@@ -67,7 +67,7 @@ class NelderMead:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> NelderMead:
-        """A simplex that goes on where `state()` was taken."""
+        """Return a simplex that continues from the result of `state()`."""
         vertices = np.stack([as_array(vertex) for vertex in state["vertices"]])
         simplex = cls(vertices, as_array(state["low"]), as_array(state["high"]))
         simplex._values = as_array(state["values"])
@@ -77,7 +77,7 @@ class NelderMead:
         simplex._reflected_value = float(as_array(state["reflected_value"])[0])
         return simplex
 
-    # -- moves; the simplex is sorted, best first, whenever one of them is under way -----------
+    # -- moves; during a move the simplex is sorted, best first ---------------------------------
 
     def _after_reflect(self, value: float) -> None:
         self._reflected, self._reflected_value = self._tried, value
@@ -86,7 +86,7 @@ class NelderMead:
         elif value > self._values[-2]:
             self._replace_worst(self._reflected, value)
         else:
-            # Outside of the simplex if that was better than the worst point, else inside.
+            # Contract outside the simplex if the reflection beat the worst point, else inside.
             is_outside = value > self._values[-1]
             self._try("contract", CONTRACTION if is_outside else -CONTRACTION)
 
@@ -110,7 +110,7 @@ class NelderMead:
         self._move = "score"
 
     def _propose(self) -> None:
-        """Choose the next point, unless a move has chosen it already."""
+        """Choose the next point, unless a move has already chosen it."""
         if self._move != "score":
             return
         unscored = self._unscored()
@@ -122,7 +122,7 @@ class NelderMead:
         self._try("reflect", REFLECTION)
 
     def _try(self, move: str, factor: float) -> None:
-        """Go from the centroid of all but the worst, away from the worst."""
+        """Propose a point on the line from the worst vertex through the centroid of the others."""
         centroid = self._vertices[:-1].mean(axis=0)
         point = centroid + factor * (centroid - self._vertices[-1])
         self._move, self._tried = move, np.clip(point, self._low_K, self._high_K)

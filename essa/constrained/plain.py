@@ -1,4 +1,4 @@
-"""Arrays as lists for JSON, which has no NaN."""
+"""Convert arrays to lists for JSON, which has no NaN, and back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from essa.types import FloatArray
 
 
 def as_list(values: FloatArray) -> list[float | None]:
-    """Numbers of a vector; None for NaN. Floats survive JSON bit by bit."""
+    """Return a vector of shape (K,) as a list, with None for NaN. JSON keeps every bit."""
     return [None if np.isnan(value) else float(value) for value in values]
 
 
 def as_array(values: Sequence[float | None]) -> FloatArray:
-    """What `as_list` was given."""
+    """Return the vector that `as_list` was given, shape (K,), float64."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

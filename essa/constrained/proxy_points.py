@@ -2,8 +2,8 @@
 
 Moskovitz et al. (2023), arXiv:2310.04373, sections 3 and A.3, train on each component alone, log
 all components and the metric along the way, fit a smooth surface of the metric over the components,
-mask where there is little data, and take the maximum: it need not have been visited by any run.
-Here the surface is a quadratic, since such runs give a hundred points rather than thousands.
+mask regions with little data, and take the maximum, which no run need have visited. Here the
+surface is a quadratic, since our runs give a hundred points rather than thousands.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from essa.errors import DataError
 from essa.types import FloatArray
 
 MAX_COMPONENTS = 3
-"""More would need a grid that no search can fill with data."""
+"""Maximum number of components: no search could fill a larger grid with data."""
 GRID = {1: 201, 2: 61, 3: 25}
-"""Points per axis, by the number of components."""
+"""Grid points per axis, by the number of components."""
 MIN_DENSITY = 0.05
-"""Share of the largest density at any point under which the surface is not trusted."""
+"""Share of the largest density at a data point below which the surface is not trusted."""
 RIDGE = 1e-3
 RESAMPLES = 400
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A quadratic over standardised components, with the data it came from."""
+    """A quadratic over standardised components, with their means and standard deviations."""
 
     centre_K: FloatArray
     spread_K: FloatArray
     coefficients: FloatArray
 
     def metric(self, points_M_K: FloatArray) -> FloatArray:
-        """The metric as the surface has it, shape (M,)."""
+        """Return the surface's metric at points of shape (M, K), as an array of shape (M,)."""
         return _features((points_M_K - self.centre_K) / self.spread_K) @ self.coefficients
 
 
 @dataclass(frozen=True)
 class ProxyPoints:
-    """The proposal.
+    """Proposed thresholds.
 
     Attributes:
-        names: of the components.
-        thresholds: one per component: where the surface is highest within the data.
-        ci95: of each threshold, over resampled points.
-        metric: height of the surface there.
-        explained: share of the metric's variance that the surface predicts for points left out of
-            the fit, one by one; at 0 or below the surface says nothing.
-        at_edge: components whose threshold lies at the edge of the data: no proxy point was
-            passed, and the true one may be further on.
+        names: names of the components.
+        thresholds: one per component: the surface's maximum within the data.
+        ci95: 95 % interval of each threshold, over resampled points.
+        metric: height of the surface at the thresholds.
+        explained: leave-one-out share of the metric's variance that the surface predicts; at 0 or
+            below, the surface is of no use.
+        at_edge: components whose threshold lies at the edge of the data: no run passed a proxy
+            point, so the true proxy point may lie further out.
     """
 
     names: tuple[str, ...]
@@ -71,10 +71,10 @@ def propose_thresholds(
     """Fit the surface and find its maximum within the data.
 
     Args:
-        points_M_K: what the components reached, one row per judged vector of any run.
-        metric: the evaluation metric of the same vectors, shape (M,).
-        names: of the K components.
-        seed: of the resampling.
+        points_M_K: component values, shape (M, K), one row per judged vector of any run.
+        metric: evaluation metric of the same vectors, shape (M,).
+        names: names of the K components.
+        seed: seed of the resampling.
     Raises:
         DataError: too many components, too few points, or a component that never moved.
     """
@@ -107,10 +107,16 @@ def propose_thresholds(
 
 
 def density(points_M_K: FloatArray, places_G_K: FloatArray) -> FloatArray:
-    """Gaussian kernel density of the points at some places, Scott's bandwidth, shape (G,).
+    """Return the Gaussian kernel density (Scott's bandwidth) of points at given places.
 
-    Points that do not move in some direction have no density in it: a little noise of the data's
-    own scale keeps it finite.
+    A little noise, in proportion to the data's scale, keeps the density finite if the points do not
+    vary in some direction.
+
+    Args:
+        points_M_K: data points, shape (M, K).
+        places_G_K: places, shape (G, K), in the same units.
+    Returns:
+        Shape (G,), density per volume of standardised components.
     """
     from scipy.stats import gaussian_kde
 
@@ -153,7 +159,7 @@ def _fit(points_M_K: FloatArray, metric: FloatArray) -> Surface:
 
 
 def _features(scaled_M_K: FloatArray) -> FloatArray:
-    """1, every component, and every product of two, shape (M, (K + 1)(K + 2) / 2)."""
+    """Return 1, every component and every product of two, shape (M, (K + 1)(K + 2) / 2)."""
     count = scaled_M_K.shape[1]
     products = [
         scaled_M_K[:, first] * scaled_M_K[:, second]
@@ -177,7 +183,7 @@ def _is_dense(points_M_K: FloatArray, grid_G_K: FloatArray) -> NDArray[np.bool_]
 
 
 def _explained(points_M_K: FloatArray, metric: FloatArray) -> float:
-    """1 - mean squared error of predictions for left-out points over the metric's variance."""
+    """Return 1 - (mean squared error of leave-one-out predictions) / (the metric's variance)."""
     errors: list[float] = []
     for left_out in range(len(points_M_K)):
         kept = np.arange(len(points_M_K)) != left_out

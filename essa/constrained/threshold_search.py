@@ -1,4 +1,4 @@
-"""Search over the thresholds themselves, within one run."""
+"""Search for the best thresholds within one run."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from essa.spec.threshold_search import ThresholdSearchSpec
 from essa.types import FloatArray
 
 NEAR = 0.05
-"""Share of a range within which thresholds are reached, or taken for the same."""
+"""Share of a range within which a threshold counts as reached, or two thresholds as the same."""
 LEAST_REACH = 0.1
-"""Share of a range that the first simplex spans at least."""
+"""Minimum extent of the first simplex, as a share of a range."""
 DRAWS = 16
-"""First simplices that are drawn; the one with the largest volume is taken."""
+"""Number of first simplices drawn; the one with the largest volume is used."""
 MOST_REPEATS = 100
-"""Moves in a row over thresholds that have a score, after which the search is over."""
+"""Consecutive moves to already scored thresholds after which the search ends."""
 
 
 class ThresholdSearch:
-    """Proposes thresholds, waits until the run has reached them, is told how good that is.
+    """Propose thresholds, wait until the run has reached them, and take the metric as their score.
 
-    The run goes on from where it is for every proposal, so scores depend on the path. First come
-    the thresholds of the specification; the other points of the first simplex are drawn between
-    the means of the start and the best that candidates have shown until then. Once all points are
-    within 5 % of the ranges, the best scored thresholds stay in force.
+    The run continues from its current vector for every proposal, so scores depend on the path. The
+    first proposal is the specification's thresholds; the other points of the first simplex are
+    drawn between the starting means and the best values that candidates have reached by then. Once
+    all points lie within 5 % of the ranges, the best scored thresholds stay in force.
 
-    Once a generation: `observe`; where it returns True, the metric of the mean vector goes to
-    `score`, and `threshold_K` into force. All values are in the components' own units and signs.
+    Call `observe` once per generation; if it returns True, pass the metric of the mean vector to
+    `score` and put `threshold_K` into force. All values have the components' own units and signs.
 
     Args:
-        generations: of the whole run.
+        generations: generations of the whole run.
     Source:
         Moskovitz et al. (2024), arXiv:2310.04373, section 5.1 and Alg. 3. The first proposal, the
         choice among draws and the end are ours.
@@ -63,25 +63,25 @@ class ThresholdSearch:
 
     @property
     def threshold_K(self) -> FloatArray:
-        """Thresholds to be in force, shape (K,)."""
+        """Thresholds to put into force, shape (K,)."""
         return self._threshold_K.copy()
 
     @property
     def is_done(self) -> bool:
-        """True once the best thresholds are found; they stay in force."""
+        """True once the search has ended; the best thresholds stay in force."""
         return self._is_done
 
     @property
     def scored(self) -> tuple[tuple[FloatArray, float], ...]:
-        """Thresholds with their scores, in the order in which they were tried."""
+        """Tried thresholds, shape (K,), with their scores, in order."""
         return tuple((threshold_K.copy(), score) for threshold_K, score in self._scored)
 
     def observe(self, measured_K: FloatArray, candidates_N_K: FloatArray) -> bool:
-        """Take in a generation; True if the metric is needed.
+        """Take in a generation and return whether the metric is needed.
 
         Args:
-            measured_K: smoothed means of the constrained components, NaN if unknown.
-            candidates_N_K: the means of every candidate of this generation, NaN if missing.
+            measured_K: smoothed means of the constrained components, shape (K,), NaN if unknown.
+            candidates_N_K: means of this generation's candidates, shape (N, K), NaN if missing.
         """
         self._start_K = np.where(np.isnan(self._start_K), measured_K, self._start_K)
         self._low_K = np.fmin(self._low_K, np.fmin.reduce(candidates_N_K, axis=0))
@@ -94,10 +94,11 @@ class ThresholdSearch:
         return is_over and not np.isnan(self._start_K).any()
 
     def score(self, metric: float) -> None:
-        """Say how good the mean vector is under the thresholds in force, and move on.
+        """Score the thresholds in force by the metric of the mean vector, and move on.
 
         Args:
-            metric: larger is better. If not finite, nothing changes and `observe` asks again.
+            metric: larger is better. If it is not finite, nothing changes and `observe` returns
+                True again.
         """
         if self._is_done or not np.isfinite(metric):
             return
@@ -117,7 +118,7 @@ class ThresholdSearch:
         self._threshold_K = max(self._scored, key=lambda pair: pair[1])[0].copy()
 
     def state(self) -> dict[str, Any]:
-        """JSON-able state, the random generator included."""
+        """Return the JSON-able state, including the random generator."""
         return {
             "threshold": as_list(self._threshold_K),
             "scored": [[as_list(threshold_K), metric] for threshold_K, metric in self._scored],
@@ -132,10 +133,10 @@ class ThresholdSearch:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue, bit by bit, from `state()` of a search with the same specification.
+        """Continue bit-exactly from `state()` of a search with the same specification.
 
         Raises:
-            StateMismatchError: it has another number of thresholds.
+            StateMismatchError: the state has another number of thresholds.
         """
         saved, own = len(state["threshold"]), len(self._threshold_K)
         if saved != own:
@@ -155,13 +156,13 @@ class ThresholdSearch:
 
     def _is_reached(self, measured_K: FloatArray) -> bool:
         over_K = (measured_K - self._threshold_K) / self._range_K
-        # More than a floor asks for is no violation, and less than a ceiling neither.
+        # Above a lower bound, or below an upper bound, there is no violation.
         missed_K = np.where(self._is_up_K, np.minimum(over_K, 0), over_K)
         missed_K = np.where(self._is_down_K, np.maximum(over_K, 0), missed_K)
         return bool((np.abs(missed_K) < NEAR).all())
 
     def _first_simplex(self) -> NelderMead:
-        """The thresholds just scored, and K points between the start and the best seen."""
+        """Return a simplex of the thresholds just scored and K points drawn towards the best."""
         first_K = self._threshold_K
         low_K, high_K = self._box()
         start_K = np.clip(self._start_K, low_K, high_K)
@@ -172,7 +173,8 @@ class ThresholdSearch:
         return NelderMead(np.vstack([first_K, drawn[np.argmax(volume)]]), low_K, high_K)
 
     def _box(self) -> tuple[FloatArray, FloatArray]:
-        """Bounds as given, else what was seen, with the first proposal and a least reach in it."""
+        """Return low and high, shape (K,): the given bounds, else the range of values seen so far,
+        widened to contain the first proposal and `LEAST_REACH`."""
         least_K = LEAST_REACH * self._range_K
         down_K = self._start_K - np.where(self._is_down_K, least_K, 0.0)
         up_K = self._start_K + np.where(self._is_down_K, 0.0, least_K)

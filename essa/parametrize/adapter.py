@@ -69,7 +69,7 @@ class LoraModule:
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """All adapted modules in model order, and PEFT's configuration as it was read."""
+    """All adapted modules in model order, and PEFT's configuration as read from the file."""
 
     modules: tuple[LoraModule, ...]
     config: Mapping[str, Any]
@@ -81,7 +81,7 @@ class LoraAdapter:
 
     @property
     def base_model_name(self) -> str | None:
-        """What the adapter says it was trained on."""
+        """Base model that the adapter's configuration names; None if it names none."""
         return self.config.get("base_model_name_or_path")
 
     @property
@@ -90,10 +90,10 @@ class LoraAdapter:
         return tuple(dict.fromkeys(module.name.rpartition(".")[2] for module in self.modules))
 
     def require_trained(self) -> None:
-        """Refuse a factor that is all zero: it has no singular directions to search.
+        """Refuse an adapter with an all-zero factor, which has no singular directions to search.
 
         Raises:
-            AdapterError: names the first such module.
+            AdapterError: a factor is all zero; the message names its module.
         """
         zero = [m.name for m in self.modules if not (m.lora_B.any() and m.lora_A.any())]
         if zero:
@@ -109,7 +109,7 @@ def read_adapter(folder: str | Path) -> LoraAdapter:
     """Read a PEFT LoRA adapter.
 
     Args:
-        folder: has adapter_config.json and adapter_model.safetensors.
+        folder: contains adapter_config.json and adapter_model.safetensors.
     Raises:
         AdapterError: a file is missing or unreadable, the adapter is not plain LoRA on linear
             layers, shapes disagree, a value is not finite, or a factor is all zero.
@@ -126,13 +126,14 @@ def read_adapter(folder: str | Path) -> LoraAdapter:
 def write_adapter(
     adapter: LoraAdapter, folder: str | Path, base_model_name: str | None = None
 ) -> None:
-    """Write a PEFT adapter folder, whole or not at all, with float32 tensors.
+    """Write a PEFT adapter folder atomically, with float32 tensors.
 
     Args:
-        folder: created, or replaced where it already holds an adapter.
+        adapter: the adapter to write.
+        folder: created, or replaced if it already contains an adapter.
         base_model_name: replaces the configuration's base_model_name_or_path.
     Raises:
-        AdapterError: the folder exists and holds something that is not an adapter.
+        AdapterError: the folder exists and contains something that is not an adapter.
     """
     from safetensors.numpy import save
 

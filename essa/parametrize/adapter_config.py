@@ -1,4 +1,4 @@
-"""What PEFT's adapter_config.json says about ranks and scaling, and what of it is refused."""
+"""Ranks and scaling from PEFT's adapter_config.json, and the options that are refused."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _UNSUPPORTED = (
     "kasa_config",
     "monteclora_config",
 )
-# Initialisations that subtract from the base weights, so the stored factors do not fit it.
+# Initialisations that change the base weights, so the stored factors do not fit the original base.
 _BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse whatever is not plain LoRA.
+    """Refuse any configuration that is not plain LoRA.
 
     Raises:
-        AdapterError: names the option and its value.
+        AdapterError: an option is not supported; the message names it and its value.
     """
     kind = config.get("peft_type")
     if kind != "LORA":
@@ -68,7 +68,7 @@ def _check_numbers(config: Mapping[str, Any]) -> None:
 
 
 def largest_rank(config: Mapping[str, Any]) -> int:
-    """The largest rank that any module may have.
+    """Return the largest rank that any module may have.
 
     Raises:
         KeyError: the configuration has no `r`.
@@ -77,12 +77,12 @@ def largest_rank(config: Mapping[str, Any]) -> int:
 
 
 def module_rank(config: Mapping[str, Any], name: str) -> int:
-    """Rank of a module: rank_pattern where it matches, else r."""
+    """Return the rank of a module: that of rank_pattern if it matches, else r."""
     return int(_lookup(_patterns(config, "rank_pattern"), name, config["r"]))
 
 
 def module_scaling(config: Mapping[str, Any], name: str) -> float:
-    """Factor on B @ A: alpha / r, or alpha / sqrt(r) with use_rslora (arXiv:2312.03732)."""
+    """Return the factor on B @ A: alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732)."""
     alpha = float(_lookup(_patterns(config, "alpha_pattern"), name, config["lora_alpha"]))
     rank = module_rank(config, name)
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
@@ -93,7 +93,7 @@ def _patterns(config: Mapping[str, Any], option: str) -> Mapping[str, Any]:
 
 
 def _lookup(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
-    # PEFT reads a pattern as a regular expression for the end of the name; the first match wins.
+    # PEFT matches a pattern, a regular expression, with the end of the name; the first match wins.
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", name):
             return value

@@ -1,8 +1,8 @@
 """Frozen singular bases of an adapter: computed once, stored, hashed, never recomputed.
 
-Signs and orders of singular vectors are a convention, and another LAPACK may round differently;
-a vector means nothing without the very bases it was found in. So a job stores them and a
-checkpoint names their digest.
+Signs and order of singular vectors are a convention, and another LAPACK may round differently, so a
+search vector has no meaning without the exact bases that it was found in. Therefore a job stores
+the bases, and a checkpoint records their digest.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from essa.parametrize.singular import Svd, product_svd, thin_svd
 from essa.storage.atomic_file import write_file
 
 BASIS_FILE = "basis.safetensors"
-"""Name of the bases in a run's folder."""
+"""Name of the bases' file in a run's folder."""
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ModuleSvd:
-    """Decomposition of one module: of A and B (`factors`), or of B @ A and nothing (`product`).
+    """Decompositions of one module: of A and of B (`factors`), or of B @ A alone (`product`).
 
-    `searched` is how many leading singular values of each belong to the search.
+    `searched` is the number of leading singular values of each that are searched.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ModuleSvd:
         return len(self.first.values)
 
     def parts(self) -> Iterator[tuple[str, Svd]]:
-        """The decompositions with their labels, in the order a vector holds them."""
+        """Yield the decompositions with their labels, in the order of a search vector."""
         yield "first", self.first
         if self.second is not None:
             yield "second", self.second
@@ -57,7 +57,7 @@ class ModuleSvd:
 
 @dataclass(frozen=True)
 class AdapterBasis:
-    """All modules' decompositions in model order, and the PEFT configuration to export with."""
+    """Decompositions of all modules in model order, and the PEFT configuration for the export."""
 
     target: Target
     alpha: float
@@ -70,10 +70,10 @@ class AdapterBasis:
 
         Args:
             target: `factors` (thin SVD of A and B separately, the paper's choice) or `product`.
-            alpha: fraction of the singular values that is searched, the largest ones.
+            alpha: fraction of the singular values that are searched, starting with the largest.
         Raises:
             AdapterError: a factor is all zero, or alpha selects nothing.
-            SpecError: unknown target.
+            SpecError: `target` is unknown.
         Source:
             ESSA, arXiv:2507.04453, Section 3.2 and Algorithm 1.
         """
@@ -84,7 +84,7 @@ class AdapterBasis:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything a vector's meaning depends on, in hex."""
+        """SHA-256 of everything that the meaning of a search vector depends on, in hex."""
         hasher = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
         for name, array in self._tensors():
             hasher.update(name.encode())
@@ -105,10 +105,10 @@ class AdapterBasis:
         """Read stored bases.
 
         Args:
-            expected_digest: the digest a checkpoint was written with; None accepts any.
+            expected_digest: digest that a checkpoint recorded; None accepts any.
         Raises:
-            CheckpointCorruptError: the file is unreadable or fails its own digest.
-            CheckpointIncompatibleError: it is of another format or has another digest.
+            CheckpointCorruptError: the file is unreadable or does not match its own digest.
+            CheckpointIncompatibleError: the file has another format or another digest.
         """
         path = Path(path)
         metadata, tensors = _read(path)

@@ -1,6 +1,6 @@
-"""Search vectors to scales that engines run, and to PEFT adapters that anyone can load.
+"""Convert search vectors to the scales that engines run, and to PEFT adapters.
 
-A vector holds one contiguous slice per module: k offsets for A then k for B (`factors`), or k for
+A vector holds one contiguous slice per module: k offsets for A, then k for B (`factors`), or k for
 B @ A (`product`). An offset of 1 adds the mean singular value of its factor, because a short SFT
 leaves B far smaller than A and one step size has to suit both. Zeros are the warm start.
 """
@@ -23,10 +23,10 @@ from essa.types import FloatArray
 
 
 class SingularValueCodec(Codec):
-    """Vectors move the singular values of stored bases: a population is one load.
+    """Codec whose vectors move the singular values of stored bases: a population is one load.
 
     Raises:
-        AdapterError: a factor has only zero singular values, so it has no unit.
+        AdapterError: all singular values of a factor are zero, so its offsets have no unit.
     Source:
         ESSA, arXiv:2507.04453, Section 3.2 (additive update); units are ours.
     """
@@ -55,12 +55,12 @@ class SingularValueCodec(Codec):
 
     @staticmethod
     def layout_of(rank: int, modules: tuple[str, ...], target: Target) -> Layout:
-        """The layout of a codec whose bases are not there yet.
+        """Return the layout of a codec before its bases exist.
 
         Args:
             rank: the largest rank of any module.
-            modules: last parts of their names.
-            target: what is decomposed.
+            modules: last parts of the modules' names.
+            target: the decomposed matrices, `factors` or `product`.
         """
         return Layout(rank, modules, has_core=target == "factors")
 
@@ -82,14 +82,14 @@ class SingularValueCodec(Codec):
         yield Load(self.engine_basis(), self.scales(vectors_N_D))
 
     def scales(self, vectors_N_D: FloatArray) -> NDArray[np.float32]:
-        """Singular values of every candidate as engines take them.
+        """Return the singular values of every candidate, as engines use them.
 
         Args:
             vectors_N_D: offsets, shape (N, D), in units of each factor's mean singular value.
         Returns:
-            Shape (N, S), columns as `EngineBasis` orders them.
+            Shape (N, S), float32, columns in the order of `EngineBasis`.
         Raises:
-            AdapterError: another width, or a value that is not finite.
+            AdapterError: the width is not D, or a value is not finite.
         """
         vectors_N_D = np.asarray(vectors_N_D, dtype=np.float64)
         if vectors_N_D.ndim != 2 or vectors_N_D.shape[1] != self.dimension:
@@ -107,9 +107,9 @@ class SingularValueCodec(Codec):
         return scales.astype(np.float32)
 
     def engine_basis(self) -> EngineBasis:
-        """The frozen arrays engines hold; PEFT's scaling is in `expand` and nowhere else.
+        """Return the frozen arrays that engines hold; only `expand` contains PEFT's scaling.
 
-        Made at the first call.
+        The arrays are computed at the first call.
         """
         return self._engine_basis
 

@@ -1,4 +1,4 @@
-"""How many numbers are searched. Needs no weights."""
+"""Number of searched values, computed without any weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal, get_args
 from essa.errors import AdapterError, SpecError
 
 Target = Literal["factors", "product"]
-"""`factors`: singular values of A and of B. `product`: of B @ A."""
+"""Searched singular values: those of A and of B (`factors`), or those of B @ A (`product`)."""
 
 
 def check_target(target: str) -> Target:
-    """Return `target` if it is one, else raise SpecError."""
+    """Return `target` if it is a valid one, else raise SpecError."""
     if target not in get_args(Target):
         raise SpecError(
             f"search.target is {target!r}; expected one of {', '.join(get_args(Target))}",
@@ -23,16 +23,16 @@ def check_target(target: str) -> Target:
 
 
 def selected_count(alpha: float, rank: int) -> int:
-    """Singular values searched per factor: floor(alpha * rank), the largest ones.
+    """Return the number of singular values searched per factor, the largest: floor(alpha * rank).
 
     Raises:
-        AdapterError: none is left, or alpha is outside (0, 1].
+        AdapterError: the number is 0, or alpha is outside (0, 1].
     Source:
         ESSA, arXiv:2507.04453, Algorithm 1.
     """
     if not 0 < alpha <= 1:
         raise AdapterError(f"search.alpha is {alpha}; expected a fraction above 0, at most 1")
-    # 0.7 * 10 is 6.999...; the margin is far below the 1 / rank that separates real fractions.
+    # 0.7 * 10 is 6.999...; the margin is far smaller than the spacing 1 / rank of exact fractions.
     count = math.floor(alpha * rank + 1e-9)
     if count == 0:
         smallest = math.ceil(1e4 / rank) / 1e4
@@ -49,13 +49,13 @@ def selected_count(alpha: float, rank: int) -> int:
 def search_dimension(
     layers: int, rank: int, target_modules: Sequence[str], *, alpha: float, target: str
 ) -> int:
-    """Search dimension D of a LoRA adapter.
+    """Return the search dimension D of a LoRA adapter.
 
     Args:
-        layers: decoder layers of the model.
+        layers: number of decoder layers of the model.
         rank: LoRA rank, the same for all modules.
         target_modules: linear layers adapted in every decoder layer.
-        alpha: fraction of singular values searched.
+        alpha: fraction of singular values that are searched.
         target: `factors` or `product`.
     Raises:
         AdapterError: no singular value is selected.

@@ -1,10 +1,10 @@
-"""What an engine needs to run any candidate: frozen bases, and where its scales stand in a row.
+"""Data with which an engine can run any candidate: frozen bases, and the order of scales in a row.
 
-Per module, with x the input row vector, a candidate adds
+For each module and an input row vector x, a candidate adds
 
     ((x @ shrink.T) * first) @ core.T * second @ expand.T
 
-`factors` uses all of it (shrink = V_A^T, core = V_B^T U_A, expand = scaling * U_B, first = s_A,
+`factors` uses all five (shrink = V_A^T, core = V_B^T U_A, expand = scaling * U_B, first = s_A,
 second = s_B: essa.md section 2, "Implementation identity"). `product` has no core and no second.
 """
 
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 class ModuleBasis:
     """Frozen arrays of one adapted linear layer, all float32.
 
-    `name` is the module's path in the Hugging Face model, as in `model.layers.0.self_attn.q_proj`.
-    `shrink` is (r, in), `core` is (r, r) or None, `expand` is (out, r) with PEFT's scaling in it.
+    `name` is the module's path in the Hugging Face model, such as
+    `model.layers.0.self_attn.q_proj`. `shrink` is (r, in), `core` is (r, r) or None, `expand` is
+    (out, r) and includes PEFT's scaling.
     """
 
     name: str
@@ -36,15 +37,15 @@ class ModuleBasis:
 
     @property
     def scales(self) -> int:
-        """Scales a candidate needs here: r, or 2r with a core (first, then second)."""
+        """Number of scales per candidate: r, or 2r with a core (first, then second)."""
         return self.rank if self.core is None else 2 * self.rank
 
 
 @dataclass(frozen=True)
 class EngineBasis:
-    """All modules in a fixed order. `digest` identifies the bases; engines report it back.
+    """Bases of all modules in a fixed order. `digest` identifies them; engines report it back.
 
-    A candidate is one float32 row of `width` numbers: the modules' scales one after the other.
+    A candidate is one float32 row of `width` numbers: the scales of one module after the other.
     """
 
     modules: tuple[ModuleBasis, ...]
@@ -52,7 +53,7 @@ class EngineBasis:
 
     @property
     def width(self) -> int:
-        """Numbers per candidate, S."""
+        """Number of scales per candidate, S."""
         return sum(module.scales for module in self.modules)
 
     @property
@@ -61,7 +62,7 @@ class EngineBasis:
         return max(module.rank for module in self.modules)
 
     def offsets(self) -> dict[str, int]:
-        """First column of every module in a row of scales."""
+        """Return the first column of every module in a row of scales, by the module's name."""
         starts: dict[str, int] = {}
         position = 0
         for module in self.modules:

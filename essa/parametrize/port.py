@@ -1,4 +1,4 @@
-"""The port of a codec: between the vectors of a search, what engines run, and adapters as files."""
+"""Port of a codec, which converts search vectors to engine loads and to adapters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from essa.types import FloatArray
 
 @dataclass(frozen=True)
 class Layout:
-    """What engines must be sized for. Known before the adapter is trained.
+    """Sizes that engines must provide for; known before the adapter is trained.
 
     Attributes:
         rank: the largest rank of any module.
-        modules: last parts of the adapted modules' names, as in `q_proj`.
-        has_core: whether bases have a core, so that a candidate has 2r scales a module; without
-            one it has r.
-        rows: most candidates of one load; None where a load takes as many as engines hold.
+        modules: last parts of the adapted modules' names, such as `q_proj`.
+        has_core: whether bases have a core; a candidate has 2r scales per module with a core and r
+            without.
+        rows: maximum number of candidates in one load; None if only the engines limit it.
     """
 
     rank: int
@@ -32,18 +32,18 @@ class Layout:
     rows: int | None = None
 
     def slots(self, candidates: int) -> int:
-        """Rows of the engines' table that so many candidates can use at once."""
+        """Return how many rows of the engines' table the given candidates can use at once."""
         return candidates if self.rows is None else min(candidates, self.rows)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What engines are given at once: what some candidates share, and what each has of its own.
+    """Data that engines receive at once: a basis that candidates share, and scales of each.
 
     Attributes:
-        basis: shared by all candidates of the load. Engines that hold it already keep it: equal
-            digests are equal bases.
-        scales_N_S: float32, shape (N, S); row n is candidate n, columns as `basis` orders them.
+        basis: basis shared by all candidates of the load. Engines that already hold it keep it:
+            equal digests mean equal bases.
+        scales_N_S: float32, shape (N, S); row n is candidate n, columns in the order of `basis`.
     """
 
     basis: EngineBasis
@@ -51,19 +51,19 @@ class Load:
 
     @property
     def candidates(self) -> int:
-        """Candidates of the load, N."""
+        """Number of candidates in the load, N."""
         return len(self.scales_N_S)
 
     def parts(self, most: int) -> Iterator[Load]:
-        """The load in order, cut into loads of at most so many candidates. Nothing is copied."""
+        """Yield the load, in order, as loads of at most `most` candidates. Nothing is copied."""
         for start in range(0, self.candidates, most):
             yield Load(self.basis, self.scales_N_S[start : start + most])
 
 
 class Codec(ABC):
-    """Says what a vector of D numbers means.
+    """Defines the meaning of a vector of D numbers.
 
-    Zeros are the warm start. Equal calls give equal bits; arguments are not modified.
+    Zeros are the warm start. Equal arguments give bit-equal results; arguments are not modified.
     """
 
     @property
@@ -74,35 +74,36 @@ class Codec(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """Identity of what vectors stand on, in hex: under another one a vector means nothing."""
+        """Hex digest of the data that gives vectors their meaning; vectors of different digests are
+        not comparable."""
 
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """What engines must be sized for to take the loads of this codec."""
+        """Sizes that engines must provide for to accept the loads of this codec."""
 
     @abstractmethod
     def loads(self, vectors_N_D: FloatArray) -> Iterator[Load]:
-        """What engines are given, load after load, to run these candidates.
+        """Yield the loads with which engines run these candidates.
 
-        A load is made when it is asked for. The candidates of all loads, one load after the other,
-        are the vectors in their order.
+        Loads are made lazily. The candidates of all loads, in order, correspond to the vectors in
+        their order.
 
         Args:
             vectors_N_D: shape (N, D), N at least 1.
         Raises:
-            AdapterError: vectors of another length, or a value that is not finite; when the load
-                is asked for.
+            AdapterError: the vectors have another length, or a value is not finite; raised when
+                the load is requested.
         """
 
     @abstractmethod
     def export(self, vector: FloatArray) -> LoraAdapter:
-        """The adapter that a vector stands for, with rank and configuration of the warm start.
+        """Return the adapter of a vector, with the rank and configuration of the warm start.
 
-        Its values are those that engines run, in float32.
+        The adapter's values are those that engines run, in float32.
 
         Args:
             vector: shape (D,).
         Raises:
-            AdapterError: a vector of another length, or a value that is not finite.
+            AdapterError: the vector has another length, or a value is not finite.
         """

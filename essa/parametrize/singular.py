@@ -21,24 +21,28 @@ class Svd(NamedTuple):
     right: NDArray[np.float32]
 
     def rebuild(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The matrix with other singular values, computed in float64, shape (rows, columns)."""
+        """Return the matrix with the given singular values, shape (rows, columns), float32.
+
+        Args:
+            values: shape (r,); the product is computed in float64.
+        """
         scaled = self.left.astype(np.float64) * values
         return (scaled @ self.right.astype(np.float64)).astype(np.float32)
 
 
 def thin_svd(matrix: NDArray[np.floating]) -> Svd:
-    """Decompose a matrix in float64, min(rows, columns) values.
+    """Decompose a matrix of shape (rows, columns) in float64, with r = min(rows, columns).
 
-    The largest entry of every right vector is made positive: the decomposition then does not
-    depend on the signs the library happens to return.
+    The entry of largest magnitude in every right vector is made positive, so the result does not
+    depend on the signs that the library happens to return.
     """
     return _fix_signs(*np.linalg.svd(matrix.astype(np.float64), full_matrices=False))
 
 
 def product_svd(lora_B: NDArray[np.floating], lora_A: NDArray[np.floating]) -> Svd:
-    """Decompose B @ A, r values, without forming the (out, in) product.
+    """Decompose B (out, r) @ A (r, in) into r values without forming the (out, in) product.
 
-    B = Q_B R_B and A^T = Q_A R_A give B @ A = Q_B (R_B R_A^T) Q_A^T, and the middle is r x r.
+    B = Q_B R_B and A^T = Q_A R_A give B @ A = Q_B (R_B R_A^T) Q_A^T, whose middle factor is r x r.
     """
     q_b, r_b = np.linalg.qr(lora_B.astype(np.float64))
     q_a, r_a = np.linalg.qr(lora_A.astype(np.float64).T)

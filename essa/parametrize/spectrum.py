@@ -1,4 +1,4 @@
-"""Singular values of stored bases, read without their vectors, and how far a search moved them."""
+"""Singular values of stored bases (read without singular vectors), and their change in a search."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from essa.parametrize.dimension import Target, check_target
 from essa.types import FloatArray
 
 PARTS: dict[Target, tuple[str, ...]] = {"factors": ("A", "B"), "product": ("product",)}
-"""What a module's decompositions are of, in the order a vector holds them."""
+"""Decomposed matrices of a module, in the order of a search vector."""
 
 
 @dataclass(frozen=True)
 class ModuleSpectrum:
-    """Singular values of one module's parts, descending; the first `searched` of each are moved."""
+    """Singular values of a module's parts, each (rank,), descending; the first `searched` move."""
 
     name: str
     searched: int
@@ -27,7 +27,7 @@ class ModuleSpectrum:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """All modules in model order."""
+    """Singular values of all modules, in model order."""
 
     target: Target
     modules: tuple[ModuleSpectrum, ...]
@@ -43,14 +43,14 @@ class Spectrum:
         return sum(module.searched * len(module.parts) for module in self.modules)
 
     def relative_changes(self, vector: FloatArray) -> dict[str, list[FloatArray]]:
-        """Change of every singular value as a share of the warm start's.
+        """Return the change of every singular value relative to the warm start.
 
         Args:
             vector: offsets, shape (D,).
         Returns:
-            For every part one array a module, shape (rank,); NaN where the warm start has 0.
+            For every part, one array of shape (rank,) per module; NaN where the warm start has 0.
         Raises:
-            CheckpointIncompatibleError: a vector of another length.
+            CheckpointIncompatibleError: the vector has another length.
         """
         if vector.shape != (self.dimension,):
             raise CheckpointIncompatibleError(
@@ -63,7 +63,7 @@ class Spectrum:
         for module in self.modules:
             for label, values in zip(labels, module.parts, strict=True):
                 moved = np.zeros(len(values))
-                # An offset of 1 adds the part's mean singular value; see the codec.
+                # An offset of 1 adds the part's mean singular value (see codec.py).
                 moved[: module.searched] = vector[position : position + module.searched]
                 change = np.full(len(values), np.nan)
                 np.divide(moved * values.mean(), values, out=change, where=values != 0)
@@ -73,10 +73,10 @@ class Spectrum:
 
 
 def read_spectrum(path: Path) -> Spectrum:
-    """Read the singular values of stored bases and nothing else.
+    """Read only the singular values of stored bases.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: the file does not exist.
         CheckpointCorruptError: the file is damaged.
     """
     from safetensors import SafetensorError, safe_open

@@ -1,4 +1,4 @@
-"""Tensors of safetensors files."""
+"""Decode tensors from safetensors files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NUMPY_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
 
 def decode_floats(data: bytes) -> dict[str, NDArray[np.float32]]:
-    """Decode the content of a safetensors file of floats, bfloat16 included, to float32.
+    """Decode the content of a safetensors file of floats, including bfloat16, to float32.
 
     Raises:
-        ValueError: not a safetensors file, or a tensor that is not floating point.
+        ValueError: the data is not a safetensors file, or a tensor is not floating point.
     """
-    # deserialize rather than safetensors.numpy: numpy has no bfloat16, and torch is not needed.
+    # deserialize, because safetensors.numpy cannot read bfloat16 and safetensors.torch needs torch.
     from safetensors import SafetensorError, deserialize
 
     try:

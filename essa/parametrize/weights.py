@@ -1,7 +1,7 @@
-"""Vectors of all weights of an adapter: what gradients train, and a control's search space.
+"""Vectors of all weights of an adapter, for gradient training and for a control search.
 
-A vector holds one slice per module, A row by row, then B. Zeros are the warm start; an offset of 1
-is the root mean square of its factor's weights, because a short SFT leaves B far smaller than A.
+A vector holds one slice per module: A row by row, then B. Zeros are the warm start; an offset of 1
+adds the root mean square of its factor's weights, because a short SFT leaves B far smaller than A.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from essa.parametrize.port import Codec, Layout, Load
 from essa.types import FloatArray
 
 Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""lora_A (r, in) and lora_B (out, r)."""
+"""Factors of one module: lora_A (r, in) and lora_B (out, r)."""
 
 
 class WeightCodec(Codec):
-    """Vectors move all weights of the warm start: every vector is a load of its own.
+    """Codec whose vectors move all weights of the warm start: every vector is a load of its own.
 
     Args:
         start: the warm start.
     Raises:
-        AdapterError: a factor is all zero, so it has no scale.
+        AdapterError: a factor is all zero, so its offsets have no unit.
     """
 
     def __init__(self, start: LoraAdapter) -> None:
@@ -42,11 +42,11 @@ class WeightCodec(Codec):
 
     @staticmethod
     def layout_of(rank: int, modules: tuple[str, ...]) -> Layout:
-        """The layout of a codec whose warm start is not there yet.
+        """Return the layout of a codec before its warm start exists.
 
         Args:
             rank: the largest rank of any module.
-            modules: last parts of their names.
+            modules: last parts of the modules' names.
         """
         return Layout(rank, modules, has_core=False, rows=1)
 
@@ -64,10 +64,10 @@ class WeightCodec(Codec):
         return sum(factor.size for factor in _factors(self._start))
 
     def vector(self, weights: Mapping[str, Factors]) -> FloatArray:
-        """The vector of an adapter of the same shape.
+        """Return the vector of an adapter of the same shape, shape (D,).
 
         Args:
-            weights: factors by the module's name.
+            weights: factors by module name.
         Raises:
             AdapterError: a module is missing, or a factor has another shape.
         """
@@ -105,10 +105,12 @@ class WeightCodec(Codec):
         return LoraAdapter(tuple(modules), self._start.config)
 
     def engine_basis(self, vector: FloatArray) -> EngineBasis:
-        """The adapter as a basis of the kind `product`, whose candidate of ones it is.
+        """Return the adapter as a basis of the kind `product`; a row of ones runs the adapter.
 
+        Args:
+            vector: shape (D,).
         Raises:
-            AdapterError: as `export`.
+            AdapterError: as for `export`.
         """
         adapter = self.export(vector)
         modules = tuple(

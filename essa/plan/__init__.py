@@ -1,1 +1,1 @@
-"""What a run costs before it runs: time, memory, bytes exchanged, and how it scales."""
+"""Predict the cost of a run: time, memory, bytes exchanged, and scaling over devices."""

@@ -15,7 +15,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
 def base_config(path: str, cache_dir: Path) -> dict[str, Any] | None:
-    """The configuration of a base model, if it lies on this machine."""
+    """Return the configuration of a base model; None if it is not on this machine."""
     for place in _config_places(path, cache_dir):
         try:
             found = json.loads(place.read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ def _config_places(path: str, cache_dir: Path) -> list[Path]:
     places = [Path(path).expanduser() / _CONFIG]
     name = path.removeprefix("package:").rstrip("/")
     if _PLAIN_NAME.fullmatch(name):
-        # A base that was prepared lies in a folder of the cache that begins with its name.
+        # The cache keeps a prepared base in a folder whose name starts with the model's name.
         short = name.rpartition("/")[2]
         places += sorted(cache_dir.glob(f"models/{short}-bf16-*/{_CONFIG}"))
         hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"

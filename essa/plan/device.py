@@ -1,9 +1,9 @@
-"""What one device computes and reads in a second, and the engine that follows from it.
+"""Compute and memory throughput of one device, and the engine speed that follows from them.
 
-A roofline: weights are read once a step, keys and values once a step and sequence, and every token
-is multiplied with every weight. The figures of the CPU core follow from what was measured
-(docs/ENGINES.md); those of the GPUs are data sheets times an assumed efficiency, as no engine was
-measured on one. A measured rate, or a run (`essa/plan/measured.py`), replaces them.
+A roofline model: weights are read once per step, keys and values once per step and sequence, and
+every token is multiplied with every weight. The CPU core's figures come from measurements
+(docs/ENGINES.md); the GPUs' figures are data sheets times an assumed efficiency, as no engine was
+measured on a GPU. A measured rate or run (`essa/plan/measured.py`) replaces these figures.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from essa.spec.engine import Precision
 
 GIB = 2**30
 POPULATION_OVER_BASE = 0.95
-"""Tokens per second of a population, over those of its base alone (docs/ENGINES.md, The floor)."""
+"""Ratio of a population's tokens/s to those of the base alone (docs/ENGINES.md, The floor)."""
 SWITCH_BYTES_PER_S = 84e6 / 0.121
-"""Of a new population's table into an engine (docs/ENGINES.md, One generation)."""
+"""Rate of loading a new population's table into an engine (docs/ENGINES.md, One generation)."""
 EFFICIENCY = 0.5
-"""Of a GPU's data sheet that decoding reaches; assumed."""
+"""Share of a GPU's data-sheet figures that decoding reaches; assumed."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Device:
     """One GPU, or one CPU core.
 
     Attributes:
-        flops_per_s: reached, by precision of the base; a multiplication and an addition are two.
-        bytes_per_s: read from memory.
-        memory_bytes: all of it.
-        is_measured: False where the figures are assumed.
+        flops_per_s: achieved FLOP/s by precision of the base; a multiply-add counts as two.
+        bytes_per_s: achieved rate of reading from memory.
+        memory_bytes: total memory.
+        is_measured: False if the figures are assumed.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Device:
         answer_tokens: float,
         devices: int = 1,
     ) -> EngineSpeed:
-        """Of an engine over so many devices, whose traffic among each other is left out."""
+        """Return the speed of one engine over several devices, ignoring their communication."""
         token_s = 2 * shape.multiplied_parameters / self.flops_per_s[precision]
-        # In the middle of its answer.
+        # On average, a sequence is in the middle of its answer.
         context_bytes = shape.cache_bytes(prompt_tokens + answer_tokens / 2)
         return EngineSpeed(
             step_s=shape.weight_bytes(precision) / self.bytes_per_s,
@@ -61,10 +61,10 @@ class Device:
         ).slower(1 / devices)
 
     def train_sample_s(self, shape: ModelShape, tokens: float, devices: int = 1) -> float:
-        """Forward and backward of one sample for LoRA, in 16 bits.
+        """Return the seconds of one sample's forward and backward passes for LoRA, in 16 bits.
 
-        Forward, forward again for what was not kept, and the gradients of activations; frozen
-        weights need no gradient of their own.
+        Counted are the forward pass, its recomputation for gradient checkpointing, and the
+        gradients of activations; frozen weights need no gradient.
         """
         flops = 3 * 2 * shape.multiplied_parameters * tokens
         return flops / self.flops_per_s[Precision.BF16] / devices
@@ -72,17 +72,17 @@ class Device:
 
 MEASURED_SEQUENCES, MEASURED_PROMPT, MEASURED_ANSWER = 192, 40, 24
 MEASURED_TOKENS_PER_S = {Precision.BF16: 596.0, Precision.INT8: 686.0, Precision.INT4: 283.0}
-"""Of a population of 96 over SmolLM2-135M on one core (docs/ENGINES.md, The floor)."""
+"""Throughput of a population of 96 over SmolLM2-135M on one core (docs/ENGINES.md, The floor)."""
 BESIDE = {Precision.BF16: 1.63 / 2, Precision.INT8: 1.78 / 2}
-"""Speed of an engine beside one on the machine's other core, over alone: cores share the memory
-(docs/ENGINES.md, Two cores)."""
+"""Speed of an engine next to one on the machine's other core, relative to running alone, because
+cores share memory bandwidth (docs/ENGINES.md, Two cores)."""
 
 _CORE_BYTES_PER_S = 10e9
-"""Assumed; at 192 sequences it is a tenth of a step."""
+"""Memory bandwidth of a core; assumed. With 192 sequences, reading is a tenth of a step."""
 
 
 def _core_flops(precision: Precision) -> float:
-    """What the core must have computed to be as fast as it was measured."""
+    """Return the FLOP/s at which the model reproduces the core's measured speed."""
     shape = NAMED["smollm2-135m"]
     reading = Device("", {precision: float("inf")}, _CORE_BYTES_PER_S, 0.0).engine_speed(
         shape, precision, prompt_tokens=MEASURED_PROMPT, answer_tokens=MEASURED_ANSWER
@@ -102,7 +102,7 @@ def _gpu(name: str, bf16: float, int8: float, bytes_per_s: float, gib: float) ->
 
 
 DEVICES = {
-    # Vendor's data sheets, SXM versions, dense: FLOP/s in BF16, operations in INT8, bytes/s.
+    # Vendor's data sheets, SXM versions, dense: FLOP/s in BF16, operations/s in INT8, bytes/s, GiB.
     "h100": _gpu("h100", 989e12, 1979e12, 3.35e12, 80),
     "h200": _gpu("h200", 989e12, 1979e12, 4.8e12, 141),
     "a100": _gpu("a100", 312e12, 624e12, 2.04e12, 80),

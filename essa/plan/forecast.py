@@ -1,4 +1,4 @@
-"""From a setting to what it costs: ESSA and GRPO side by side, and how ESSA scales."""
+"""Forecast the cost of a setting: ESSA and GRPO side by side, and how ESSA scales."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from essa.spec.engine import Precision
 from essa.spec.model import ATTENTION_MODULES
 
 SIZES = tuple(2**power for power in range(11))
-"""Engines of the scaling table: 1 to 1,024."""
+"""Numbers of engines in the scaling table: 1 to 1,024."""
 USABLE_FRAC = 0.9
-"""Of a device's memory that an engine takes, as `engine.gpu_memory_utilization` does."""
+"""Share of a device's memory that an engine uses, as in `engine.gpu_memory_utilization`."""
 FEWEST_SEQUENCES = 32
-"""An engine gets devices until so many sequences fit beside its weights."""
+"""Minimum number of sequences that must fit beside an engine's weights; more devices make room."""
 LINK = Link(25e9)
-"""Assumed: half of a 400 Gbit/s adapter for every GPU."""
+"""Link of every GPU: half of a 400 Gbit/s network adapter; assumed."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is planned.
+    """Setting whose cost is forecast.
 
     Attributes:
-        gpus: of the whole run; CPU cores on a CPU.
-        prompt_tokens, answer_tokens: means.
-        spread: standard deviation over mean of the lengths of answers.
-        sequences: that an engine decodes together at most; memory may allow fewer.
-        gpus_per_engine: None takes the fewest that hold the model.
-        tokens_per_s: measured of one engine with its batch full, instead of the device's figures.
-        step_batch: samples of a GRPO step.
-        micro_batch: samples of one backward pass.
+        gpus: number of GPUs in the whole run; CPU cores on a CPU.
+        prompt_tokens, answer_tokens: mean lengths.
+        spread: standard deviation over mean of the answer lengths.
+        sequences: maximum number of sequences per engine batch; memory may allow fewer.
+        gpus_per_engine: GPUs of one engine; None means the fewest that hold the model.
+        tokens_per_s: measured rate of one engine with a full batch; overrides the device's figures.
+        step_batch: number of samples in a GRPO step.
+        micro_batch: number of samples in one backward pass.
     """
 
     shape: ModelShape
@@ -67,9 +67,9 @@ class Setting:
     gpus_per_engine: int | None = None
     tokens_per_s: float | None = None
     speed: EngineSpeed | None = None
-    """Fitted to a run; instead of everything else that is known of speed."""
+    """Speed fitted to a run; overrides all other figures of speed."""
     lengths: tuple[int, ...] = ()
-    """Measured; instead of made-up ones."""
+    """Measured answer lengths in tokens; made-up ones if empty."""
     link: Link = LINK
     step_batch: int = 512
     micro_batch: int = 4
@@ -77,36 +77,36 @@ class Setting:
 
     @property
     def usable_bytes(self) -> float:
-        """Of one device."""
+        """Usable memory of one device."""
         return USABLE_FRAC * self.device.memory_bytes
 
     @property
     def sequence_tokens(self) -> int:
-        """The longest prompt and answer."""
+        """Tokens of a prompt with the longest answer."""
         return self.prompt_tokens + self.max_tokens
 
     @property
     def dimension(self) -> int:
-        """D; the paper's figure 1."""
+        """Search dimension D, as in figure 1 of the paper."""
         return search_dimension(
             self.shape.layers, self.rank, self.modules, alpha=self.alpha, target="factors"
         )
 
     def answer_lengths(self) -> Sequence[int]:
-        """Answers to draw from."""
+        """Return the answer lengths, in tokens, to draw from."""
         return self.lengths or made_up_lengths(self.answer_tokens, self.spread, self.max_tokens)
 
 
 class Method(NamedTuple):
-    """What one method needs and does.
+    """Needs and times of one method.
 
     Attributes:
-        gpus_needed: the fewest that it runs on.
-        memory: bytes of one device, by what they are for.
-        sequences: that an engine decodes together.
-        iteration_s: of a generation or a step, by the paper's latency model.
-        rollout_s, train_s, exchange_s: parts of it.
-        exchange_bytes: that one device sends in it, by the paper's latency model.
+        gpus_needed: smallest number of GPUs that the method runs on.
+        memory: bytes on one device, by purpose.
+        sequences: number of sequences that an engine decodes together.
+        iteration_s: seconds of a generation or step, by the paper's latency model.
+        rollout_s, train_s, exchange_s: parts of `iteration_s`.
+        exchange_bytes: bytes that one device sends per iteration, by the paper's latency model.
     """
 
     gpus_needed: int
@@ -121,7 +121,7 @@ class Method(NamedTuple):
 
 
 def plan_essa(setting: Setting) -> Method:
-    """ESSA's generation.
+    """Forecast one generation of ESSA.
 
     Raises:
         SpecError: the devices cannot hold the model.
@@ -152,13 +152,13 @@ def plan_essa(setting: Setting) -> Method:
 
 
 def plan_grpo(setting: Setting, *, is_full_model: bool = False) -> Method:
-    """A step of GRPO over LoRA, on a base in 16 bits.
+    """Forecast one step of GRPO with LoRA on a base in 16 bits.
 
     Args:
-        is_full_model: exchange gradients of the whole model in 16 bits, as the paper's formula has
-            it, although its baseline trains LoRA.
+        is_full_model: exchange 16-bit gradients of the whole model, as in the paper's formula,
+            although the paper's baseline trains LoRA.
     Raises:
-        SpecError: the devices cannot hold it.
+        SpecError: the devices cannot hold the model.
     """
 
     def memory(cached_tokens: float) -> Parts:
@@ -207,13 +207,13 @@ def plan_grpo(setting: Setting, *, is_full_model: bool = False) -> Method:
 
 
 class ScalingPoint(NamedTuple):
-    """A simulated generation on so many engines.
+    """Simulated generations on a given number of engines.
 
     Attributes:
-        generation_s: mean over generations.
-        even_s: of the paper's latency model: the work divided evenly, every batch full.
-        efficiency: speedup over one engine, per engine.
-        busy_frac: of the engines' time, in which they had work.
+        generation_s: mean seconds of a generation.
+        even_s: seconds by the paper's latency model: evenly divided work, every batch full.
+        efficiency: speedup over one engine, divided by the number of engines.
+        busy_frac: share of the engines' time in which they had work.
     """
 
     engines: int
@@ -235,7 +235,7 @@ def plan_scaling(
     generations: int = 3,
     seed: int = 0,
 ) -> list[ScalingPoint]:
-    """The same generations on fleets of several sizes."""
+    """Simulate the same generations on fleets of several sizes."""
     essa = plan_essa(setting)
     lengths = setting.answer_lengths()
 
@@ -273,12 +273,12 @@ def plan_scaling(
 
 
 def table_bytes(setting: Setting) -> float:
-    """Of a population as this service sends it: the scales of all candidates, to every engine."""
+    """Return the bytes of a population as sent to every engine: the scales of all candidates."""
     return 4.0 * setting.population * setting.dimension
 
 
 def overhead_s(setting: Setting) -> float:
-    """Of a generation: the population's table over the link and into the engines."""
+    """Return the seconds per generation for sending the population's table into the engines."""
     sent = table_bytes(setting)
     return sent / setting.link.bytes_per_s + sent / SWITCH_BYTES_PER_S
 
@@ -300,14 +300,14 @@ def _essa_memory(setting: Setting, cached_tokens: float) -> Parts:
 
 
 def _essa_engine(setting: Setting) -> tuple[int, int]:
-    """Devices of one engine, and sequences that it decodes together."""
+    """Return the devices of one engine, and the sequences that it decodes together."""
     fixed = _essa_memory(setting, 0.0)
     gpus = _gpus(setting, fixed, setting.gpus_per_engine)
     return gpus, _sequences(setting, fixed, gpus)
 
 
 def _gpus(setting: Setting, fixed: Parts, wanted: int | None) -> int:
-    """Devices of one engine; `fixed` is what it holds without keys and values."""
+    """Return the devices of one engine; `fixed` is its memory without keys and values."""
     fixed_bytes = sum(fixed.values())
     cache_bytes = setting.shape.cache_bytes(FEWEST_SEQUENCES * setting.sequence_tokens)
     gpus = wanted or gpus_for(fixed_bytes + cache_bytes, setting.usable_bytes)
@@ -321,7 +321,7 @@ def _gpus(setting: Setting, fixed: Parts, wanted: int | None) -> int:
 
 
 def _sequences(setting: Setting, fixed: Parts, gpus: int) -> int:
-    """Sequences of full length that one engine has room for."""
+    """Return how many sequences of full length fit into one engine."""
     left_bytes = gpus * setting.usable_bytes - sum(fixed.values())
     room = int(left_bytes // setting.shape.cache_bytes(setting.sequence_tokens))
     if room < 1:
@@ -334,7 +334,7 @@ def _sequences(setting: Setting, fixed: Parts, gpus: int) -> int:
 
 
 def _speed(setting: Setting, precision: Precision, gpus: int) -> EngineSpeed:
-    """Of an engine of either method, as far off the device's figures as ESSA's was measured."""
+    """Return an engine's speed for either method, corrected by the measured rate of ESSA's."""
     if setting.speed is not None:
         return setting.speed
     speed = _reckoned_speed(setting, precision, gpus)

@@ -1,4 +1,4 @@
-"""How fast a machine does the parts of a job, as measured on it."""
+"""Measured times of the parts of a job on one machine."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import NamedTuple
 
 
 class JobSpeeds(NamedTuple):
-    """Seconds of what a job does once, and of one unit of what it does often.
+    """Seconds of every one-off part of a job, and of one unit of every repeated part.
 
-    Engines work side by side: `answer_s` is the time of all of them together for one answer.
+    Engines work in parallel: `answer_s` is wall-clock time divided by the answers of all engines.
     """
 
     precision: str
-    """Of the base that was measured: what `engine.precision: auto` takes here."""
+    """Precision of the measured base: the choice of `engine.precision: auto` on this machine."""
     cluster_s: float
-    """Start of the Ray cluster."""
+    """Seconds to start the Ray cluster."""
     engines_s: float
-    """Start of all engines, side by side."""
+    """Seconds to start all engines in parallel."""
     answer_s: float
-    """One answer, prompt included, in a batch that fills a generation."""
+    """Seconds per answer, prompt included, in the batches of a generation."""
     train_load_s: float
-    """The model that the warm start trains."""
+    """Seconds to load the model that the warm start trains."""
     train_step_s: float
     reference_load_s: float
-    """The model that the gate holds engines against; 0 where there is no memory for it."""
+    """Seconds to load the gate's reference model; 0 if memory does not suffice for it."""
     reference_answer_s: float
-    """One answer scored by it."""
+    """Seconds to score one answer with the reference model."""

@@ -1,7 +1,7 @@
 """Time of one generation or step by the paper's latency model.
 
 Source:
-    arXiv:2507.04453, Appendix B. G workers, eta seconds a sample, m workers an instance.
+    arXiv:2507.04453, Appendix B. G workers, eta seconds per sample, m workers per instance.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ESSA_BYTES_PER_WORKER = 8
-"""A seed and a reward, four bytes each."""
+"""Bytes that a worker sends per generation: a seed and a reward, four bytes each."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What workers exchange over."""
+    """Network link of a worker."""
 
     bytes_per_s: float
-    """Sustained, of one worker."""
+    """Sustained rate of one worker."""
 
     def all_gather_s(self, payload_bytes: float, workers: int) -> float:
-        """Of an all-gather in a ring, to which every worker adds its share of the payload."""
+        """Return the time of a ring all-gather; every worker holds its share of the payload."""
         return payload_bytes * (workers - 1) / (workers * self.bytes_per_s)
 
     def all_reduce_s(self, payload_bytes: float, workers: int) -> float:
-        """Of an all-reduce in a ring: every byte travels twice."""
+        """Return the time of a ring all-reduce, in which every byte travels twice."""
         return 2 * self.all_gather_s(payload_bytes, workers)
 
 
@@ -37,11 +37,11 @@ def essa_generation_s(
     link: Link,
     workers_per_instance: int = 1,
 ) -> float:
-    """T_ESSA: the population's rollouts over all workers, then an exchange of a few bytes.
+    """Return T_ESSA: the population's rollouts over all workers, then an exchange of a few bytes.
 
     Args:
-        population, batch: N candidates answer B prompts each.
-        sample_s: of one worker, for one answer, with its batch full.
+        population, batch: N candidates, each of which answers B prompts.
+        sample_s: seconds of one instance per answer, with a full batch.
     """
     rollouts_s = population * batch * workers_per_instance * sample_s / workers
     return rollouts_s + link.all_gather_s(ESSA_BYTES_PER_WORKER, workers)
@@ -58,13 +58,14 @@ def gradient_step_s(
     workers_per_instance: int = 1,
     workers_per_trainer: int = 1,
 ) -> float:
-    """T*_grad: rollouts and gradients share the workers in the best proportion.
+    """Return T*_grad: rollouts and gradients share the workers in the best proportion.
 
     Args:
-        batch: samples of a step, all groups together.
-        train_sample_s: forward and backward of one sample.
-        gradient_bytes: all-reduced each step. The paper sets it to the whole model although its
-            baseline trains LoRA; pass the adapter's bytes for that.
+        batch: samples of a step, over all groups.
+        sample_s: seconds of one instance per answer, with a full batch.
+        train_sample_s: seconds of the forward and backward passes of one sample.
+        gradient_bytes: bytes of the all-reduce in each step. The paper uses the whole model's
+            gradients although its baseline trains LoRA; for LoRA pass the adapter's.
     """
     share_s = workers_per_trainer * train_sample_s + workers_per_instance * sample_s
     return batch / workers * share_s + link.all_reduce_s(gradient_bytes, workers)
@@ -77,6 +78,6 @@ def trainer_share(
     workers_per_instance: int = 1,
     workers_per_trainer: int = 1,
 ) -> float:
-    """theta*: the share of workers that train, so that neither half waits for the other."""
+    """Return theta*, the share of workers that train such that neither part waits for the other."""
     training = workers_per_trainer * train_sample_s
     return training / (training + workers_per_instance * sample_s)

@@ -1,4 +1,4 @@
-"""Made-up distributions, for what was not measured."""
+"""Made-up distributions that stand in for missing measurements."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ _DRAWS = 8192
 
 
 def made_up_lengths(mean: float, spread: float, most: int, seed: int = 0) -> list[int]:
-    """Lengths of a gamma distribution, cut off at the longest answer.
+    """Return answer lengths drawn from a gamma distribution, clipped to the longest answer.
 
     Args:
-        mean: tokens, of what remains after the cut.
-        spread: standard deviation over mean, before the cut; 0 makes all alike.
-        most: max_tokens.
+        mean: mean length in tokens, after clipping.
+        spread: standard deviation over mean, before clipping; 0 makes all lengths equal.
+        most: maximum length in tokens (`max_tokens`).
     """
     if spread == 0 or mean >= most:
         return [max(1, round(mean))]
     shape = 1 / spread**2
     drawn = np.random.default_rng(seed).gamma(shape, 1 / shape, _DRAWS)
-    # The cut takes from the mean, so what is cut must be longer; halving finds by how much.
+    # Clipping lowers the mean; bisection finds the mean before clipping that compensates for it.
     low, high = mean, mean
     while np.minimum(high * drawn, most).mean() < mean and high < 1e3 * most:
         high *= 2
@@ -35,11 +35,11 @@ def made_up_lengths(mean: float, spread: float, most: int, seed: int = 0) -> lis
 def made_up_slowness(
     spread: float, straggler_frac: float = 0.0, straggler_factor: float = 2.0, seed: int = 0
 ) -> tuple[float, ...]:
-    """Factors on an engine's times.
+    """Return random factors on an engine's times.
 
     Args:
-        spread: standard deviation of their logarithm.
-        straggler_frac: of engines that take `straggler_factor` times as long.
+        spread: standard deviation of the factors' logarithm.
+        straggler_frac: share of engines that take `straggler_factor` times as long.
     """
     if spread == 0 and straggler_frac == 0:
         return (1.0,)

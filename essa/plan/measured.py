@@ -1,8 +1,8 @@
 """The speed of real engines, fitted to the timeline of a run.
 
-An engine's time for its items is linear in the three numbers of its speed: steps, tokens and
-prompts. Tokens and prompts are counted; steps follow from the order of the items alone, as one
-engine's batch does not depend on how long a step takes.
+An engine's time for its items is linear in the three numbers of its speed, whose coefficients are
+its steps, tokens and prompts. Tokens and prompts are counted; steps follow from the order of the
+items alone, as the composition of a batch does not depend on the duration of a step.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from essa.records.timeline import Work
 from essa.types import FloatArray, WorkSpan
 
 Split = Callable[[int, int], Item]
-"""From the tokens of an item and its number of answers to the tokens of each."""
+"""Function from an item's total tokens and number of answers to the tokens of each answer."""
 
 
 class EngineWork(NamedTuple):
-    """What one engine did in one evaluation: items in the order in which it was given them."""
+    """Work of one engine in one evaluation: items in the order in which the engine got them."""
 
     items: tuple[Item, ...]
     seconds: float
     evaluation: int = 0
-    """Engines of the same one worked side by side."""
+    """Number of the evaluation; engines with the same number worked in parallel."""
 
 
 class MeasuredEngines(NamedTuple):
-    """What a run tells about its engines.
+    """Speed of a run's engines, fitted to its timeline.
 
     Attributes:
-        slowness: measured seconds over fitted ones, of every engine and evaluation; where several
-            worked side by side, against their mean, as a machine's drift meets them all alike.
-        lengths: tokens of answers.
-        residual: root mean square of measured seconds over fitted ones - 1.
-        capacity: sequences that an engine decoded together.
+        slowness: measured over fitted seconds, for every engine and evaluation; relative to their
+            mean if several worked in parallel, as a machine's drift affects all of them.
+        lengths: answer lengths in tokens.
+        residual: root mean square of (measured seconds / fitted seconds - 1).
+        capacity: number of sequences that an engine decoded together.
     """
 
     speed: EngineSpeed
@@ -54,19 +54,19 @@ class MeasuredEngines(NamedTuple):
 
 
 def split_evenly(tokens: int, rows: int) -> Item:
-    """Answers as equal as they can be, one token each at least."""
+    """Split an item's tokens as evenly as possible, with at least one token per answer."""
     each, more = divmod(max(tokens, rows), rows)
     return tuple(each + (row < more) for row in range(rows))
 
 
 def split_by(spread: float, most: int) -> Split:
-    """A split into answers as uneven as answers are: quantiles of a gamma distribution.
+    """Return a split into answers of realistic lengths: quantiles of a gamma distribution.
 
-    A timeline has the tokens of whole items only, but an item ends with its longest answer.
+    A timeline has only the total tokens of an item, but an item ends with its longest answer.
 
     Args:
-        spread: standard deviation over mean.
-        most: longest answer; an item with answers longer than that on average is split evenly.
+        spread: standard deviation over mean of the lengths.
+        most: length of the longest answer; an item whose mean is not below it is split evenly.
     """
 
     @lru_cache
@@ -79,9 +79,9 @@ def split_by(spread: float, most: int) -> Split:
             return split_evenly(tokens, rows)
         middles = (np.arange(rows) + 0.5) / rows
         found = np.quantile(sample(mean), middles)
-        # A few quantiles miss the tail, and so some of the tokens.
+        # A few quantiles miss the tail, and so some of the tokens; rescale.
         found = np.clip(np.rint(found * tokens / found.sum()), 1, most).astype(int)
-        # The order within an item says nothing; the same for all, so that fits can be repeated.
+        # The order within an item is unknown; a fixed random one keeps fits reproducible.
         return tuple(np.random.default_rng(rows).permutation(found).tolist())
 
     return split
@@ -90,16 +90,16 @@ def split_by(spread: float, most: int) -> Split:
 def engine_works(
     timeline: Sequence[Work], prompts: dict[str, int], split: Split = split_evenly
 ) -> list[EngineWork]:
-    """What every engine did in every evaluation of a population.
+    """Return the work of every engine in every evaluation of a population.
 
     Args:
-        prompts: sequences of a candidate, by kind of evaluation; evaluations of other kinds, and
-            those with rollouts of the base, are left out.
-        split: how long the answers of an item are taken to be.
+        prompts: number of sequences per candidate, by kind of evaluation; evaluations of other
+            kinds, and those with rollouts of the base, are left out.
+        split: assumed split of an item's tokens into answers.
     """
     found: list[EngineWork] = []
     for number, work in enumerate(timeline):
-        # The base scores answers without generating; that is no rollout.
+        # Spans in which the base scores answers without generating are no rollouts.
         spans = [span for span in work.spans if span.candidates or span.tokens]
         if work.kind not in prompts or not all(len(span.candidates) == 1 for span in spans):
             continue
@@ -116,12 +116,13 @@ def engine_works(
 
 
 def fit_speed(works: Sequence[EngineWork], capacity: int) -> MeasuredEngines:
-    """Fit an engine's speed to what engines did.
+    """Fit an engine's speed to the work of engines.
 
     Args:
-        capacity: sequences that an engine decoded together.
+        works: work of engines, as from `engine_works`.
+        capacity: number of sequences that an engine decoded together.
     Raises:
-        DataError: there is nothing to fit.
+        DataError: there is no work to fit.
     """
     if not works:
         raise DataError(
@@ -130,7 +131,7 @@ def fit_speed(works: Sequence[EngineWork], capacity: int) -> MeasuredEngines:
         )
     counts = np.array([_counts(work.items, capacity) for work in works])
     seconds = np.array([work.seconds for work in works])
-    # Relative errors: a short evaluation says as much as a long one.
+    # Fit relative errors, so that short evaluations weigh as much as long ones.
     numbers = _not_negative(counts / seconds[:, None], np.ones(len(works)))
     ratios = seconds / (counts @ numbers)
     return MeasuredEngines(
@@ -153,20 +154,20 @@ def _among_each_other(ratios: FloatArray, evaluations: Sequence[int]) -> tuple[f
 
 
 def _rows(span: WorkSpan, spans: Sequence[WorkSpan], prompts: int) -> int:
-    """Sequences of an item: a candidate's are cut into equal items, the last one apart."""
+    """Return the sequences of an item: a candidate's are cut into equal items, except the last."""
     pieces = sum(other.candidates == span.candidates for other in spans)
     return max(1, round(prompts / pieces))
 
 
 def _counts(items: Sequence[Item], capacity: int) -> tuple[float, float, float]:
-    """Steps, tokens and prompts."""
+    """Return the numbers of steps, tokens and prompts of an engine's items."""
     counting = Fleet(EngineSpeed(1.0, 0.0, 0.0), capacity)
     steps = run_items(counting, 1, items, np.random.default_rng(0)).seconds
     return steps, float(sum(map(sum, items))), float(sum(map(len, items)))
 
 
 def _not_negative(matrix: FloatArray, target: FloatArray) -> FloatArray:
-    """Least squares with numbers of 0 at least: the best of all subsets, of which there are few."""
+    """Solve non-negative least squares, shape (columns,), by trying all of the few subsets."""
     columns = matrix.shape[1]
     best, best_error = np.zeros(columns), np.inf
     for size in range(1, columns + 1):
@@ -174,7 +175,7 @@ def _not_negative(matrix: FloatArray, target: FloatArray) -> FloatArray:
             part = matrix[:, chosen]
             found = np.linalg.lstsq(part, target, rcond=None)[0]
             error = float(np.sum((part @ found - target) ** 2))
-            # A number more must be worth it, or noise decides among those that say the same.
+            # One more nonzero number must pay off, or noise decides between equivalent solutions.
             if (found > 0).all() and error < best_error * (1 - 1e-6) - 1e-12:
                 best, best_error = np.zeros(columns), error
                 best[list(chosen)] = found

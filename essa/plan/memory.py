@@ -1,4 +1,4 @@
-"""Memory of what evaluates candidates, and of what samples and trains."""
+"""Memory of ESSA's engines, of GRPO's workers and of trainers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from essa.spec.grpo import OptimizerName
 from essa.spec.method_base import Training
 
 Parts = dict[str, float]
-"""Bytes by what they are for."""
+"""Bytes by purpose."""
 
 OPTIMISER_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
     "adamw_8bit": 2.0,
@@ -20,9 +20,9 @@ OPTIMISER_BYTES = dict.fromkeys(get_args(OptimizerName), 8.0) | {
     "lion_8bit": 1.0,
     "sgd": 0.0,
 }
-"""State of an optimiser for each number that is trained; APOLLO's is at most this."""
+"""Bytes of optimiser state per trained value; an upper bound for APOLLO."""
 ACTIVATION_BYTES = 34
-"""Kept for the backward pass of one layer, of a token and a hidden unit, in 16 bits without the
+"""Bytes kept for the backward pass per layer, token and hidden unit, in 16 bits and without the
 attention scores, which fused kernels do not keep (Korthikanti et al. 2022, arXiv:2205.05198,
 equation 2)."""
 
@@ -37,12 +37,13 @@ def essa_memory(
     population: int,
     cached_tokens: float,
 ) -> Parts:
-    """Of an engine with a population.
+    """Return the memory of an engine with a population.
 
     Args:
-        dimension: D, numbers of a candidate.
-        population: N candidates; their table has one more row, for tokens without an adapter.
-        cached_tokens: tokens whose keys and values it holds: those of all sequences together.
+        dimension: numbers of a candidate, D.
+        population: number of candidates, N; their table has one more row, for tokens without an
+            adapter.
+        cached_tokens: tokens of all sequences together, whose keys and values the engine holds.
     """
     return {
         "base": shape.weight_bytes(precision),
@@ -65,14 +66,15 @@ def grpo_memory(
     cached_tokens: float,
     is_checkpointing: bool = True,
 ) -> Parts:
-    """Of a worker that samples and trains LoRA on one and the same base.
+    """Return the memory of a worker that samples and trains LoRA on the same base.
 
     Args:
         optimiser: a name of `OPTIMISER_BYTES`.
-        micro_batch: samples in one backward pass.
-        sequence_tokens: of one sample, prompt and answer.
-        cached_tokens: tokens whose keys and values its rollout engine holds.
-        is_checkpointing: keep a layer's input and compute the rest again.
+        micro_batch: number of samples in one backward pass.
+        sequence_tokens: tokens of one sample, prompt and answer.
+        cached_tokens: tokens whose keys and values the worker's rollout engine holds.
+        is_checkpointing: gradient checkpointing: keep only the inputs of layers and recompute the
+            rest.
     """
     trained = shape.lora_parameters(rank, modules)
     tokens = micro_batch * sequence_tokens
@@ -92,12 +94,12 @@ def grpo_memory(
 def trainer_memory(
     shape: ModelShape, training: Training, *, weights: int, trained: int, answer_tokens: int
 ) -> Parts:
-    """Of a process that only trains, without the activations of the decoder's layers.
+    """Return the memory of a process that only trains, without activations of decoder layers.
 
     Args:
-        weights: numbers of the adapter.
-        trained: numbers of it that are trained.
-        answer_tokens: of the longest answer.
+        weights: number of the adapter's weights.
+        trained: number of trained values.
+        answer_tokens: tokens of the longest answer.
     """
     return {
         "base": shape.weight_bytes(training.precision),
@@ -109,10 +111,11 @@ def trainer_memory(
 
 
 def gpus_for(fixed_bytes: float, gpu_bytes: float) -> int:
-    """Smallest power of two of GPUs that hold so much together.
+    """Return the smallest power of two of GPUs that together hold the given bytes.
 
     Args:
-        gpu_bytes: usable of one GPU.
+        fixed_bytes: bytes to hold.
+        gpu_bytes: usable memory of one GPU.
     """
     gpus = 1
     while gpus * gpu_bytes < fixed_bytes:
@@ -121,5 +124,5 @@ def gpus_for(fixed_bytes: float, gpu_bytes: float) -> int:
 
 
 def _logit_bytes(shape: ModelShape, tokens: int) -> float:
-    """Of the logits of so many tokens, and their gradient, in 32 bits."""
+    """Return the bytes of the tokens' logits and of their gradient, in 32 bits."""
     return 2 * 4.0 * tokens * shape.vocabulary

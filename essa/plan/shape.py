@@ -1,4 +1,4 @@
-"""The sizes of a decoder that decide what it costs. Read from config.json; needs no weights."""
+"""Sizes of a decoder that determine its cost, read from config.json without any weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from essa.errors import SpecError
 from essa.spec.engine import Precision
 
 BITS = {Precision.FP32: 32.0, Precision.BF16: 16.0, Precision.INT8: 8.1, Precision.INT4: 4.3}
-"""Of a weight in a linear layer, its scale included; the rest of a model has 16 at least."""
+"""Bits per weight of a linear layer, including scales; other weights have at least 16."""
 
 
 class LinearLayer(NamedTuple):
@@ -20,12 +20,12 @@ class LinearLayer(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Weights; biases do not count here."""
+        """Number of weights, without biases."""
         return self.inputs * self.outputs
 
 
 class ModelShape(NamedTuple):
-    """A decoder with grouped-query attention and a gated feed-forward, as Llama and Qwen2 are."""
+    """Shape of a decoder with grouped-query attention and gated feed-forward, like Llama, Qwen2."""
 
     layers: int
     hidden: int
@@ -35,7 +35,7 @@ class ModelShape(NamedTuple):
     head_size: int
     vocabulary: int
     is_tied: bool
-    """True where the head is the embedding table."""
+    """True if the head shares the embedding table."""
 
     @property
     def linear(self) -> dict[str, LinearLayer]:
@@ -53,29 +53,29 @@ class ModelShape(NamedTuple):
 
     @property
     def linear_parameters(self) -> int:
-        """In the linear layers of all decoder layers."""
+        """Number of weights in the linear layers of all decoder layers."""
         return self.layers * sum(layer.parameters for layer in self.linear.values())
 
     @property
     def parameters(self) -> int:
-        """All but biases: linear layers, embeddings, the head where it is not tied, and norms."""
+        """Number of weights without biases: linear layers, embeddings, an untied head and norms."""
         return self.linear_parameters + self._other_parameters
 
     @property
     def multiplied_parameters(self) -> int:
-        """Those that every token is multiplied with: linear layers and the head."""
+        """Number of weights that every token is multiplied with: linear layers and the head."""
         return self.linear_parameters + self.vocabulary * self.hidden
 
     def weight_bytes(self, precision: Precision) -> float:
-        """Of the base: linear layers in `precision`, the rest in 16 bits at least."""
+        """Return the base's bytes: linear layers in `precision`, the rest in at least 16 bits."""
         bits = BITS[precision]
         return (self.linear_parameters * bits + self._other_parameters * max(bits, 16.0)) / 8
 
     def lora_parameters(self, rank: int, modules: Sequence[str]) -> int:
-        """Of an adapter on these linear layers of every decoder layer.
+        """Return the number of weights of an adapter on these linear layers of all decoder layers.
 
         Raises:
-            SpecError: a module is no linear layer of such a decoder.
+            SpecError: a module is not a linear layer of such a decoder.
         """
         linear = self.linear
         unknown = sorted(set(modules) - linear.keys())
@@ -89,7 +89,7 @@ class ModelShape(NamedTuple):
         return self.layers * rank * widths
 
     def cache_bytes(self, tokens: float) -> float:
-        """Of the keys and values of so many tokens, in 16 bits."""
+        """Return the bytes of the tokens' keys and values, in 16 bits."""
         return 2 * 2.0 * self.layers * self.key_value_heads * self.head_size * tokens
 
     @property
@@ -106,17 +106,17 @@ NAMED = {
     "qwen2.5-72b": ModelShape(80, 8192, 29568, 64, 8, 128, 152064, False),
     "llama-3.1-8b": ModelShape(32, 4096, 14336, 32, 8, 128, 128256, False),
 }
-"""Shapes of the paper's models and of the demo's, from their config.json."""
+"""Shapes of the paper's and the demo's models, from their config.json."""
 
 
 def named_shape(name: str) -> ModelShape | None:
-    """A shape by the model's name, with or without its owner and `-Instruct`; None if unknown."""
+    """Return a model's shape by name, with or without owner and `-Instruct`; None if unknown."""
     short = name.rstrip("/").rpartition("/")[2].lower()
     return NAMED.get(short.removesuffix("-instruct"))
 
 
 def read_shape(config: Mapping[str, Any]) -> ModelShape:
-    """Read config.json; `text_config` where the model has one.
+    """Read the shape from a parsed config.json, or from its `text_config` if present.
 
     Raises:
         SpecError: a size is missing.
@@ -125,7 +125,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
 
     def size(name: str, default: int | None = None) -> int:
         value = inner.get(name)
-        # Some models write null for what they leave to the default.
+        # Some models write null where the default applies.
         value = default if value is None else value
         if not isinstance(value, int) or value < 1:
             raise SpecError(

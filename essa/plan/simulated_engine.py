@@ -1,4 +1,4 @@
-"""One engine as the simulation sees it: sequences decoded together, the next one when one ends."""
+"""Simulated engine with continuous batching: a waiting sequence starts when another one ends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class _Saved(NamedTuple):
 
 
 class SimulatedEngine:
-    """Decodes the sequences of the items that it was given.
+    """Decodes the sequences of the given items.
 
-    All active sequences advance by one token a step, so one counter of steps serves them all. An
-    engine runs ahead to its next landing; what happens to it before then takes it back.
+    All active sequences advance by one token per step, so one step counter serves them all. The
+    engine runs ahead to its next landing (the end of an item); an event before then rolls it back.
 
     Args:
-        capacity: sequences decoded together; others wait inside.
-        now_s: its clock at the start.
+        speed: speed of the engine.
+        capacity: number of sequences decoded together; further ones wait in the engine.
+        now_s: initial time of the engine's clock.
     """
 
     def __init__(self, speed: EngineSpeed, capacity: int, now_s: float = 0.0) -> None:
@@ -41,10 +42,12 @@ class SimulatedEngine:
         self.now_s = now_s
 
     def give(self, key: int, lengths: Sequence[int], at_s: float) -> None:
-        """Hand it an item at a time before its next landing.
+        """Give the engine an item at a time before its next landing.
 
         Args:
-            lengths: tokens of each of the item's answers, 1 at least.
+            key: number of the item.
+            lengths: tokens of each of the item's answers, at least 1.
+            at_s: time of the handover.
         """
         self._take_back(at_s)
         self._left[key] = len(lengths)
@@ -55,7 +58,7 @@ class SimulatedEngine:
                 self._waiting.append((length, key))
 
     def run_ahead(self) -> tuple[float, int] | None:
-        """When its next item is done, and which; None where it has nothing to do."""
+        """Run to the next landing and return its time and item; None if the engine is idle."""
         self._saved = _Saved(
             self.now_s, self._step, self._active[:], [*self._waiting], self._left.copy()
         )
@@ -63,7 +66,7 @@ class SimulatedEngine:
         return None if key is None else (self.now_s, key)
 
     def land(self) -> None:
-        """Accept the landing that it ran ahead to."""
+        """Accept the landing to which the engine ran ahead."""
         self._saved = None
 
     def _take_back(self, at_s: float) -> None:
@@ -77,7 +80,7 @@ class SimulatedEngine:
         heapq.heappush(self._active, (self._step + length, key))
 
     def _run(self, until_s: float) -> int | None:
-        """Go on until an item is done, and tell which, or until a time."""
+        """Run until an item ends and return its key, or until a time and return None."""
         active, left = self._active, self._left
         while active:
             end, key = active[0]

@@ -1,9 +1,9 @@
-"""A population's rollouts on many engines, event by event: what ends late, and what is lost.
+"""Event simulation of a population's rollouts on many engines, with stragglers and failures.
 
 Scheduling is that of the real pool (`workers/cluster/pool.py`): blocks of one candidate wait in a
-queue, an engine with room takes the next one, an engine that dies is started again while its items
-go back. A generation ends with its last item, so its length is decided by the last engine, not by
-the average one.
+queue, an engine with room takes the next one, and an engine that dies is restarted while its items
+return to the queue. A generation ends with its last item, so the slowest engine determines its
+length, not the average one.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Item = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Fleet:
-    """Engines, and what goes wrong with them.
+    """Speed and failures of engines.
 
     Attributes:
-        speed: of an ordinary engine.
-        capacity: sequences that one engine decodes together.
-        slowness: factors on an engine's times, drawn anew for every engine and generation.
-        failures_per_h: of an engine that works; it dies, and its items start anew elsewhere.
-        restart_s: until an engine that died works again. The next generation waits for it.
-        max_retries: losses that may be blamed on an item before its scores are missing.
-        overhead_s: of a generation in which no engine works: update, new population.
+        speed: speed of a typical engine.
+        capacity: number of sequences that one engine decodes together.
+        slowness: factors on an engine's times; one is drawn per engine and generation.
+        failures_per_h: failures per hour of a busy engine; its items start again elsewhere.
+        restart_s: seconds until a dead engine works again. The next generation waits for it.
+        max_retries: number of engine losses blamed on an item before its scores are missing.
+        overhead_s: seconds per generation without engine work: update, new population.
     """
 
     speed: EngineSpeed
@@ -49,14 +49,14 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Generations as they went.
+    """Result of a simulation.
 
     Attributes:
-        seconds: of every generation.
-        busy_s: of all engines and generations together, in which an engine had work.
-        items: of one generation.
-        restarts: engines that died.
-        missing: items that were given up.
+        seconds: seconds of every generation, shape (generations,).
+        busy_s: engine-seconds with work, over all engines and generations.
+        items: number of items in one generation.
+        restarts: number of engines that died.
+        missing: number of items that were given up.
     """
 
     seconds: FloatArray
@@ -76,11 +76,14 @@ def simulate(
     generations: int = 1,
     seed: int = 0,
 ) -> Simulated:
-    """Run generations of N candidates on P prompts each.
+    """Simulate generations of N candidates on P prompts each.
 
     Args:
-        lengths: tokens of measured or made-up answers; answers are drawn from these. They depend
-            on the seed alone, so fleets of all sizes get the same work.
+        fleet: speed and failures of the engines.
+        engines: number of engines.
+        population, batch: N and P.
+        lengths: measured or made-up answer lengths in tokens, to draw from. The draws depend on
+            the seed alone, so fleets of all sizes get the same work.
     """
     blocks = plan_blocks(range(population), batch, engines=engines, capacity=fleet.capacity)
     seconds = np.zeros(generations)
@@ -99,7 +102,7 @@ def simulate(
 
 @dataclass
 class Generation:
-    """One generation as it went; see `Simulated`."""
+    """Result of one simulated generation; see `Simulated`."""
 
     seconds: float = 0.0
     busy_s: float = 0.0
@@ -110,7 +113,7 @@ class Generation:
 def run_items(
     fleet: Fleet, engines: int, items: Sequence[Item], rng: np.random.Generator
 ) -> Generation:
-    """One generation of given items, handed out in their order."""
+    """Simulate one generation of the given items, handed out in order."""
     return _Pool(fleet, engines, items, rng).run()
 
 
@@ -119,17 +122,17 @@ class _Worker:
     engine: SimulatedEngine
     speed: EngineSpeed
     flights: dict[int, int] = field(default_factory=dict)
-    """Items under way, oldest first, and the losses blamed on each."""
+    """Number of losses blamed on each item in progress, by item, oldest first."""
     landing: int = 0
-    """The item that ends next."""
+    """Item that ends next."""
     events: int = 0
-    """Number of its newest event; older ones in the list no longer happen."""
+    """Number of the worker's newest event; older events in the queue are void."""
     fails_s: float = np.inf
     busy_since_s: float = 0.0
 
 
 class _Pool:
-    """One generation on its way."""
+    """Engines and queue of one generation."""
 
     def __init__(
         self, fleet: Fleet, engines: int, items: Sequence[Item], rng: np.random.Generator
@@ -140,7 +143,7 @@ class _Pool:
             speed = fleet.speed.slower(float(factor))
             self._workers.append(_Worker(SimulatedEngine(speed, fleet.capacity), speed))
         self._rows = np.zeros(engines)
-        """Sequences each has; infinite while it starts again."""
+        """Number of sequences on each engine; infinite while an engine restarts."""
         self._waiting = deque((key, 0) for key in range(len(items)))
         self._unfinished = sum(map(len, items))
         self._events: list[tuple[float, int, int]] = []
@@ -154,7 +157,7 @@ class _Pool:
             if not self._events or (self._starting and self._starting[0][0] <= self._events[0][0]):
                 now_s, index = heapq.heappop(self._starting)
                 self._rows[index] = 0
-                # The next population is not set before every engine is back.
+                # The next population is set only once every engine is back.
                 end_s = max(end_s, now_s)
             else:
                 now_s, index, number = heapq.heappop(self._events)
@@ -196,7 +199,7 @@ class _Pool:
         if not worker.flights:
             worker.busy_since_s = now_s
             if self._fleet.failures_per_h:
-                # Without memory: it does not matter how long an engine has worked before.
+                # Failures are memoryless, so earlier work of the engine does not matter.
                 worker.fails_s = now_s + self._rng.exponential(3600 / self._fleet.failures_per_h)
         worker.flights[key] = losses
         self._rows[index] += len(self._items[key])

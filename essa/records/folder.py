@@ -1,12 +1,12 @@
-"""What lies in the folder of a run, by the names that its writers and its readers share."""
+"""Names of files and folders in a run's folder, shared by their writers and readers."""
 
 from __future__ import annotations
 
 ADAPTER_FOLDER = "adapter"
 WARM_START_FOLDER = "warm_start"
 PROVENANCE_FILE = "provenance.json"
-"""What the run was made from; there once it has begun."""
+"""File with the origin of the run's inputs; written when the run begins."""
 FORMATS_FILE = "formats.json"
-"""What the run computes in; there once it has begun."""
+"""File with the run's number formats; written when the run begins."""
 RESULT_FILE = "result.json"
-"""There once it has come to its end."""
+"""File with the run's result; written when the run ends."""

@@ -1,4 +1,4 @@
-"""Writes the records of a run in a thread of its own, so that the search does not wait for them."""
+"""Write the records of a run in a separate thread, so that the search need not wait for them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from essa.spec.job import EvaluationSpec
 from essa.types import EvaluationKind, FloatArray, PopulationScores, Row, WorkSpan
 
 _MOST_WAITING = 8
-"""Writes that may wait; beyond these the search does, and memory stays bounded."""
+"""Maximum number of pending writes; beyond it the search waits, which bounds the memory."""
 
 
 class RunRecorder(Recorder):
-    """Records of one run, in its folder; used as a context.
+    """Writes the records of one run into its folder; used as a context manager.
 
-    A crash loses what was not written yet, at most the last generation's.
+    A crash loses the records that are not yet written, at most those of the last generation.
 
     Args:
         run_dir: the run's folder.
-        spec: says which completions are kept.
-        keeps_vectors: False where a vector has as many numbers as the adapter.
+        spec: specifies which completions are kept.
+        keeps_vectors: False if a vector has as many numbers as the adapter.
     """
 
     def __init__(self, run_dir: Path, spec: EvaluationSpec, *, keeps_vectors: bool = True) -> None:
@@ -42,7 +42,7 @@ class RunRecorder(Recorder):
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(_MOST_WAITING)
         self._failure: str | None = None
         self.cpu_s = 0.0
-        """Processor time that writing has taken."""
+        """Processor seconds spent on writing."""
         self._thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
         self._thread.start()
 
@@ -92,7 +92,7 @@ class RunRecorder(Recorder):
         return failure
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the pending records and end the thread."""
         if self._thread.is_alive():
             self._do(None)
             self._thread.join()
@@ -105,7 +105,7 @@ class RunRecorder(Recorder):
             began_s = time.thread_time()
             try:
                 write()
-            except Exception as error:  # a record is not worth the search
+            except Exception as error:  # a failed record must not end the search
                 self._failure = (
                     f"records cannot be written to {self._run_dir}: {error or type(error).__name__}"
                     "; free space there, or keep less by evaluation.rollouts"

@@ -1,4 +1,4 @@
-"""Completions of a run with their scores, as Parquet: one file an evaluation.
+"""Completions of a run with their scores, as Parquet: one file per evaluation.
 
 `train-000012.parquet` holds generation 12, `validation-000012.parquet` its mean vector on the
 validation set, `test.parquet` the final test. Rows are ordered by candidate, then by prompt.
@@ -20,14 +20,14 @@ from essa.types import EvaluationKind, FloatArray, PopulationScores, Row
 FOLDER = "rollouts"
 
 TESTED_MODELS = ("base", "warm_start", "aligned")
-"""Rows of the final test."""
+"""Models of the final test, in the order of its rows."""
 
 _ROW_GROUP = 4096
 _NAME = re.compile(r"(?:(train|validation)-(\d+)|(test))\.parquet")
 
 
 class RolloutFile(NamedTuple):
-    """One file; `generation` is None for the test."""
+    """File of one evaluation; `generation` is None for the test."""
 
     path: Path
     set: EvaluationKind
@@ -35,7 +35,7 @@ class RolloutFile(NamedTuple):
 
 
 def rollout_files(run_dir: Path) -> list[RolloutFile]:
-    """All files, in the order in which they were evaluated."""
+    """Return all files, in the order of their evaluations."""
     found: list[RolloutFile] = []
     for path in (run_dir / FOLDER).glob("*.parquet"):
         match = _NAME.fullmatch(path.name)
@@ -54,13 +54,16 @@ def write_rollouts(
     scores: PopulationScores,
     max_rows: int | None = None,
 ) -> None:
-    """Write one evaluation; an earlier file of the same is replaced.
+    """Write one evaluation, replacing an earlier file of the same evaluation.
 
     Args:
-        generation: None for the test.
+        run_dir: the run's folder.
+        kind: kind of evaluation.
+        generation: number of the generation; None for the test.
         rows: the batch that was scored.
-        scores: of the candidates; of the mean vector in validation, of `TESTED_MODELS` in the test.
-        max_rows: keep up to so many completions: whole prompts, spread over the batch.
+        scores: scores of the candidates; in validation those of the mean vector, in the test those
+            of `TESTED_MODELS`.
+        max_rows: maximum number of completions kept: whole prompts, spread over the batch.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -73,14 +76,14 @@ def write_rollouts(
 
 
 def drop_rollouts(run_dir: Path, after: int) -> None:
-    """Delete those of later generations, and of the test."""
+    """Delete the files of generations after `after` and of the test."""
     for file in rollout_files(run_dir):
         if file.generation is None or file.generation > after:
             file.path.unlink(missing_ok=True)
 
 
 def kept_pairs(candidates: int, prompts: int, max_rows: int | None) -> tuple[list[int], list[int]]:
-    """Candidates and prompts that are kept: all candidates on some prompts where that fits."""
+    """Return the kept candidates and prompts: all candidates on some prompts if that fits."""
     if max_rows is None or candidates * prompts <= max_rows:
         return list(range(candidates)), list(range(prompts))
     chosen = spread(candidates, max_rows)
@@ -88,7 +91,7 @@ def kept_pairs(candidates: int, prompts: int, max_rows: int | None) -> tuple[lis
 
 
 def spread(size: int, count: int) -> list[int]:
-    """Up to `count` indices spread evenly over `size` rows."""
+    """Return up to `count` indices spread evenly over `size` rows."""
     count = min(size, count)
     return [index * size // count for index in range(count)]
 
@@ -122,7 +125,7 @@ def _table(
         "completion": _texts([scores.completions[n][p] for n in candidates for p in prompts]),
         "score": _numbers(scores.rewards_N_P[pairs]),
     }
-    if scores.components:  # Parquet has no structure without fields
+    if scores.components:  # Parquet does not allow a struct without fields
         columns["components"] = pa.StructArray.from_arrays(
             [_numbers(values[pairs]) for values in scores.components.values()],
             names=list(scores.components),
@@ -131,7 +134,7 @@ def _table(
 
 
 def _numbers(values: FloatArray) -> Any:
-    """Floats, null where there is no finite number."""
+    """Convert to an Arrow array of floats, with null for a value that is not finite."""
     import pyarrow as pa
 
     flat = np.asarray(values, dtype=np.float64).ravel()
@@ -143,7 +146,7 @@ def _texts(texts: list[str]) -> Any:
 
     try:
         return pa.array(texts, pa.string())
-    except UnicodeEncodeError:  # half a surrogate pair, which a tokenizer may cut
+    except UnicodeEncodeError:  # half a surrogate pair, which a tokenizer may produce
         return pa.array([text.encode("utf-8", "replace").decode() for text in texts], pa.string())
 
 

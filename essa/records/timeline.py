@@ -1,4 +1,4 @@
-"""Which engine worked on what, and when: a file of JSON lines, one an evaluation."""
+"""Timeline of the engines' work: a file of JSON lines, one per evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = "timeline.jsonl"
 
 
 class Work(NamedTuple):
-    """Work items of one evaluation; their times are in seconds since the job's start.
+    """Work items of one evaluation, with times in seconds since the job's start.
 
     `generation` is None for the test, and 0 before the first generation.
     """
@@ -24,7 +24,7 @@ class Work(NamedTuple):
 
 
 def append_work(run_dir: Path, work: Work) -> None:
-    """Add an evaluation."""
+    """Append an evaluation to the timeline."""
     path = run_dir / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -32,7 +32,7 @@ def append_work(run_dir: Path, work: Work) -> None:
 
 
 def read_timeline(run_dir: Path) -> list[Work]:
-    """All evaluations in order. A line that a crash has torn is left out."""
+    """Return all evaluations in order, skipping a line that a crash left incomplete."""
     try:
         lines = (run_dir / FILE).read_bytes().splitlines()
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def read_timeline(run_dir: Path) -> list[Work]:
 
 
 def cut_timeline(run_dir: Path, after: int) -> None:
-    """Leave out later generations and the test: they will be evaluated again."""
+    """Remove generations after `after` and the test, which will be evaluated again."""
     works = read_timeline(run_dir)
     kept = [work for work in works if work.generation is not None and work.generation <= after]
     if (run_dir / FILE).exists():

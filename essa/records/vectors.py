@@ -1,4 +1,4 @@
-"""Mean vectors of a run, one file a generation: with the bases they give every adapter back."""
+"""Mean vectors of a run, one file per generation; with the bases, they restore every adapter."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ _SUFFIX = ".npy"
 
 
 def write_vector(run_dir: Path, generation: int, vector: FloatArray) -> None:
-    """Keep the mean after a generation, float64; 0 is the warm start."""
+    """Store the mean vector after a generation, shape (D,), as float64; generation 0 is the start.
+
+    Args:
+        vector: in units of the search coordinate (see the codec); zeros are the warm start.
+    """
     content = io.BytesIO()
     np.save(content, np.asarray(vector, dtype=np.float64), allow_pickle=False)
     write_file(_path(run_dir, generation), content.getvalue())
 
 
 def read_vector(run_dir: Path, generation: int) -> FloatArray:
-    """The mean after a generation.
+    """Read the mean vector after a generation, shape (D,), float64.
 
     Raises:
-        FileNotFoundError: none was kept.
+        FileNotFoundError: the vector was not kept.
         CheckpointCorruptError: the file is damaged.
     """
     path = _path(run_dir, generation)
@@ -43,12 +47,12 @@ def read_vector(run_dir: Path, generation: int) -> FloatArray:
 
 
 def kept_generations(run_dir: Path) -> list[int]:
-    """Generations whose mean is kept, in order."""
+    """Return the generations whose mean vector is kept, in order."""
     return sorted(int(path.stem) for path in (run_dir / FOLDER).glob(f"[0-9]*{_SUFFIX}"))
 
 
 def drop_vectors(run_dir: Path, after: int) -> None:
-    """Delete the means of later generations."""
+    """Delete the mean vectors of generations after `after`."""
     for generation in kept_generations(run_dir):
         if generation > after:
             _path(run_dir, generation).unlink(missing_ok=True)

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class SpecModel(BaseModel):
-    """Frozen, closed to unknown fields; numbers are finite; field docstrings become JSON Schema
-    descriptions."""
+    """Frozen model that forbids unknown fields and non-finite numbers; field docstrings become JSON
+    Schema descriptions."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -15,9 +15,9 @@ class SpecModel(BaseModel):
 
 
 class SettingError(ValueError):
-    """A setting that does not go with others, told where it stands.
+    """A setting that conflicts with others, reported under its own name.
 
-    For validators of a whole specification: what pydantic knows of their errors is no place.
+    For validators of a whole specification, whose errors have no location in pydantic.
     """
 
     def __init__(self, field: str, value: object, fix: str) -> None:

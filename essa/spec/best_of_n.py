@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class BestOfNSpec(BaseMethodSpec):
     """Judge the warm start by the best of N sampled answers to every prompt.
 
-    Nothing is searched or trained: `batch_size` and `budget` are not read, of `search` only
-    `target` and `alpha`, in which engines hold the warm start; and the adapter of the job is the
-    warm start. Who serves it pays N answers and their rewards for each that is used. The reward
-    must score every completion for itself.
+    Nothing is searched or trained: the job's adapter is the warm start. `batch_size` and `budget`
+    are ignored, and so is `search`, except `target` and `alpha`, which set how engines hold the
+    warm start. Serving costs N answers and their rewards for each answer used. The reward must
+    score every completion separately.
     """
 
     needs_score_each = True
@@ -28,9 +28,10 @@ class BestOfNSpec(BaseMethodSpec):
 
     type: Literal["best_of_n"] = "best_of_n"
     samples: int = Field(default=8, ge=2)
-    """Answers sampled for each prompt (N)."""
+    """Number of answers sampled for each prompt (N)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Of these answers. Base and warm start, shown beside them, decode as `rollout` says."""
+    """Sampling temperature of the N answers. Base and warm start, which are reported for
+    comparison, decode as set in `rollout`."""
 
     def check(self, job: AlignmentJobSpec) -> None:
         super().check(job)

@@ -1,8 +1,8 @@
 """Constrained search: one component is maximised, others are held at thresholds.
 
-Moskovitz et al. (2023), Confronting Reward Model Overoptimization with Constrained RLHF,
-arXiv:2310.04373, carried over to an evolution strategy: what they mix are advantages, here it is
-the fitness of each component, standardised over the population.
+The method of Moskovitz et al. (2023), Confronting Reward Model Overoptimization with Constrained
+RLHF, arXiv:2310.04373, adapted to an evolution strategy: instead of advantages it mixes the fitness
+of each component, standardised over the population.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from essa.spec.job import AlignmentJobSpec
 
 DISTANCE = "distance"
-"""A component that every job has: Euclidean distance of a vector from the warm start over the root
-of its dimension, in search units. As the objective it is made small."""
+"""Component that every job has: Euclidean distance of a vector from the warm start, divided by the
+square root of its dimension, in search units. As the objective, it is minimised."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -36,38 +36,38 @@ class ConstraintSpec(SpecModel):
     direction: Literal[">=", "<=", "="] = ">="
     threshold: Finite
     range: Positive = 1.0
-    """Span of the component in its own units: 1 for shares. Violations are counted in it."""
+    """Range of the component in its own units, such as 1 for shares; the unit of violations."""
     tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
-    """Violation, as a share of `range`, up to which the constraint counts as held."""
+    """Largest violation, as a share of `range`, with which the constraint still counts as held."""
 
 
 class _ControllerSpec(SpecModel):
     measure: Literal["population_mean", "distribution_mean"] = "distribution_mean"
-    """Whose component values gaps and multipliers speak of. `distribution_mean` rolls the mean
-    vector out as one more candidate in every generation: it is the model that would be kept.
-    `population_mean` is free, but candidates are worse than the mean they surround by curvature
-    times sigma squared: with the large steps that text needs, far worse."""
+    """Source of the component values that violations are computed from. `distribution_mean` rolls
+    out the mean vector, the model that would be kept, as one more candidate in every generation.
+    `population_mean` costs nothing, but candidates score lower than the mean vector, by curvature
+    times sigma squared: far lower at the large step sizes that text needs."""
     ema: float = Field(default=0.5, ge=0, lt=1)
-    """Weight of the past in the smoothed component values. The batch is shared by all candidates,
-    so its luck is in their mean too; smoothing averages it over generations."""
+    """Weight of past generations in the smoothed component values. All candidates share a batch, so
+    their mean contains its noise; smoothing averages it over generations."""
     warmup_generations: int = Field(default=0, ge=0)
-    """Generations before the first multiplier moves."""
+    """Number of generations before the multipliers start to change."""
 
 
 class _BoundedControllerSpec(_ControllerSpec):
     mixing: Literal["odds", "paper"] = "paper"
-    """`paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`: z_0 + the sum of
-    phi_i / (1 - |phi_i|) z_i, which ranks alike for one constraint whose phi is not below 0. With
-    several, `paper` bounds what one can weigh against the objective by what the others leave over:
-    beside some that hold by themselves, one that does not may never be reached."""
+    """Formula of the fitness. `paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`:
+    z_0 + sum phi_i / (1 - |phi_i|) z_i, which gives the same ranks for one constraint with
+    phi >= 0. With several constraints, `paper` limits the weight of one relative to the objective
+    by the weights of the others: next to satisfied ones, a violated one may never be reached."""
     learning_rate: Positive = 0.1
-    """Step of a raw multiplier for a violation of one standard deviation of the population."""
+    """Change of a raw multiplier per violation of one standard deviation of the population."""
     damping: float = Field(default=0.3, ge=0, allow_inf_nan=False)
-    """Share of the present violation added to the raw multiplier, in the same units: a controller
-    that only integrates swings around its threshold."""
+    """Share of the current violation added to the raw multiplier (proportional term), in the same
+    units: a purely integrating controller oscillates around its threshold."""
     clip: Positive = 4.0
-    """Raw multipliers stay within plus and minus this. A multiplier at its bound does not integrate
-    further outwards (anti-windup), so it comes back at once when the violation turns."""
+    """Bound on the magnitude of raw multipliers. A multiplier at its bound does not integrate
+    further (anti-windup), so it recovers at once when the violation changes sign."""
 
 
 class MuControllerSpec(_BoundedControllerSpec):
@@ -75,10 +75,10 @@ class MuControllerSpec(_BoundedControllerSpec):
 
     type: Literal["mu"] = "mu"
     mixing: Literal["odds", "paper"] = "odds"
-    """`paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`: z_0 + the sum of
-    phi_i / (1 - |phi_i|) z_i, which ranks alike for one constraint. With several, `paper` bounds
-    what one can weigh against the objective by what the others leave over: beside some that hold by
-    themselves, one that does not may never be reached."""
+    """Formula of the fitness. `paper`, equation 4.4: (K - sum phi_i) z_0 + sum phi_i z_i. `odds`:
+    z_0 + sum phi_i / (1 - |phi_i|) z_i, which gives the same ranks for one constraint. With several
+    constraints, `paper` limits the weight of one relative to the objective by the weights of the
+    others: next to satisfied ones, a violated one may never be reached."""
 
 
 class XiControllerSpec(_BoundedControllerSpec):
@@ -92,14 +92,14 @@ class AugmentedLagrangianControllerSpec(_ControllerSpec):
 
     type: Literal["augmented_lagrangian"] = "augmented_lagrangian"
     penalty: Positive = 0.35
-    """Quadratic penalty. It sets how hard a threshold is steered for at once; multipliers, which
-    grow by penalty x violation / damping a generation, end on it."""
+    """Quadratic penalty. It sets the immediate pull towards a threshold; the multipliers, which
+    grow by penalty x violation / damping per generation, bring the search onto the threshold."""
     adapt_penalty: bool = False
-    """Adapt each constraint's penalty (Atamna, Auger and Hansen 2017) within a tenth of it and ten
-    times it."""
+    """Whether to adapt each constraint's penalty (Atamna, Auger and Hansen 2017) between a tenth
+    and ten times its initial value."""
     damping: Positive = 10.0
     max_multiplier: Positive = 20.0
-    """A multiplier that stays here says that its threshold cannot be reached."""
+    """Bound on a multiplier; a multiplier that stays there indicates an unreachable threshold."""
 
 
 class ExactPenaltyControllerSpec(_ControllerSpec):
@@ -110,11 +110,12 @@ class ExactPenaltyControllerSpec(_ControllerSpec):
 
 
 class FixedWeightsControllerSpec(_ControllerSpec):
-    """Objective plus fixed multiples of the components. Thresholds only judge: for comparison."""
+    """Objective plus fixed multiples of the components, for comparison: thresholds only affect
+    which constraints count as held."""
 
     type: Literal["fixed_weights"] = "fixed_weights"
     weights: tuple[Finite, ...] = Field(min_length=1)
-    """One per constraint, in their order, for components in standard deviations."""
+    """Weights of the components in standard deviations: one per constraint, in the same order."""
 
 
 ControllerSpec = Annotated[
@@ -128,10 +129,10 @@ ControllerSpec = Annotated[
 
 
 class ConstrainedSpec(BaseMethodSpec):
-    """Maximise one component of a composite reward while others are held at thresholds.
+    """Maximise one component of a composite reward while holding others at thresholds.
 
     The result is the mean vector with the highest objective on the validation set among those that
-    hold every constraint there; where none does, the one that violates them least.
+    satisfy every constraint there; if none does, the one with the smallest violation.
     """
 
     type: Literal["constrained_evolution"] = "constrained_evolution"
@@ -140,10 +141,10 @@ class ConstrainedSpec(BaseMethodSpec):
     constraints: tuple[ConstraintSpec, ...] = Field(min_length=1)
     controller: ControllerSpec = AugmentedLagrangianControllerSpec()
     threshold_search: ThresholdSearchSpec | None = None
-    """Search over the thresholds too. The result is then the vector with the best metric."""
+    """Search over the thresholds as well; the result is then the vector with the best metric."""
     sigma_floor: float = Field(default=0.05, ge=0, lt=1)
-    """The step size stays above this share of its initial value, where the search has a
-    `sigma_min`: multipliers change what is good, and a collapsed step size cannot follow."""
+    """Minimum step size as a share of its initial value, for searches with a `sigma_min`:
+    multipliers move the optimum, and a collapsed step size could not follow."""
 
     @model_validator(mode="after")
     def _fits_the_controller(self) -> ConstrainedSpec:
@@ -217,11 +218,11 @@ class ConstrainedSpec(BaseMethodSpec):
                 )
 
     def searched_with(self, search: SearchSpec, sigma_init: float) -> SearchSpec:
-        """The search with `sigma_min` raised to a share of the initial step size.
+        """Return the search with `sigma_min` raised to a share of the initial step size.
 
-        While a multiplier is near 0, the best place is the start itself: the step size shrinks, and
-        what is then asked for is out of reach. A search with a fixed step size has no `sigma_min`
-        and is returned as it is.
+        While a multiplier is near 0, the start itself is optimal: the step size shrinks, and the
+        later optimum is out of reach. A search with a fixed step size has no `sigma_min` and is
+        returned unchanged.
         """
         floor = getattr(search, "sigma_min", None)
         if floor is None:

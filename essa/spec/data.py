@@ -1,4 +1,4 @@
-"""Data sets and how a row becomes a prompt."""
+"""Data sets, and the conversion of a row to a prompt."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class DatasetSpec(SpecModel):
 
     path: str | None = None
     file_id: str | None = Field(default=None, pattern=r"^file-[A-Za-z0-9]+$")
-    """Id answered by `POST /v1/files`."""
+    """Id returned by `POST /v1/files`."""
     limit: int | None = Field(default=None, ge=1)
-    """Use the first so many rows."""
+    """Number of rows used, from the start of the file; None uses all."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DatasetSpec:
@@ -37,7 +37,7 @@ RowTemplate = Annotated[str, AfterValidator(_checked_template)]
 class ChatPromptSpec(SpecModel):
     """Wrap the row in the model's own chat template.
 
-    A conversational row (`messages`) is used as it is; a standard row fills `user`.
+    A conversational row (`messages`) is used unchanged; a standard row fills in `user`.
     """
 
     type: Literal["chat"] = "chat"
@@ -60,16 +60,16 @@ PromptSpec = Annotated[ChatPromptSpec | TextPromptSpec, Field(discriminator="typ
 class DataSpec(SpecModel):
     """The three sets, which are never mixed.
 
-    Training prompts feed the generations, validation picks and stops, test is scored once at the
-    end and decides nothing. Sets that are not given are cut from `train`, deterministically by
-    the job's seed.
+    Training prompts feed the generations, the validation set selects the result and stops the
+    search, and the test set is scored once at the end and influences nothing. Sets that are not
+    given are split off from `train`, deterministically by the job's seed.
     """
 
     train: DatasetSpec
     validation: DatasetSpec | None = None
     test: DatasetSpec | None = None
     validation_fraction: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of `train` cut off for validation where none is given."""
+    """Share of `train` split off for validation if no validation set is given."""
     test_fraction: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of `train` cut off for test where none is given."""
+    """Share of `train` split off for the test if no test set is given."""
     prompt: PromptSpec = ChatPromptSpec()

@@ -1,4 +1,4 @@
-"""How completions are produced."""
+"""Engines that produce completions, their number formats and decoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Precision(StrEnum):
 
 
 AUTO = "auto"
-"""The precision that is fastest on the machine and fits into its memory."""
+"""Name of the choice of the fastest precision that fits into the machine's memory."""
 
 
 EnginePrecision = Annotated[
@@ -31,66 +31,67 @@ EnginePrecision = Annotated[
 
 
 class QuantizationMethod(StrEnum):
-    """How weights become integers."""
+    """Method of rounding weights to integers."""
 
     RTN = "rtn"
     GPTQ = "gptq"
 
 
 class QuantizationSpec(SpecModel):
-    """How the base is rounded to int8 (W8A8) or int4 (W4A16)."""
+    """Quantisation of the base to int8 (W8A8) or int4 (W4A16)."""
 
     method: QuantizationMethod = QuantizationMethod.RTN
-    """`rtn` rounds each weight to the nearest step; `gptq` (arXiv:2210.17323) lets the weights not
-    yet rounded make up for the error of those that are, on calibration texts."""
+    """Rounding method. `rtn` rounds each weight to the nearest step; `gptq` (arXiv:2210.17323)
+    adjusts the remaining weights to compensate for rounding errors, using calibration texts."""
     group_size: Literal[128, 64, 32] | None = None
-    """Inputs that share an int4 scale; None takes the largest that divides every layer."""
+    """Number of inputs that share an int4 scale; None takes the largest that divides every
+    layer."""
     keep_int8: int = Field(default=0, ge=0)
-    """With precision int4: so many layers, those that int4 hurts most, stay int8. Query, key and
-    value projections count as one layer, gate and up projections as another."""
+    """Number of layers that stay int8 with precision int4: those that int4 degrades most. Query,
+    key and value projections count as one layer, gate and up projections as another."""
     calibration: DatasetSpec | None = None
-    """JSONL with `text`, `messages`, `prompt` and `answer` or `completion`, or `question` and
-    `answer`; None takes the job's training prompts. Read by gptq, and by keep_int8 to find the
-    layers."""
+    """Calibration texts: JSONL with `text`, `messages`, `prompt` and `answer` or `completion`, or
+    `question` and `answer`; None takes the job's training prompts. `gptq` reads these texts, and
+    `keep_int8` uses them to select the layers."""
     samples: int = Field(default=128, ge=1)
-    """Calibration texts used, spread evenly over those given."""
+    """Number of calibration texts used, spread evenly over those given."""
     sequence_length: int = Field(default=512, ge=16)
-    """Tokens of a calibration text after which it is cut off."""
+    """Length in tokens at which a calibration text is truncated."""
 
     @property
     def is_calibrated(self) -> bool:
-        """True where the result depends on calibration texts."""
+        """True if the result depends on calibration texts."""
         return self.method is QuantizationMethod.GPTQ or self.keep_int8 > 0
 
 
 class _EngineSpec(SpecModel):
-    """What every kind of engine has. A kind describes itself by what stands first."""
+    """Settings of every kind of engine. A kind describes itself by the class variables."""
 
     distributions: ClassVar[tuple[str, ...]]
-    """Names of the Python packages that are the engine; one of them has to be installed."""
+    """Names of Python packages that provide the engine; one of them must be installed."""
     quantizes_on_load: ClassVar[bool]
-    """True where int8 and int4 are made of the unquantised base as it is loaded; False where the
-    engine loads a checkpoint that is rounded already, and needs products for what is in it."""
+    """True if the engine quantises the base to int8 or int4 while loading it; False if it loads a
+    quantised checkpoint and needs native products in that format."""
 
     precision: EnginePrecision = Precision.BF16
-    """Number format of the base weights. `auto` takes the fastest of bf16, int8 and int4 that this
-    machine has and whose base fits into its memory; the run keeps what it has taken. Activations
-    are in bfloat16 where the machine computes in it, and in float32 where it would emulate it."""
+    """Number format of the base weights. `auto` takes the fastest of bf16, int8 and int4 that the
+    machine supports and whose base fits into memory; a run keeps its choice. Activations are in
+    bfloat16 if the machine supports it natively, else in float32."""
     quantization: QuantizationSpec | None = None
-    """How precision int8 or int4 is reached with kind vllm; None rounds to nearest."""
+    """Quantisation to precision int8 or int4 with kind vllm; None rounds to nearest."""
     workers: int = Field(default=1, ge=1)
-    """Engines, one Ray actor each."""
+    """Number of engines, each in its own Ray actor."""
     cores_per_worker: int | None = Field(default=None, ge=1)
     """CPU cores per engine; None divides the machine's cores. Ignored on GPUs."""
     item_timeout_s: float = Field(default=300.0, gt=0)
-    """A work item that takes longer is given up and tried again on another engine."""
+    """Seconds after which a work item is abandoned and retried on another engine."""
     max_retries: int = Field(default=2, ge=0)
-    """Tries after the first before a work item's scores are missing."""
+    """Number of retries of a work item before its scores are missing."""
     max_restarts: int = Field(default=2, ge=0)
-    """How often one engine is started again before the job fails."""
+    """Number of restarts of one engine before the job fails."""
     gate: bool = True
-    """Hold the engines against plain transformers before the search, and refuse to start on ones
-    that run the base or an adapter wrongly. Takes seconds, and the base in float32 in memory."""
+    """Whether to compare the engines with plain transformers before the search, and to fail if they
+    run the base or an adapter wrongly. Takes seconds, and memory for the base in float32."""
 
     @property
     def ranks(self) -> int:
@@ -104,7 +105,7 @@ class _EngineSpec(SpecModel):
 
     @property
     def context_tokens(self) -> int | None:
-        """Longest prompt and answer together; None where only the model limits it."""
+        """Longest prompt and answer together, in tokens; None if only the model limits it."""
         return None
 
     @field_validator("quantization")
@@ -118,7 +119,7 @@ class _EngineSpec(SpecModel):
 
     @classmethod
     def _check_quantization(cls, quantization: QuantizationSpec, precision: Any) -> None:
-        # Without a valid precision its own error is told instead.
+        # An invalid precision has an error of its own.
         if precision == AUTO:
             raise ValueError(
                 "engine.precision is auto, which may take an unquantised base; set "
@@ -149,16 +150,17 @@ class VllmEngineSpec(_EngineSpec):
 
     kind: Literal["vllm"] = "vllm"
     tensor_parallel: int = Field(default=1, ge=1)
-    """GPUs per engine; on CPU the processes that share an engine's cores."""
+    """Number of GPUs per engine; on CPU, number of processes that share an engine's cores."""
     max_num_seqs: int = Field(default=192, ge=1)
-    """Sequences decoded together by one engine."""
+    """Maximum number of sequences that one engine decodes together."""
     max_model_len: int | None = Field(default=None, ge=16)
-    """Longest prompt and answer; None takes the model's own limit, at most 2,048 on CPU."""
+    """Longest prompt and answer together, in tokens; None takes the model's own limit, at most
+    2,048 on CPU."""
     kv_cache_gib: float = Field(default=2.0, gt=0)
-    """KV cache per engine on CPU."""
+    """Size of the KV cache per engine on CPU."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     enforce_eager: bool = True
-    """False turns torch.compile and CUDA graphs on."""
+    """Whether to run without torch.compile and CUDA graphs."""
 
     @property
     def ranks(self) -> int:
@@ -172,14 +174,14 @@ class VllmEngineSpec(_EngineSpec):
 
     @property
     def context_tokens(self) -> int | None:
-        """Longest prompt and answer together; None where only the model limits it."""
+        """Longest prompt and answer together, in tokens; None if only the model limits it."""
         return self.max_model_len
 
 
 class TransformersEngineSpec(_EngineSpec):
     """Hugging Face generate with a batched population forward: the numeric reference.
 
-    int8 and int4 (nf4) load through bitsandbytes.
+    int8 and int4 (nf4) are loaded through bitsandbytes.
     """
 
     distributions = ("transformers",)
@@ -187,7 +189,7 @@ class TransformersEngineSpec(_EngineSpec):
 
     kind: Literal["transformers"] = "transformers"
     max_batch: int = Field(default=64, ge=1)
-    """Sequences decoded together."""
+    """Maximum number of sequences decoded together."""
 
     @property
     def capacity(self) -> int:
@@ -210,10 +212,10 @@ class RolloutSpec(SpecModel):
 
     max_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy decoding."""
+    """Sampling temperature; 0 is greedy decoding."""
     samples_per_prompt: int = Field(default=1, ge=1)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """The answer ends before the first of these strings."""
+    """Stop strings; the answer ends before the first one that occurs."""
     batch_invariant: bool = False
-    """Start only where an answer does not depend, to the last bit, on what else is in the batch:
-    vLLM on CPU with one core per engine and a bf16, int8 or int4 base, where it costs nothing."""
+    """Whether to refuse to start unless answers are bit-identical whatever else is in the batch.
+    vLLM on CPU with one core per engine and a bf16, int8 or int4 base has this at no cost."""

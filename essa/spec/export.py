@@ -1,4 +1,4 @@
-"""What can be taken out of a job, and in which form."""
+"""Exports of a job and their formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from essa.spec.engine import Precision
 
 
 class ExportFormat(StrEnum):
-    """Kinds of folders that an export makes."""
+    """Kind of folder that an export writes."""
 
     ADAPTER = "adapter"
     MERGED = "merged"
@@ -30,20 +30,20 @@ class ExportSpec(SpecModel):
     """One export of a job."""
 
     format: ExportFormat = ExportFormat.ADAPTER
-    """`adapter` is a PEFT folder; `merged` a whole model with the adapter in its weights;
-    `quantized` an INT8 or INT4 base with the adapter beside it."""
+    """Kind of export: `adapter` is a PEFT folder, `merged` a whole model with the adapter merged
+    into its weights, `quantized` an INT8 or INT4 base next to the adapter."""
     precision: Precision | None = Field(default=None, validate_default=True)
-    """Of `quantized`: int8 (default) or int4. Of `merged`: fp32, or by default what the base's
-    weights are stored in."""
+    """Precision of the weights. `quantized`: int8 (default) or int4. `merged`: fp32, or by default
+    the format in which the base's weights are stored."""
     checkpoint: int | None = Field(default=None, ge=0, le=999_999)
-    """Generation whose mean vector is exported, 0 is the warm start; by default the one that the
+    """Generation whose mean vector is exported (0 is the warm start); by default the one that the
     job selected."""
 
     @field_validator("precision")
     @classmethod
     def _fits_the_format(cls, precision: Precision | None, info: ValidationInfo) -> Any:
         form = info.data.get("format")
-        if form is None:  # refused already
+        if form is None:  # already refused
             return precision
         if form is ExportFormat.QUANTIZED and precision is None:
             return Precision.INT8
@@ -58,7 +58,7 @@ class ExportSpec(SpecModel):
 
     @property
     def key(self) -> str:
-        """Fit for a file name: `merged`, `quantized-int8`, `adapter-000012`."""
+        """Name of the export for files: `merged`, `quantized-int8`, `adapter-000012`."""
         number = None if self.checkpoint is None else f"{self.checkpoint:06d}"
         return "-".join(part for part in (self.format, self.precision, number) if part)
 

@@ -1,7 +1,7 @@
 """The baseline: policy gradients on the warm-start adapter, by TRL's GRPOTrainer.
 
-GRPO: Shao et al. (2024), DeepSeekMath, arXiv:2402.03300. The paper of ESSA (arXiv:2507.04453)
-compares with it; its appendix names the learning rate, the batch and the mini-batch.
+GRPO: Shao et al. (2024), DeepSeekMath, arXiv:2402.03300. The ESSA paper (arXiv:2507.04453) compares
+with GRPO and gives its learning rate, batch and mini-batch in the appendix.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"learning_rate": 1e-5, "mini_batch": 64},
     "tuned": {},
 }
-"""What a preset gives to the settings that are not written out."""
+"""Defaults of each preset for the settings that a job leaves out."""
 
 
 _BASE_PRECISION = {
@@ -60,9 +60,9 @@ _TRAINED = {
 class GrpoSpec(BaseMethodSpec):
     """Train the warm-start adapter by group-relative policy gradients.
 
-    `batch_size` counts prompts per step, `budget.generations` steps (rounds of rollouts). Prompts,
-    reward, validation, test and the rule for the result are those of an evolution job; `search` is
-    not read. The reward must score every completion for itself.
+    `batch_size` is the number of prompts per step, `budget.generations` the number of steps (rounds
+    of rollouts). Prompts, reward, validation, test and the selection of the result are those of an
+    evolution job; `search` is ignored. The reward must score every completion separately.
     """
 
     trains = True
@@ -71,49 +71,50 @@ class GrpoSpec(BaseMethodSpec):
 
     type: Literal["grpo"] = "grpo"
     preset: Literal["tuned", "paper"] = "tuned"
-    """Defaults of what is not written out. `tuned`: learning rate 3e-3, the best of a sweep on
-    SmolLM2-135M (docs/BASELINE.md); larger models want less. `paper`: learning rate 1e-5,
-    mini-batch 64, as in the paper of ESSA, for a batch of 512 completions."""
+    """Set of defaults for settings that are left out. `tuned`: learning rate 3e-3, the best of a
+    sweep on SmolLM2-135M (docs/BASELINE.md); larger models need a lower one. `paper`: learning rate
+    1e-5 and mini-batch 64, as in the ESSA paper, for a batch of 512 completions."""
     parameters: Literal["lora", "singular_values"] = "lora"
-    """`lora`: all weights of the adapter. `singular_values`: only those of its factors, whose
-    singular vectors stay (SVD-GRPO, the control that separates optimiser from search space)."""
+    """Trained parameters. `lora`: all weights of the adapter. `singular_values`: only the singular
+    values of its factors, with fixed singular vectors (SVD-GRPO, the control that separates the
+    optimiser from the search space)."""
     group_size: int = Field(default=8, ge=2)
-    """Completions sampled for each prompt (G); the advantage compares them."""
+    """Number of completions sampled for each prompt (G), which the advantage compares."""
     mini_batch: int | None = Field(default=None, ge=1)
-    """Completions per optimiser step; None takes all of a step's, one update."""
+    """Number of completions per optimiser update; None makes one update per step, over all."""
     iterations: int = Field(default=1, ge=1)
-    """Passes over the completions of one step."""
+    """Number of passes over the completions of one step."""
     micro_batch: int = Field(default=16, ge=1)
-    """Completions per forward and backward pass: memory against speed."""
+    """Number of completions per forward and backward pass; trades memory for speed."""
     learning_rate: Positive = 3e-3
     optimizer: OptimizerName = "adamw"
-    """8-bit ones are bitsandbytes'; lion, adamp and exadam pytorch-optimizer's. `apollo` has a step
-    size for every channel of a factor, `apollo_mini` one for a factor, from gradients projected to
-    rank 1."""
+    """Name of the optimiser. 8-bit ones come from bitsandbytes; lion, adamp and exadam from
+    pytorch-optimizer. `apollo` has one step size per channel of a factor, `apollo_mini` one per
+    factor, from gradients projected to rank 1."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     max_grad_norm: Positive = 1.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_frac: Share = 0.0
-    """Share of all optimiser steps over which the learning rate rises to its value."""
+    """Share of all optimiser updates over which the learning rate rises to its value."""
     kl_coefficient: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Weight of the KL divergence to the warm start."""
     clip: Positive = 0.2
-    """Probability ratios are clipped to 1 - clip and 1 + clip."""
+    """Clip range of probability ratios: from 1 - clip to 1 + clip."""
     clip_high: Positive | None = None
-    """Upper clip where it differs."""
+    """Upper clip range; None takes `clip`."""
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dapo"
-    """How token losses are averaged, as TRL names it."""
+    """Averaging of token losses, by TRL's name."""
     scale_advantages: Literal["group", "batch", "none"] = "group"
-    """Divide advantages by the standard deviation of the group, of the batch, or not at all. With
-    `none` the estimator is that of REINFORCE leave-one-out up to the factor G / (G - 1)."""
+    """Divisor of advantages: the standard deviation of the group, that of the batch, or none. With
+    `none` the estimator is REINFORCE leave-one-out up to the factor G / (G - 1)."""
     temperature: Positive = 1.0
-    """Of the training rollouts; validation and test decode as `rollout` says."""
+    """Sampling temperature of training rollouts; validation and test decode as set in `rollout`."""
     precision: Literal["auto", "fp32", "bf16", "int8", "nf4"] = "auto"
-    """Of the frozen base that gradients go through; int8 and nf4 are bitsandbytes' (QLoRA). `auto`
-    is bf16, or fp32 where the machine would emulate bf16. The adapter is float32. Rollouts come
-    from the engines, at `engine.precision`."""
+    """Precision of the frozen base in training; int8 and nf4 come from bitsandbytes (QLoRA). `auto`
+    is bf16, or fp32 on a machine that would emulate bf16. The adapter is float32. Engines make the
+    rollouts, at `engine.precision`."""
     gradient_checkpointing: bool = False
-    """Compute activations twice to keep fewer."""
+    """Whether to recompute activations in the backward pass instead of storing them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -140,11 +141,11 @@ class GrpoSpec(BaseMethodSpec):
                 )
 
     def moved(self, search: SearchSpec) -> Moved:
-        # `search` is not read: all singular values of both factors.
+        # `search` is ignored: all singular values of both factors are trained.
         return Moved("weights" if self.parameters == "lora" else "factors", 1.0)
 
     def moves_weights(self, search: SearchSpec) -> bool:
-        # The trainer hands back whole adapters.
+        # The trainer returns whole adapters.
         return True
 
     def completions(self, job: AlignmentJobSpec) -> int:
@@ -155,7 +156,7 @@ class GrpoSpec(BaseMethodSpec):
             precision=_BASE_PRECISION[self.precision],
             optimizer=self.optimizer,
             completions=min(self.micro_batch, self.mini_batch or self.completions(job)),
-            # The KL divergence needs a reference, which is one more adapter.
+            # The KL divergence needs a reference: one more adapter.
             adapters=2 if self.kl_coefficient else 1,
         )
 

@@ -1,6 +1,6 @@
-"""Where the progress of a job is sent too, in the shape of OpenAI's `integrations`.
+"""Trackers that also receive a job's progress, in the form of OpenAI's `integrations`.
 
-Addresses and keys are no part of a job: whoever runs the service sets them (docs/OPERATE.md).
+Addresses and keys are not part of a job: the operator of the service sets them (docs/OPERATE.md).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class WandbRunSpec(SpecModel):
 
     project: Name
     name: Name | None = None
-    """Of the run; the job's name where it is left out."""
+    """Name of the run; by default the job's name."""
     entity: Name | None = None
-    """Team or user; None is that of the service's key."""
+    """Team or user; None takes the owner of the service's key."""
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
 
 
 class WandbIntegrationSpec(SpecModel):
-    """Send the progress to Weights & Biases."""
+    """Send a job's progress to Weights & Biases."""
 
     type: Literal["wandb"]
     wandb: WandbRunSpec
@@ -36,21 +36,21 @@ class MlflowRunSpec(SpecModel):
     """A run in MLflow."""
 
     experiment: Name = "essa"
-    """Made where there is none of this name."""
+    """Name of the experiment, which is created if it does not exist."""
     name: Name | None = None
-    """Of the run; the job's name where it is left out."""
+    """Name of the run; by default the job's name."""
     tags: dict[Name, Annotated[str, Field(max_length=512)]] = Field(default_factory=dict)
 
 
 class MlflowIntegrationSpec(SpecModel):
-    """Send the progress to an MLflow server."""
+    """Send a job's progress to an MLflow server."""
 
     type: Literal["mlflow"]
     mlflow: MlflowRunSpec = MlflowRunSpec()
 
 
 class TensorboardRunSpec(SpecModel):
-    """Event files in `tensorboard` of the run's folder. Nothing to set."""
+    """Event files in the folder `tensorboard` of the run. There are no settings."""
 
 
 class TensorboardIntegrationSpec(SpecModel):

@@ -1,4 +1,4 @@
-"""What makes the adapter: the methods that `method.type` tells apart."""
+"""Methods that make the adapter, selected by `method.type`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every method answers about itself; the answers given here are those of a search."""
+"""Base of all methods' specifications; the answers given here are those of a search."""
 
 from __future__ import annotations
 
@@ -23,67 +23,67 @@ _SEARCHED = {
 
 
 class Moved(NamedTuple):
-    """Which numbers of the adapter move, in the words of `search.target` and `search.alpha`."""
+    """Numbers of the adapter that a method changes, as `search.target` and `search.alpha`."""
 
     target: Target
     alpha: float
 
 
 class Training(NamedTuple):
-    """What a process that trains beside the engines holds in memory."""
+    """Memory-relevant sizes of a process that trains beside the engines."""
 
     precision: Precision
     """Number format of the frozen base."""
     optimizer: str
     completions: int
-    """Completions of one forward and backward pass."""
+    """Number of completions in one forward and backward pass."""
     adapters: int
-    """Copies of the adapter: the one that is trained, and a reference where there is one."""
+    """Number of adapters: the trained one, plus a reference if there is one."""
 
 
 class BaseMethodSpec(SpecModel):
-    """Questions that a method answers about its jobs. A method that is no search overrides them."""
+    """Properties of a method's jobs. A method that is not a search overrides them."""
 
     trains: ClassVar[bool] = False
-    """Whether a process trains beside the engines. On a cluster with GPUs it has one to itself."""
+    """Whether a process trains beside the engines. On a GPU cluster it has a GPU of its own."""
     needs_score_each: ClassVar[bool] = False
-    """Whether completions of one prompt are compared, so that each needs a score of its own."""
+    """Whether completions of one prompt are compared, so that each needs its own score."""
     tags: ClassVar[tuple[str, ...]] = ("evolution-strategies",)
     """Tags of the model card."""
 
     def check(self, job: AlignmentJobSpec) -> None:
-        """Hold the rest of a job against its method.
+        """Check that the rest of a job is compatible with its method.
 
         Raises:
-            SettingError: a setting does not go with the method.
-            ValueError: likewise, where no single setting is at fault.
+            SettingError: a setting is incompatible with the method.
+            ValueError: settings are incompatible, and no single one is at fault.
         """
         if self.needs_score_each:
             _check_score_each(job)
 
     def moved(self, search: SearchSpec) -> Moved:
-        """Numbers that are searched or trained."""
+        """Return which numbers of the adapter are searched or trained."""
         return Moved(search.target, search.alpha)
 
     def moves_weights(self, search: SearchSpec) -> bool:
-        """Whether a vector holds all weights of the adapter, not singular values."""
+        """Return whether a vector holds all weights of the adapter instead of singular values."""
         return search.target == "weights"
 
     def searched_with(self, search: SearchSpec, sigma_init: float) -> SearchSpec:
-        """The search as the method runs it, once the initial step size is known."""
+        """Return the search as the method runs it, given the initial step size."""
         return search
 
     def completions(self, job: AlignmentJobSpec) -> int:
-        """Completions of one generation, or of one step; 0 for a method that repeats nothing."""
+        """Return the completions per generation or step; 0 for a method without either."""
         per_candidate = job.batch_size // job.groups
         return job.search.population * per_candidate * job.rollout.samples_per_prompt
 
     def training(self, job: AlignmentJobSpec) -> Training | None:
-        """What a process that trains holds in memory; None where nothing is trained."""
+        """Return the sizes of the training process; None if nothing is trained."""
         return None
 
     def settled(self, training: Activations) -> Self:
-        """The method with every `auto` replaced.
+        """Return the method with every `auto` replaced.
 
         Args:
             training: number format in which this machine computes gradients fastest.
@@ -91,14 +91,14 @@ class BaseMethodSpec(SpecModel):
         return self
 
     def made_how(self, job: AlignmentJobSpec) -> str:
-        """How the adapter was made: the end of the model card's sentence `Made by ...`."""
+        """Return how the adapter was made: the end of the model card's sentence `Made by ...`."""
         return (
             "without gradients after a short warm start: an evolution strategy "
             f"({job.search.type}, {job.method.type}) searched {_SEARCHED[job.search.target]}."
         )
 
     def ran_on(self, precision: Precision) -> str:
-        """What ran on the base of the engines, for the model card."""
+        """Return what ran on the engines' base, for the model card."""
         return f"The search ran on {precision}"
 
 

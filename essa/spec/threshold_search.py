@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from essa.spec.constrained import ConstraintSpec
 
 MOST_THRESHOLDS = 3
-"""A simplex over more is not finished before the budget is."""
+"""Maximum number of thresholds: with more, the budget ends before the simplex is complete."""
 LEAST_SPAN = 0.1
-"""Bounds are at least this share of the range apart: thresholds within 5 % count as the same."""
+"""Minimum distance of bounds, as a share of the range: thresholds within 5 % count as the same."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ThresholdBoundsSpec(SpecModel):
-    """Where one threshold may move, in the component's own units."""
+    """Bounds of one threshold, in the component's own units."""
 
     component: str = Field(min_length=1)
     low: Finite
@@ -40,21 +40,21 @@ class ThresholdBoundsSpec(SpecModel):
 class ThresholdSearchSpec(SpecModel):
     """Nelder-Mead over the thresholds within one run (arXiv:2310.04373, section 5.1, Alg. 3).
 
-    The thresholds of the constraints are the first that are tried.
+    The thresholds given in the constraints are tried first.
     """
 
     metric: str = Field(min_length=1)
-    """Component that says how good answers really are, on the validation set; larger is better. It
-    is neither the objective nor constrained: give it weight 0 in the composite reward."""
+    """Component that measures the true quality of answers, on the validation set; larger is better.
+    It is neither the objective nor constrained: give it weight 0 in the composite reward."""
     bounds: tuple[ThresholdBoundsSpec, ...] = ()
-    """Of a component not listed, the span of the means that its candidates have shown."""
+    """Bounds of thresholds; a component not listed takes the range of its candidates' means."""
     settle: int = Field(default=5, ge=1)
-    """Generations in a row with all violations within 5 % of the ranges, after which thresholds
-    count as reached."""
+    """Number of consecutive generations with all violations within 5 % of the ranges after which
+    thresholds count as reached."""
     budget_share: float = Field(default=0.125, gt=0, le=0.5)
-    """Share of `budget.generations` after which thresholds are scored wherever the search is."""
+    """Share of `budget.generations` after which thresholds are scored even if not yet reached."""
     seed: int = Field(default=0, ge=0)
-    """Of the first simplex."""
+    """Seed of the first simplex."""
 
     @model_validator(mode="after")
     def _bounds_once(self) -> ThresholdSearchSpec:
@@ -65,12 +65,14 @@ class ThresholdSearchSpec(SpecModel):
         return self
 
     def check(self, objective: str, constraints: Sequence[ConstraintSpec], controller: str) -> None:
-        """Hold it against the method that it is part of.
+        """Check that the threshold search is compatible with its method.
 
         Args:
-            controller: its `type`.
+            objective: component that the method maximises.
+            constraints: constraints of the method.
+            controller: `type` of the method's controller.
         Raises:
-            ValueError: the thresholds cannot be searched like this.
+            ValueError: the thresholds cannot be searched with these settings.
         """
         names = [one.component for one in constraints]
         if controller == "fixed_weights":

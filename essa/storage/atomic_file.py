@@ -1,4 +1,4 @@
-"""Files and folders that hold either their old content or all of the new."""
+"""Atomic writes: a file or folder holds either its old content or all of the new."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either its old content or all of the new."""
+    """Write `data` atomically: `path` holds either its old content or all of the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -26,10 +26,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make `folder` hold exactly `files`; a crash leaves no half-written folder.
+    """Make `folder` contain exactly `files`; a crash leaves no half-written folder.
 
-    A folder cannot be exchanged in one step on every file system, so an existing one is moved
-    aside first: a crash between the two renames leaves it under a hidden name beside the target.
+    Not every file system can exchange folders in one step, so an existing folder is moved aside
+    first: after a crash between the two renames, it has a hidden name next to the target.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

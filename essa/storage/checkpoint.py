@@ -1,7 +1,7 @@
-"""One-file checkpoints: arrays and JSON, checksummed, replaced in one step, one generation kept.
+"""One-file checkpoints: arrays and JSON with a checksum, replaced atomically, previous one kept.
 
 A checkpoint is a zip that `numpy.load` can open: `arrays/<name>.npy`, `meta.json` and `sha256`.
-Nothing in it is ever unpickled. `path` is the newest one, `path.prev` the one before.
+Nothing is ever unpickled. `path` is the newest checkpoint, `path.prev` the previous one.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _npy = cast("Any", np.lib.format)  # numpy leaves the functions of its file form
 
 
 class Checkpoint(NamedTuple):
-    """What was saved."""
+    """Content of a checkpoint."""
 
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
 
 
 def previous_path(path: Path) -> Path:
-    """Where the checkpoint before the newest lies."""
+    """Return the path of the checkpoint before the newest."""
     return path.with_name(path.name + ".prev")
 
 
 def checkpoint_exists(path: str | os.PathLike[str]) -> bool:
-    """True if there is a checkpoint or a previous one to load."""
+    """Return whether there is a newest or previous checkpoint to load."""
     return Path(path).exists() or previous_path(Path(path)).exists()
 
 
@@ -50,12 +50,13 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; a crash at any moment leaves a complete older or newer one.
 
-    The new file is written beside `path` and synced; then the old one becomes `path.prev` and the
-    new one `path`. One writer per path at a time.
+    The new file is written next to `path` and synced; then the old one is renamed to `path.prev`
+    and the new one to `path`. Only one writer per path at a time is allowed.
 
     Args:
-        path: the file; its folder is made if needed.
-        arrays: any shapes and numeric, boolean or text types; dtype and memory order are kept.
+        path: the file; its folder is created if needed.
+        arrays: arrays of any shape and numeric, boolean or text type; dtype and memory order are
+            preserved.
         meta: JSON-able data.
 
     Raises:
@@ -92,13 +93,13 @@ def load_checkpoint(
 
     Args:
         path: as given to `save_checkpoint`.
-        on_fallback: called with a sentence if `path` was unusable and `path.prev` is returned,
-            which repeats one save interval. None logs it as a warning.
+        on_fallback: called with a message if `path` was unusable and `path.prev` is returned, so
+            that one save interval is repeated. None logs the message as a warning.
 
     Raises:
         CheckpointError: there is no checkpoint.
         CheckpointCorruptError: no copy is intact.
-        CheckpointIncompatibleError: it was written by a newer version of this project.
+        CheckpointIncompatibleError: a newer version of this project wrote the checkpoint.
     """
     path = Path(path)
     previous = previous_path(path)
@@ -132,7 +133,7 @@ def _write_zip(file: Any, arrays: dict[str, np.ndarray], text: bytes) -> None:
 
 
 def _digest(arrays: dict[str, np.ndarray], text: bytes) -> str:
-    """SHA-256 over names, types, shapes and contents in name order, then the JSON text."""
+    """Return the SHA-256 of names, types, shapes and contents in name order, then the JSON text."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])

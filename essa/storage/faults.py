@@ -1,4 +1,4 @@
-"""Disks that are full and folders that cannot be written, as errors that name them and the cure."""
+"""Errors for full disks and unwritable folders, which name the folder and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from essa.errors import StorageError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "disk is full")
-"""What libraries in other languages say: their errors carry no number."""
+"""Messages of libraries in other languages, whose errors carry no errno."""
 _NEARLY_NOTHING = 16 * 2**20
 _MIB = 2**20
 _GIB = 2**30
@@ -24,11 +24,11 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 @contextmanager
 def writing(folder: Path, knob: str) -> Generator[None]:
-    """Name the folder and the setting that moves it where a block cannot write there.
+    """Turn a block's write errors into errors that name the folder and the setting for it.
 
     Args:
-        folder: where the block writes; it need not exist.
-        knob: what chooses another folder, such as `ESSA_HOME`.
+        folder: folder that the block writes to; it need not exist.
+        knob: setting that chooses the folder, such as `ESSA_HOME`.
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
@@ -41,7 +41,7 @@ def writing(folder: Path, knob: str) -> Generator[None]:
 
 
 def storage_error(error: OSError, folder: Path, knob: str) -> StorageError:
-    """The sentence about a folder that refused something."""
+    """Return the error for a failed write in a folder."""
     if error.errno in _FULL:
         return StorageError(no_room(folder, knob))
     place = Path(os.fsdecode(error.filename)) if error.filename else folder
@@ -52,11 +52,11 @@ def storage_error(error: OSError, folder: Path, knob: str) -> StorageError:
 
 
 def full_disk(error: BaseException, places: Sequence[Path] = ()) -> StorageError | None:
-    """What a full disk has to do with an error; None where it has nothing to do with it.
+    """Return the error for a full disk if one caused `error`, else None.
 
     Args:
-        error: any error; those that it came from are looked at too.
-        places: folders that were in use. That of temporary files and shared memory are added.
+        error: any error; its causes are examined too.
+        places: folders in use; the folders of temporary files and shared memory are added.
     """
     causes = list(_causes(error))
     named = next((cause for cause in causes if isinstance(cause, StorageError)), None)
@@ -70,7 +70,7 @@ def full_disk(error: BaseException, places: Sequence[Path] = ()) -> StorageError
         return StorageError(no_room(Path(os.fsdecode(filename)).parent, "another folder"))
     looked_at = [*places, Path(tempfile.gettempdir()), _SHARED_MEMORY]
     rooms = {place: free_bytes(place) for place in looked_at}
-    # What broke off has perhaps put away its files already, so that nothing is full any more.
+    # The failed process may have removed its files already, so that no disk is full any more.
     exhausted = [place for place, free in rooms.items() if free < _NEARLY_NOTHING] or looked_at
     shown = ", ".join(f"{place} has {readable(rooms[place])} free" for place in exhausted)
     return StorageError(
@@ -80,7 +80,7 @@ def full_disk(error: BaseException, places: Sequence[Path] = ()) -> StorageError
 
 
 def refused(error: OSError) -> StorageError | None:
-    """What a file says that this user may not reach; None for errors of another kind."""
+    """Return the error for a file that this user may not access; None for other errors."""
     if error.errno not in _CLOSED or not error.filename:
         return None
     return StorageError(
@@ -90,22 +90,22 @@ def refused(error: OSError) -> StorageError | None:
 
 
 def require_room(folder: Path, needed_bytes: int, purpose: str, knob: str) -> None:
-    """Refuse to begin what cannot be finished.
+    """Refuse to begin a write for which the disk has too little space.
 
     Args:
-        folder: where it is written; it need not exist.
-        needed_bytes: least free space.
-        purpose: what needs it.
-        knob: what chooses another folder.
+        folder: folder to write to; it need not exist.
+        needed_bytes: minimum free space.
+        purpose: name of the thing that needs the space.
+        knob: setting that chooses the folder.
     Raises:
-        StorageError: there is less.
+        StorageError: there is less free space.
     """
     if free_bytes(folder) < needed_bytes:
         raise StorageError(f"{purpose} needs {readable(needed_bytes)}, but {no_room(folder, knob)}")
 
 
 def no_room(folder: Path, knob: str) -> str:
-    """What a full disk has left, and what to do."""
+    """Return a message with the free space of a full disk and the remedy."""
     return (
         f"the disk of {folder} has {readable(free_bytes(folder))} free; free some space there, or "
         f"set {knob} to a folder on another disk"
@@ -113,7 +113,7 @@ def no_room(folder: Path, knob: str) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space where `folder` is, or would be made."""
+    """Return the free bytes on the disk where `folder` is or would be created."""
     try:
         return shutil.disk_usage(existing(folder)).free
     except OSError:
@@ -121,16 +121,16 @@ def free_bytes(folder: Path) -> int:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or its nearest existing ancestor."""
     place = folder
-    # Of os.path: what may not be looked at is as good as not there.
+    # os.path.exists, because it treats a folder without access as missing.
     while not os.path.exists(place) and place != place.parent:
         place = place.parent
     return place
 
 
 def readable(size_bytes: int) -> str:
-    """A size for people."""
+    """Format a size for people."""
     return f"{size_bytes / _GIB:.1f} GiB" if size_bytes >= _GIB else f"{size_bytes / _MIB:.0f} MiB"
 
 

@@ -1,1 +1,1 @@
-"""What leaves a finished run: adapter, merged model, quantised base, each with a model card."""
+"""Exports of a finished run: adapter, merged model, quantised base, each with a model card."""

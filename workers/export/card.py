@@ -1,6 +1,6 @@
-"""The model card of an export: what it is, how good, what from, how to serve it.
+"""The model card of an export: description, scores, provenance and serving.
 
-Everything in it was written down by the run. Needs neither torch nor the model.
+All its content comes from the run's records; neither torch nor the model is needed.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _RELATIONS = {
 
 
 def model_card(source: RunSource, spec: ExportSpec) -> str:
-    """Markdown with a YAML front matter, as the Hugging Face hub reads it.
+    """Return the card: Markdown with YAML front matter in the format of the Hugging Face hub.
 
     Args:
         source: the run.
-        spec: the export that the card goes with.
+        spec: the export that the card describes.
     Raises:
-        JobConflictError: the run has not come so far.
-        SpecError: no such generation.
-        CheckpointCorruptError: its folder is damaged.
+        JobConflictError: the run has not yet written what the export needs.
+        SpecError: the run has no such generation.
+        CheckpointCorruptError: the run's folder is damaged.
     """
     source.require(spec.checkpoint)
     provenance = source.provenance
@@ -141,7 +141,7 @@ def _scores(source: RunSource, spec: ExportSpec) -> str:
 
 
 def _unscored(provenance: Provenance, spec: ExportSpec, has_serving: bool) -> list[str]:
-    """What is different about the very weights of this export."""
+    """Return remarks on how the exported weights differ from the scored ones."""
     scored = {provenance.searched.precision}
     if has_serving:
         scored.add(provenance.served.precision)
@@ -210,7 +210,7 @@ def _rank(source: RunSource) -> int:
 
 
 def _fenced(language: str, text: str) -> str:
-    """A code block that no content can close."""
+    """Return a code block whose fence cannot occur in the content."""
     fence = "```"
     while fence in text:
         fence += "`"

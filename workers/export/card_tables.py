@@ -12,19 +12,19 @@ MODELS = {"base": "base", "warm_start": "warm start", "aligned": "aligned"}
 
 
 def cell(value: object) -> str:
-    """Text that stays inside its cell and is no HTML."""
+    """Return text escaped so that it stays inside its cell and is not HTML."""
     text = " ".join(str(value).split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
 
 
 def score_table(result: ResultEvent, searched: str) -> str:
-    """Test scores of the three models, on the base of the search and on the one to be served."""
+    """Return the test scores of the three models, on the search's base and the serving base."""
     rows = list(scored_models(result, searched))
     components = list(dict.fromkeys(name for *_, score in rows for name in score.components))
     head = ["model", "base", "score", "95 % interval", *components, "prompts", "missing"]
@@ -46,7 +46,7 @@ def score_table(result: ResultEvent, searched: str) -> str:
 
 
 def constraint_table(result: ResultEvent, searched: str) -> str | None:
-    """How each model kept the constraints; None where there are none."""
+    """Return how well each model satisfies the constraints; None if there are no constraints."""
     rows = [
         [
             MODELS[model],
@@ -64,7 +64,7 @@ def constraint_table(result: ResultEvent, searched: str) -> str | None:
 
 
 def scored_models(result: ResultEvent, searched: str) -> Iterator[tuple[str, str, ScoreSummary]]:
-    """Model, precision of the base, score."""
+    """Yield model, precision of the base, and score."""
     for model in MODELS:
         if model in result.test:
             yield model, searched, result.test[model]
@@ -74,7 +74,7 @@ def scored_models(result: ResultEvent, searched: str) -> Iterator[tuple[str, str
 
 
 def data_table(provenance: Provenance) -> str:
-    """The files, and what became of the sets that have none."""
+    """Return the data sets' files, and the origin of sets without a file."""
     rows: list[list[object]] = []
     given = {record.set: record for record in provenance.data}
     for name, prompts in provenance.sizes.items():
@@ -88,17 +88,17 @@ def data_table(provenance: Provenance) -> str:
 
 
 def version_table(provenance: Provenance) -> str:
-    """Packages by name."""
+    """Return the package versions, by name."""
     return table(["package", "version"], sorted(provenance.versions.items()))
 
 
 def number(value: float | None) -> str:
-    """Three digits after the point; a dash where there is no number."""
+    """Format with three decimals; a dash if there is no number."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
-    """Both ends."""
+    """Format both ends of an interval."""
     return "–" if bounds is None else f"{number(bounds[0])} to {number(bounds[1])}"
 
 

@@ -1,4 +1,4 @@
-"""The licence that a base model comes with, as far as its own files say."""
+"""The licence of a base model, according to its own files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LICENCE_FILES = ("LICEN[CS]E*", "NOTICE*", "USE_POLICY*")
 
 
 class Licence(NamedTuple):
-    """`name` is the identifier its files give, or None; `files` are its texts in the folder."""
+    """`name` is the licence's identifier in the model's files, or None; `files` are its texts."""
 
     name: str | None
     link: str | None
@@ -23,7 +23,7 @@ class Licence(NamedTuple):
 
 
 def base_licence(model: ModelSpec, folder: Path) -> Licence:
-    """Look in the model card of the folder, its configuration, and the GGUF it was made from."""
+    """Find the licence in the folder's model card and configuration, or in the original GGUF."""
     card = _front_matter(folder / "README.md")
     config = _json(folder / "config.json")
     name = card.get("license_name") or card.get("license") or config.get("license")
@@ -37,13 +37,13 @@ def base_licence(model: ModelSpec, folder: Path) -> Licence:
 
 
 def licence_files(folder: Path) -> list[Path]:
-    """Licence texts of a model folder, in order of name."""
+    """Return the licence texts of a model folder, sorted by name."""
     found = {path for pattern in LICENCE_FILES for path in folder.glob(pattern) if path.is_file()}
     return sorted(found)
 
 
 def _front_matter(path: Path) -> dict[str, Any]:
-    """The YAML between two lines of dashes at the head of a model card."""
+    """Return the YAML front matter of a model card: the part between two lines of dashes."""
     try:
         head, _, rest = path.read_text(encoding="utf-8").partition("\n")
         block, end, _ = rest.partition("\n---")

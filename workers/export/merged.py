@@ -1,8 +1,8 @@
-"""A whole model with the adapter in its weights, written one file at a time.
+"""A whole model with the adapter merged into its weights, written one file at a time.
 
-    W' = W + scaling * B @ A        (rounded once, from float32 to what W is stored in)
+    W' = W + scaling * B @ A        (rounded once, from float32 to the format of W)
 
-One file's worth of weights is in memory at a time, whatever the size of the model.
+Only the weights of one file are in memory at a time, whatever the size of the model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 SHARD_WEIGHTS = 2**29
-"""Weights in a file, 1 GiB in bf16, unless a single tensor is larger."""
+"""Number of weights per file (1 GiB in bf16), unless a single tensor is larger."""
 
 Progress = Callable[[str], None]
 
@@ -41,15 +41,15 @@ def merge_folder(
     """Write base and adapter as one Hugging Face model folder.
 
     Args:
-        base: the model's folder, not quantised.
+        base: folder of the unquantised base model.
         adapter: plain LoRA on linear layers.
         folder: an empty folder.
-        progress: told one line a file.
-        in_float32: keep merged weights, and all others, in float32.
-        shard_weights: weights in a file.
+        progress: called with one line per file.
+        in_float32: store merged weights, and all others, in float32.
+        shard_weights: number of weights per file.
     Raises:
         SpecError: the base is quantised.
-        StorageError: there is no room for the model.
+        StorageError: the disk has no room for the model.
         AdapterError: a layer of the adapter is not in the base, or has another shape.
     """
     from safetensors.torch import save_file
@@ -118,7 +118,7 @@ def _by_weight(
 
 
 def _shards(shapes: Mapping[str, tuple[int, ...]], shard_weights: int) -> list[list[str]]:
-    """Names of the tensors of each file, in the base's order."""
+    """Return the names of the tensors of each file, in the base's order."""
     shards: list[list[str]] = []
     room = 0
     for name, shape in shapes.items():

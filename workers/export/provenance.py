@@ -1,4 +1,4 @@
-"""What a run was made from, written beside it when it starts: a model card tells it later."""
+"""Provenance of a run's inputs, written into its folder at the start and used by model cards."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
 
 class _Record(BaseModel):
-    # A newer version may write more.
+    # A newer version may have written more fields.
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class DataRecord(_Record):
-    """The file of one set."""
+    """File of one data set."""
 
     set: str
     name: str
     sha256: str
     rows: int
-    """Of the whole file."""
+    """Number of rows in the whole file."""
     limit: int | None = None
-    """Rows that the job may use, where it says so."""
+    """Number of rows that the job may use; None if it sets no limit."""
 
 
 class BaseRecord(_Record):
     """The base model."""
 
     name: str
-    """Hub name, `package:...`, or the last part of a local folder."""
+    """Name on the hub, `package:...`, or the last part of a local folder's path."""
     is_hub: bool
     revision: str | None = None
     folder: str
     digest: str
-    """SHA-256 over weights, configuration and tokenizer."""
+    """SHA-256 of weights, configuration and tokenizer."""
     licence: str | None = None
     licence_link: str | None = None
     licence_files: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class CheckpointRecord(_Record):
 
 
 class Provenance(_Record):
-    """Everything but the result. `sizes` are the prompts of the three sets."""
+    """All records except the result. `sizes` are the numbers of prompts in the three sets."""
 
     spec: dict[str, Any]
     base: BaseRecord
@@ -73,20 +73,20 @@ class Provenance(_Record):
     sizes: dict[str, int]
     versions: dict[str, str]
     started_at: int
-    """Unix seconds of the newest start."""
+    """Time of the newest start, in Unix seconds."""
 
     @property
     def job(self) -> AlignmentJobSpec:
-        """The resolved specification. Fields that this version does not know are left out."""
+        """Return the resolved specification, without fields that this version does not know."""
         return AlignmentJobSpec.model_validate_json(json.dumps(self.spec), extra="ignore")
 
     def save(self, run_dir: Path) -> None:
-        """Write it into the run's folder."""
+        """Write the provenance into the run's folder."""
         write_file(run_dir / PROVENANCE_FILE, (self.model_dump_json(indent=2) + "\n").encode())
 
 
 def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePlan) -> None:
-    """Write it into the run's folder; a run that is resumed writes it again."""
+    """Write a run's provenance into its folder; a resumed run overwrites it."""
     job = context.job
     sets = {"train": job.spec.data.train, "validation": job.spec.data.validation}
     sets["test"] = job.spec.data.test
@@ -108,10 +108,10 @@ def write_provenance(context: JobContext, searched: EnginePlan, served: EnginePl
 
 
 def read_provenance(run_dir: Path) -> Provenance:
-    """What the run in this folder was made from.
+    """Read the provenance of the run in a folder.
 
     Raises:
-        FileNotFoundError: the run has not come that far.
+        FileNotFoundError: the run has not written its provenance yet.
         CheckpointCorruptError: the file is damaged.
     """
     path = run_dir / PROVENANCE_FILE
@@ -125,7 +125,7 @@ def read_provenance(run_dir: Path) -> Provenance:
 
 
 def data_record(name: str, given: DatasetSpec, path: Path) -> DataRecord:
-    """Count and hash the file of a set."""
+    """Return the record of a data set's file, with its rows and hash."""
     return DataRecord(
         set=name,
         name=given.file_id or path.name,

@@ -1,4 +1,4 @@
-"""The base of a run rounded to INT8 or INT4, for an adapter that stays apart."""
+"""The base of a run, quantised to INT8 or INT4, for a separate adapter."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def quantized_base(
     """Write the checkpoint that the run's engines loaded, or round the base to nearest.
 
     Args:
-        provenance: of the run.
+        provenance: provenance of the run.
         base: folder of the unquantised base.
         precision: int8 or int4.
         folder: an empty folder.
-        digest_of: hashes a model's folder; a checkpoint is taken only while it is as recorded.
-        progress: told one line a step.
+        digest_of: hashes a model's folder; a checkpoint is used only if it matches the record.
+        progress: called with one line per step.
     Raises:
-        SpecError: the run's own checkpoint is gone and needed calibration texts, or the base
-            cannot be quantised.
+        SpecError: the run's own checkpoint is missing and its quantisation needed calibration
+            texts, or the base cannot be quantised.
     """
     for record in (provenance.searched, provenance.served):
         if record.precision is precision and _is_kept(record, digest_of):

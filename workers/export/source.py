@@ -1,4 +1,4 @@
-"""A run's folder, as exports read it. Needs neither torch nor the model."""
+"""Read a run's folder for exports, with neither torch nor the model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from workers.export.provenance import Provenance, read_provenance
 
 @dataclass(frozen=True)
 class RunSource:
-    """One run, finished or with mean vectors at least."""
+    """Folder of a run that is finished or has at least mean vectors."""
 
     run_dir: Path
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What it was made from.
+        """Provenance of the run.
 
         Raises:
-            JobConflictError: the run has not come that far.
+            JobConflictError: the run has not written its provenance yet.
         """
         try:
             return read_provenance(self.run_dir)
@@ -41,7 +41,7 @@ class RunSource:
 
     @cached_property
     def result(self) -> ResultEvent | None:
-        """None before the end.
+        """Result of the run; None before its end.
 
         Raises:
             CheckpointCorruptError: the file is damaged.
@@ -58,10 +58,10 @@ class RunSource:
 
     @property
     def adapter_folder(self) -> Path:
-        """The adapter that the run has written.
+        """Folder of the adapter that the run has written.
 
         Raises:
-            JobConflictError: it has written none.
+            JobConflictError: the run has not written an adapter.
         """
         folder = self.run_dir / ADAPTER_FOLDER
         if not (folder / CONFIG_FILE).is_file():
@@ -72,11 +72,11 @@ class RunSource:
         return folder
 
     def adapter(self, checkpoint: int | None) -> LoraAdapter:
-        """The adapter of a generation, its factors rebuilt; None is the run's result.
+        """Return the adapter of a generation, with rebuilt factors; None means the run's result.
 
         Raises:
-            JobConflictError: no result, or no mean vectors, yet.
-            SpecError: no such generation.
+            JobConflictError: the run has no result, or no mean vectors, yet.
+            SpecError: the run has no such generation.
         """
         if checkpoint is None:
             return read_adapter(self.adapter_folder)
@@ -85,11 +85,11 @@ class RunSource:
         return codec.export(read_vector(self.run_dir, checkpoint))
 
     def require(self, checkpoint: int | None) -> None:
-        """Check that a generation is kept, or for None that there is a result.
+        """Check that a generation is kept or, for None, that there is a result.
 
         Raises:
-            JobConflictError: no result, or no mean vectors, yet.
-            SpecError: no such generation.
+            JobConflictError: the run has no result, or no mean vectors, yet.
+            SpecError: the run has no such generation.
         """
         if checkpoint is None:
             _ = self.adapter_folder
@@ -112,5 +112,5 @@ class RunSource:
     def _moves_weights(self) -> bool:
         try:
             return self.provenance.job.moves_weights
-        except JobConflictError:  # not so far that it has written what it is
+        except JobConflictError:  # the run has not written its provenance yet
             return False

@@ -1,4 +1,4 @@
-"""How an export is served and loaded: what its model card tells people to run."""
+"""Commands and code for serving and loading an export, as shown in its model card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERVED_NAME = "aligned"
 
 
 def serve_command(provenance: Provenance, spec: ExportSpec, rank: int) -> str:
-    """The `vllm serve` command, for the folder of the export as working directory."""
+    """Return the `vllm serve` command, to be run in the folder of the export."""
     precision = spec.precision or provenance.served.precision
     dtype = "float32" if precision is Precision.FP32 else "bfloat16"
     if spec.format is ExportFormat.MERGED:
@@ -29,7 +29,7 @@ def serve_command(provenance: Provenance, spec: ExportSpec, rank: int) -> str:
 
 
 def python_code(provenance: Provenance, spec: ExportSpec) -> str:
-    """Lines that load it with transformers and PEFT."""
+    """Return code that loads the export with transformers and PEFT."""
     if spec.format is ExportFormat.MERGED:
         lines = [
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -52,7 +52,7 @@ def python_code(provenance: Provenance, spec: ExportSpec) -> str:
 
 
 def served_base(provenance: Provenance) -> list[str]:
-    """The base an adapter belongs on, as arguments: its hub name where that is what was served."""
+    """Return the arguments for an adapter's base: the hub name if that base was served."""
     base, served = provenance.base, provenance.served
     if base.is_hub and served.precision in (Precision.BF16, Precision.FP32):
         return [base.name, *(("--revision", base.revision) if base.revision else ())]

@@ -28,13 +28,13 @@ def write_export(
 
     Args:
         run_dir: the run's folder.
-        spec: what to write.
+        spec: the export to write.
         folder: an empty folder.
         cache_dir: folder of prepared models.
-        progress: told one line a step.
+        progress: called with one line per step.
     Raises:
-        JobConflictError: the run has not come so far.
-        SpecError: the base is gone or has changed, or cannot be had in this form.
+        JobConflictError: the run has not yet written what the export needs.
+        SpecError: the base is missing, has changed, or cannot be exported in this format.
         EssaError: the run's folder is damaged.
     """
     source = RunSource(run_dir)
@@ -51,7 +51,7 @@ def _write_adapter(
     source: RunSource, checkpoint: int | None, folder: Path, base: str | None = None
 ) -> None:
     if checkpoint is None and base is None:
-        # As the run wrote it, byte for byte.
+        # A byte-for-byte copy of the run's adapter.
         shutil.copytree(source.adapter_folder, folder, dirs_exist_ok=True)
         return
     name = base or source.provenance.served.folder
@@ -89,10 +89,10 @@ def _write_quantized(
 
 
 def _base_folder(source: RunSource, cache_dir: Path, progress: Progress) -> Path:
-    """The very base of the run.
+    """Return the folder of the run's own base.
 
     Raises:
-        SpecError: it is gone, or its content is another.
+        SpecError: the base is missing, or its content has changed.
     """
     from workers.models.store import ModelStore
     from workers.weights.checkpoint import check_folder

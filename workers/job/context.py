@@ -1,4 +1,4 @@
-"""What the steps of one job share: its specification, its outlets, and what is ready for it."""
+"""State that the steps of one job share: specification, outlets, and prepared inputs."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ PROGRESS_EVERY_S = 2.0
 
 @dataclass
 class JobRun:
-    """What every step of a run needs."""
+    """State of a run that every step needs."""
 
     spec: AlignmentJobSpec
     site: RunSite
     started_s: float
     shown_s: float = 0.0
-    """When something that is counted was shown last."""
+    """Time at which counted progress was last shown."""
     counted: tuple[str, int | None] = ("", None)
-    """Its stage and total."""
+    """Stage and total of the progress that was last shown."""
     formats: ChosenFormats | None = None
-    """What it computes in; None until its machines are known."""
+    """Number formats of the run; None until the run's machines are known."""
 
     @property
     def run_dir(self) -> Path:
-        """Its own folder."""
+        """Folder of the run."""
         return self.site.run_dir
 
     @property
@@ -58,22 +58,22 @@ class JobRun:
 
     @property
     def sink(self) -> EventSink:
-        """Whom it tells."""
+        """Receiver of the run's events."""
         return self.site.sink
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since this process began with it."""
+        """Seconds since this process started the run."""
         return time.monotonic() - self.started_s
 
     @property
     def settled(self) -> ChosenFormats:
-        """What it computes in, once `JobContext.settle` has been called."""
+        """Number formats of the run; available after `JobContext.settle`."""
         assert self.formats is not None, "the formats are settled first"
         return self.formats
 
     def take(self, formats: ChosenFormats) -> None:
-        """Put what was chosen in the place of every `auto` of the specification."""
+        """Replace every `auto` in the specification by the chosen format."""
         self.formats = formats
         engine = self.spec.engine.model_copy(update={"precision": formats.precision})
         method = self.spec.method.settled(formats.training)
@@ -84,7 +84,7 @@ class JobRun:
         self.sink.emit(StageEvent(stage=stage, message=message))
 
     def say(self, stage: str) -> Say:
-        """Shows a stage; what it counts only now and then, and its end."""
+        """Return a function that shows a stage; counts appear only occasionally and at the end."""
 
         def say(
             text: str,
@@ -109,7 +109,7 @@ class JobRun:
             raise JobCancelledError("the job was cancelled")
 
     def progress(self, label: str, done: int, total: int, tokens: int) -> None:
-        """Show a running evaluation, now and then."""
+        """Show the progress of an evaluation, at intervals."""
         now_s = time.monotonic()
         if label and done < total and now_s - self.shown_s >= PROGRESS_EVERY_S:
             self.shown_s = now_s
@@ -119,7 +119,7 @@ class JobRun:
 
 @dataclass(frozen=True)
 class JobContext:
-    """The job with everything that is ready before engines are."""
+    """The job with everything that is prepared before the engines start."""
 
     job: JobRun
     store: ModelStore
@@ -128,13 +128,14 @@ class JobContext:
     data: JobData
     reward: Reward
     resolve: Callable[[DatasetSpec], Path]
-    """Where the file of a data set is."""
+    """Function from a data set to the path of its file."""
 
     def settle(self, nodes: Sequence[Node], run_dir: Path | None) -> FormatEvent:
-        """Choose what the job computes in, or take what its run has taken; tells what that is.
+        """Choose the job's number formats, or take those that its run recorded; return the event.
 
         Args:
-            run_dir: the run's folder; None chooses and writes nothing down.
+            nodes: nodes of the cluster.
+            run_dir: the run's folder; None chooses and records nothing.
         Raises:
             SpecError: see `settle_formats`.
         """
@@ -151,11 +152,11 @@ class JobContext:
         return told
 
     def plan_search(self) -> EnginePlan:
-        """The engines of the search, once the formats are settled."""
+        """Plan the engines of the search, after the formats are settled."""
         return self.plan(self.job.spec.engine, self.job.settled.activations)
 
     def plan(self, engine: EngineSpec, activations: Activations) -> EnginePlan:
-        """Find or make the checkpoint that these engines load."""
+        """Plan engines: find or make the checkpoint that they load."""
         return plan_engines(
             self.store,
             self.base,
@@ -167,7 +168,7 @@ class JobContext:
 
     @contextmanager
     def engines(self, plan: EnginePlan, nodes: list[Node], layout: Layout) -> Iterator[EnginePool]:
-        """Engines for the length of a block, sized for a codec's layout."""
+        """Run engines sized for a codec's layout for the duration of a `with` block."""
         job = self.job
         pool = start_pool(
             job.spec,
@@ -183,7 +184,7 @@ class JobContext:
             pool.close()
 
     def evaluator(self, pool: EnginePool, codec: Codec | None) -> PoolEvaluator:
-        """Scores on these engines; without a codec, of the base only."""
+        """Return an evaluator on these engines; without a codec it can only score the base."""
         job = self.job
         return PoolEvaluator(
             pool, self.encoder, self.reward, job.spec.rollout,
@@ -202,9 +203,9 @@ def open_context(job: JobRun, reward_policy: RewardPolicy) -> JobContext:
     """Find the base model, read the data sets and build the reward.
 
     Args:
-        reward_policy: what the operator lets rewards do.
+        reward_policy: the operator's permissions for rewards.
     Raises:
-        EssaError: one of them cannot be had.
+        EssaError: the base model, a data set or the reward is unavailable.
     """
     spec, cache_dir = job.spec, job.cache_dir
     store = ModelStore(cache_dir)

@@ -1,4 +1,4 @@
-"""From a job to a running pool of engines."""
+"""Plan and start the pool of engines of a job."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from workers.engines.build import EngineBuild, settled_precision
 from workers.models.store import ModelStore, PreparedModel
 
 GATE_CANDIDATES = 2
-"""Least candidates that engines must hold: the gate shows them so many."""
+"""Minimum number of candidates that engines must hold: the gate uses this many."""
 
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """What a pool is started from: the engines, and the checkpoint they load."""
+    """Engines of a pool, and the checkpoint that they load."""
 
     spec: EngineSpec
     model_folder: Path
@@ -33,7 +33,7 @@ class EnginePlan:
 
     @property
     def precision(self) -> Precision:
-        """Of the base, which has been settled."""
+        """Precision of the base; never `auto`."""
         return settled_precision(self.spec)
 
 
@@ -48,7 +48,7 @@ def plan_engines(
     """Find or make the checkpoint in the engine's precision.
 
     Args:
-        texts: calibration texts, asked for where the quantisation reads any.
+        texts: returns the calibration texts; called only if the quantisation needs any.
     Raises:
         SpecError: the model cannot be quantised that way.
     """
@@ -63,7 +63,7 @@ def plan_engines(
             texts=texts() if settings.is_calibrated else (),
         )
         if precision is Precision.BF16 and activations == "float32":
-            # The engine would run weights that are stored in more digits with all of them.
+            # Otherwise the engine would use the stored weights in their full, higher precision.
             folder = store.rounded(base, say)
     digest = base.digest if folder == base.folder else store.digest(folder)
     return EnginePlan(spec, folder, digest, activations)
@@ -72,10 +72,10 @@ def plan_engines(
 def engine_placements(
     job: AlignmentJobSpec, plan: EnginePlan, nodes: Sequence[Node]
 ) -> list[Placement]:
-    """Where the engines will run.
+    """Return the placements of the engines.
 
     Raises:
-        SpecError: the cluster is too small, or cannot do what the job asks for.
+        SpecError: the cluster is too small, or does not support what the job requires.
     """
     placements = plan_placement(plan.spec, nodes)
     _check_invariance(job, plan, placements)
@@ -94,9 +94,9 @@ def start_pool(
     """Start the engines; blocks until every model is loaded.
 
     Args:
-        layout: of the codec whose loads the engines will be given.
+        layout: layout of the codec whose loads the engines will receive.
     Raises:
-        SpecError: the cluster is too small, or cannot do what the job asks for.
+        SpecError: the cluster is too small, or does not support what the job requires.
         EngineStartError: an engine did not start.
     """
     placements = engine_placements(job, plan, nodes)
@@ -128,7 +128,7 @@ def _most_candidates(search: SearchSpec) -> int:
 def _check_invariance(
     job: AlignmentJobSpec, plan: EnginePlan, placements: Sequence[Placement]
 ) -> None:
-    """The specification has ruled out what it can see; machines are known only here."""
+    """Check batch invariance on the actual machines, which the specification cannot know."""
     if not job.rollout.batch_invariant:
         return
     if plan.activations == "float32":

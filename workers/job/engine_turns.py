@@ -14,21 +14,25 @@ from workers.job.engine_plan import EnginePlan, engine_placements
 
 
 class EngineTurns:
-    """A job's engines: there from when they are first asked for, except while others need a GPU.
+    """A job's engines, started at first use and stopped while training needs their GPU.
 
-    An engine takes most of a GPU's memory, so nothing trains beside it. On CPU engines stay: what
-    trains works on the cores on which they wait.
+    An engine takes most of a GPU's memory, so nothing can train on the same GPU. On CPU the engines
+    stay, and training uses the cores of the waiting engines.
 
     Args:
-        layout: of the codec whose loads the engines will be given.
+        context: the job.
+        plan: engines to start.
+        nodes: nodes of the cluster.
+        layout: layout of the codec whose loads the engines will receive.
     Raises:
-        SpecError: the cluster is too small for the engines, or cannot do what the job asks for.
+        SpecError: the cluster is too small for the engines, or does not support what the job
+            requires.
     """
 
     def __init__(
         self, context: JobContext, plan: EnginePlan, nodes: list[Node], layout: Layout
     ) -> None:
-        # Now: what cannot start must not cost a training first.
+        # Checked now, so that a job whose engines cannot start fails before its training.
         engine_placements(context.job.spec, plan, nodes)
         self._context = context
         self._plan = plan
@@ -38,7 +42,7 @@ class EngineTurns:
         self._pool: EnginePool | None = None
 
     def pool(self) -> EnginePool:
-        """The engines; starts them where they do not run.
+        """Return the running engines, starting them if necessary.
 
         Raises:
             EngineStartError: an engine did not start.
@@ -49,10 +53,11 @@ class EngineTurns:
         return self._pool
 
     def make_room(self) -> int:
-        """Give way to something that trains: engines that hold the last GPUs are stopped.
+        """Make room for training: stop the engines if they hold all GPUs.
 
         Returns:
-            GPUs that it is to ask Ray for: one, or none on a cluster without any.
+            Number of GPUs that the training must request from Ray: 1, or 0 on a cluster without
+            GPUs.
         """
         if not any(node.gpus for node in self._nodes):
             return 0
@@ -62,6 +67,6 @@ class EngineTurns:
         return 1
 
     def close(self) -> None:
-        """Stop the engines. `pool` starts new ones."""
+        """Stop the engines; `pool` starts new ones."""
         self._pool = None
         self._running.close()

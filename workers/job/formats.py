@@ -1,4 +1,4 @@
-"""What a run computes in: decided at its first start from what its machines can do, then kept."""
+"""Number formats of a run: chosen when it first starts, from those of its machines, then kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from workers.machine.format_probe import measured_formats, probe_in_child
 
 PROBE_TIMEOUT_S = 300.0
 MEMORY_FRAC = 0.8
-"""Share of the free memory that bases and caches may fill: torch and the adapter need some."""
+"""Share of the free memory that bases and caches may fill; torch and the adapter need the rest."""
 
 
 def settle_formats(
@@ -44,15 +44,17 @@ def settle_formats(
     nodes: Sequence[Node],
     is_elsewhere: bool,
 ) -> tuple[ChosenFormats, FormatEvent]:
-    """Take what an earlier start has taken, or choose and write it down.
+    """Take the formats recorded by an earlier start, or choose and record them.
 
     Args:
-        run_dir: the run's folder; None chooses and writes nothing down.
-        model_folder: the base, whose size decides what fits.
-        nodes: those of the cluster.
-        is_elsewhere: True where the cluster is not this machine alone.
+        spec: specification of the job.
+        run_dir: the run's folder; None chooses and records nothing.
+        cache_dir: folder of prepared models.
+        model_folder: folder of the base, whose size determines which precisions fit.
+        nodes: nodes of the cluster.
+        is_elsewhere: True if the cluster has other machines than this one.
     Raises:
-        SpecError: a precision that was asked for is impossible here, or the run's own is.
+        SpecError: this machine does not support a requested precision, or the recorded one.
     """
     machine = _of_cluster(nodes) if is_elsewhere else measured_formats(cache_dir)
     chosen = None if run_dir is None else read_formats(run_dir)
@@ -72,7 +74,7 @@ def settle_formats(
 
 
 def read_formats(run_dir: Path) -> ChosenFormats | None:
-    """What a run computes in; None before its first start.
+    """Return the number formats of a run; None before its first start.
 
     Raises:
         SpecError: the file is damaged.
@@ -102,9 +104,9 @@ def _check_still_possible(chosen: ChosenFormats, machine: MachineFormats) -> Non
 def _fits(
     spec: AlignmentJobSpec, machine: MachineFormats, folder: Path, nodes: Sequence[Node]
 ) -> Callable[[Precision], bool]:
-    """Whether so many engines with such a base fit into this machine's free memory.
+    """Return whether the job's engines, with a base in a precision, fit into free memory.
 
-    Of GPUs, and of machines of a cluster, nothing is known here: everything fits.
+    For GPUs and clusters the free memory is unknown here, so everything counts as fitting.
     """
     try:
         shape = read_shape(json.loads((folder / "config.json").read_text()))
@@ -123,8 +125,8 @@ def _fits(
 
 
 def _of_cluster(nodes: Sequence[Node]) -> MachineFormats:
-    """What every node that engines could run on does; GPUs only where there are any."""
-    # Without holding one: another job may have them all.
+    """Return the formats of all nodes on which engines could run: GPU nodes only, if any exist."""
+    # The probe reserves no GPU, because another job may hold all of them.
     with_gpus = [node for node in nodes if node.gpus]
     ask: Any = ray.remote(num_cpus=0, max_retries=0)(probe_in_child)
     answers = {

@@ -1,4 +1,4 @@
-"""What the vectors of a job's search mean, and what engines are sized for before that is there."""
+"""The codec of a job's search, and the layout that sizes its engines before the codec exists."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from workers.warm_start.stage import warm_start_lora
 
 
 def search_codec(job: AlignmentJobSpec, basis: AdapterBasis, warm_start: Path) -> Codec:
-    """The codec of the search.
+    """Return the codec of the search.
 
     Args:
+        job: specification of the job.
         basis: the run's stored bases.
-        warm_start: folder of the adapter that they are of.
+        warm_start: folder of the adapter from which the bases were computed.
     Raises:
-        AdapterError: the adapter cannot be read, or has a factor of zeros.
+        AdapterError: the adapter cannot be read, or has an all-zero factor.
     """
     if job.moves_weights:
         return WeightCodec(read_adapter(warm_start))
@@ -30,10 +31,10 @@ def search_codec(job: AlignmentJobSpec, basis: AdapterBasis, warm_start: Path) -
 
 
 def search_layout(job: AlignmentJobSpec) -> Layout:
-    """The layout that `search_codec` will have, known before the adapter is trained.
+    """Return the layout of the future `search_codec`, before the adapter is trained.
 
     Raises:
-        AdapterError: the adapter that the job is given cannot be read.
+        AdapterError: the job's given adapter cannot be read.
     """
     rank, modules = _adapter_shape(job)
     if job.moves_weights:
@@ -46,7 +47,7 @@ def _adapter_shape(job: AlignmentJobSpec) -> tuple[int, tuple[str, ...]]:
     if lora is not None:
         return lora.rank, lora.target_modules
     warm_start = job.warm_start
-    assert isinstance(warm_start, AdapterWarmStartSpec)  # the only one without a shape of its own
+    assert isinstance(warm_start, AdapterWarmStartSpec)  # the only one that specifies no shape
     adapter = read_adapter(Path(warm_start.path).expanduser())
     rank = max(module.rank for module in adapter.modules)
     return rank, tuple(sorted(adapter.target_modules))

@@ -1,6 +1,6 @@
-"""A tiny warm start, timed: how fast this machine would do a job, with the job's own engines.
+"""Time a tiny warm start on this machine, with the engines of a job, to estimate its duration.
 
-Engines, trainer and the gate's reference run where the job has them: the engines side by side, each
+Engines, trainer and the gate's reference run where they do in a job: the engines in parallel, each
 on its own cores, the others in this process while the engines wait.
 """
 
@@ -33,23 +33,24 @@ from workers.warm_start.stage import sample_pairs
 
 WARM_UP_PROMPTS = 4
 ANSWERS = 128
-"""Sampled against the clock: about as many as a small generation has."""
+"""Number of answers whose sampling is timed: about as many as in a small generation."""
 TRAINING_STEPS = 3
-"""Timed; the first one, which is slower, comes before them."""
+"""Number of timed training steps, after a first, slower one that is not timed."""
 REFERENCE_ANSWERS = 3
 
 
 def try_speeds(
     spec: AlignmentJobSpec, site: RunSite, reward_policy: RewardPolicy = NOTHING_ALLOWED
 ) -> JobSpeeds:
-    """Time the parts of a job. What it prepares of the model is kept in the cache.
+    """Time the parts of a job. Models prepared for the trial stay in the cache.
 
     Args:
         spec: a job whose warm start samples from the base.
-        site: nothing is written to its run's folder.
+        site: surroundings of the run; nothing is written to the run's folder.
+        reward_policy: the operator's permissions for rewards.
     Raises:
         JobCancelledError: the user cancelled.
-        EssaError: the job cannot be done here.
+        EssaError: the job cannot run here.
     """
     warm_start = spec.warm_start
     if not isinstance(warm_start, RejectionSamplingWarmStartSpec):
@@ -86,14 +87,14 @@ def try_speeds(
 
 
 def _plan(context: JobContext, nodes: list[Node]) -> EnginePlan:
-    """The engines in the formats that a first start of the job would take."""
+    """Plan the engines in the formats that the job's first start would choose."""
     context.job.stage("prepare_model", "looking which number formats are fast")
     context.settle(nodes, None)
     return context.plan_search()
 
 
 def _lap(began_s: float) -> tuple[float, float]:
-    """Seconds since then, and now."""
+    """Return the seconds since `began_s`, and the current time."""
     now_s = time.monotonic()
     return now_s - began_s, now_s
 
@@ -101,10 +102,10 @@ def _lap(began_s: float) -> tuple[float, float]:
 def _sampling(
     context: JobContext, pool: EnginePool, warm_start: RejectionSamplingWarmStartSpec
 ) -> tuple[list[SftPair], float]:
-    """Pairs of the base's best answers, and the seconds of one answer."""
+    """Return pairs of the base's best answers, and the seconds per answer."""
     evaluator = context.evaluator(pool, None)
     rows = context.data.train
-    # The first batch pays for what an engine does once.
+    # The first batch includes the engines' one-off work, so it is not timed.
     evaluator.sample(
         None,
         rows[:WARM_UP_PROMPTS],
@@ -126,7 +127,7 @@ def _training(
     warm_start: RejectionSamplingWarmStartSpec,
     folder: Path,
 ) -> tuple[float, float]:
-    """Seconds until the first step, and of one."""
+    """Return the seconds until the first step, and the seconds per step."""
     sft = warm_start.sft.model_copy(update={"epochs": 1})
     wanted = (TRAINING_STEPS + 1) * sft.batch_size
     repeated = [pairs[number % len(pairs)] for number in range(wanted)]
@@ -151,7 +152,7 @@ def _training(
 
 
 def _reference(context: JobContext, folder: Path, pairs: Sequence[SftPair]) -> tuple[float, float]:
-    """Seconds of loading the gate's reference, and of one answer that it scores."""
+    """Return the seconds to load the gate's reference, and to score one answer with it."""
     if not context.job.spec.engine.gate or not fits_memory(folder):
         return 0.0, 0.0
     context.job.say("speed")("loading the reference of the gate")

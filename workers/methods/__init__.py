@@ -1,1 +1,1 @@
-"""What runs a job of each method."""
+"""Methods that run jobs, one for each `method.type`."""

@@ -29,7 +29,7 @@ Spec = TypeVar("Spec", bound=BaseMethodSpec)
 
 @dataclass(frozen=True)
 class Found:
-    """What a method came to, and what its vector stands for."""
+    """Outcome of a method, and the codec of its vector."""
 
     codec: Codec
     outcome: Outcome
@@ -39,15 +39,16 @@ class Method(ABC, Generic[Spec]):
     """The method of one job.
 
     Args:
-        spec: `method` of the job, every `auto` of it replaced.
+        spec: `method` of the job, with every `auto` replaced.
         context: the job.
-        nodes: the cluster, for methods that run more than engines.
+        nodes: nodes of the cluster, for methods that run more than engines.
     Raises:
-        SpecError: the cluster has no room for what the method runs beside the engines.
+        SpecError: the cluster has no room for the processes that the method needs beside the
+            engines.
     """
 
     gpus_beside = 0
-    """GPUs that the method holds beside those of the engines."""
+    """Number of GPUs that the method holds in addition to those of the engines."""
 
     def __init__(self, spec: Spec, context: JobContext, nodes: list[Node]) -> None:
         self.spec = spec
@@ -55,18 +56,18 @@ class Method(ABC, Generic[Spec]):
 
     @staticmethod
     def require() -> None:
-        """Refuse a machine on which something that the method needs is not installed.
+        """Refuse a machine that lacks a package required by the method.
 
         Raises:
-            SpecError: says what to install.
+            SpecError: a package is missing; the message says what to install.
         """
 
     def objective(self, dimension: int) -> Objective:
-        """What is maximised, and what decides on the result; `dimension` is D."""
+        """Return the objective to maximise and to select the result by; `dimension` is D."""
         return reward_objective(self.context.job.spec)
 
     def evaluator(self, pool: EnginePool, codec: Codec) -> Evaluator:
-        """Scores vectors of this codec on these engines, as the result is scored."""
+        """Return an evaluator that scores vectors of a codec on engines as the result is scored."""
         return self.context.evaluator(pool, codec)
 
     @abstractmethod
@@ -74,17 +75,17 @@ class Method(ABC, Generic[Spec]):
         """Search, train or judge, and score the test set once.
 
         Args:
-            pool: engines that run base and adapters as they should.
-            basis: of the warm start.
+            pool: engines that passed the gate.
+            basis: bases of the warm start.
             warm: the warm start.
         Raises:
             JobCancelledError: the user cancelled; the last checkpoint stays.
-            EvaluationError, ClusterError: engines, or what runs beside them, failed for good.
+            EvaluationError, ClusterError: engines, or processes beside them, failed permanently.
         """
 
     @contextmanager
     def opened_run(self, pool: EnginePool, codec: Codec, warm: WarmStartResult) -> Iterator[Run]:
-        """The run of the job, resumed where it has a checkpoint; its records are written."""
+        """Open the job's run, resumed from its checkpoint if it has one, and record it."""
         job, spec = self.context.job, self.context.job.spec
         with RunRecorder(
             job.run_dir, spec.evaluation, keeps_vectors=not spec.moves_weights

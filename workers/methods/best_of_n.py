@@ -16,7 +16,7 @@ class BestOfNAnswers(Method[BestOfNSpec]):
     """Scores the warm start by the best of its sampled answers."""
 
     def evaluator(self, pool: EnginePool, codec: Codec) -> BestOfN:
-        """Scores the last vector by its best answers, and those before it as they decode."""
+        """Return an evaluator that scores the last vector by best-of-N, the others by `rollout`."""
         evaluator = self.context.evaluator(pool, codec)
         return BestOfN(evaluator, evaluator, self.spec, self.context.job.spec.seed)
 

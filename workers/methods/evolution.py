@@ -27,7 +27,7 @@ class Evolution(Method[Spec]):
 
 
 class ConstrainedEvolution(Evolution[ConstrainedSpec]):
-    """Searches for one component of the reward while others are held at thresholds."""
+    """Maximises one component of the reward while holding others at thresholds."""
 
     def objective(self, dimension: int) -> Objective:
         job = self.context.job.spec

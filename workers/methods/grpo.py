@@ -28,7 +28,7 @@ class Grpo(Method[GrpoSpec]):
 
     Raises:
         SpecError: no GPU is left for the trainer.
-        TrainerError: while it runs, where the trainer's process failed.
+        TrainerError: the trainer's process failed during the run.
     """
 
     def __init__(self, spec: GrpoSpec, context: JobContext, nodes: list[Node]) -> None:
@@ -75,11 +75,11 @@ class Grpo(Method[GrpoSpec]):
 
 
 def trainer_gpus(engine: EngineSpec, nodes: Sequence[Node]) -> int:
-    """GPUs of the trainer: one where there are any, beside engines that keep theirs.
+    """Return the number of the trainer's GPUs: 1, or 0 on a cluster without GPUs.
 
     Raises:
-        SpecError: engines hold all of them. Taking turns is no way out: every step needs both, and
-            an engine takes longer to start than a step.
+        SpecError: engines hold all GPUs. Trainer and engines cannot take turns: every step needs
+            both, and starting an engine takes longer than a step.
     """
     total = sum(node.gpus for node in nodes)
     held = engine.workers * engine.ranks

@@ -1,4 +1,4 @@
-"""From the name of a method to what runs it."""
+"""Registry of methods by name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ METHODS: dict[str, type[Method[Any]]] = {
     "grpo": Grpo,
     "best_of_n": BestOfNAnswers,
 }
-"""By `method.type`."""
+"""Classes of methods by `method.type`."""
 
 
 def make_method(context: JobContext, nodes: list[Node]) -> Method[Any]:
-    """The method of a job whose formats are settled.
+    """Build the method of a job whose formats are settled.
 
     Raises:
-        SpecError: the cluster has no room for what the method runs beside the engines.
+        SpecError: the cluster has no room for the processes that the method needs beside the
+            engines.
     """
     spec = context.job.spec.method
     return METHODS[spec.type](spec, context, nodes)

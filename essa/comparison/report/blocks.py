@@ -1,4 +1,4 @@
-"""What a report is made of, in no format yet."""
+"""Building blocks of a report, independent of its format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Text that is shown as it is."""
+    """Verbatim text."""
 
     title: str
     text: str
@@ -25,7 +25,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as people read them; an empty one is not known. The first column names the row."""
+    """Formatted cells; an empty cell is an unknown value. The first column names the row."""
 
     title: str
     columns: tuple[str, ...]
@@ -35,12 +35,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """Curves of arms over one axis, and the same as a table.
+    """Curves of arms over one axis, and the same data as a table.
 
     Attributes:
         axis: name of the axis, one of `history.AXES`.
-        description: what it shows, in words.
-        curves: by arm.
+        description: text that describes the figure.
+        curves: bands by arm.
     """
 
     title: str

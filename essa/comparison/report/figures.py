@@ -9,16 +9,16 @@ from essa.comparison.report.wording import AXIS_NAMES, amount, score
 from essa.comparison.summary import Summary
 
 _MOST_ROWS = 12
-"""Of an arm in the table beside a chart."""
+"""Maximum number of rows per arm in the table beside a chart."""
 
 
 def all_figures(summary: Summary) -> list[Figure]:
-    """One chart an axis, those without a curve left out."""
+    """Return one chart per axis that has a curve."""
     return [figure for axis in AXES for figure in [axis_figure(summary, axis)] if figure.curves]
 
 
 def axis_figure(summary: Summary, axis: str) -> Figure:
-    """Best validation score so far over one axis."""
+    """Return the chart of the best validation score so far over one axis."""
     curves = {arm: bands[axis] for arm, bands in summary.curves.items() if bands[axis].x}
     name = AXIS_NAMES[axis]
     said = [

@@ -1,4 +1,4 @@
-"""A report as one HTML file: inline SVG and style, no scripts, nothing from elsewhere."""
+"""A report as one HTML file: inline SVG and style, no scripts, no external resources."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ code { font-size: 0.95em; }
 .line.a6 { stroke-dasharray: 4 4; } .line.a7 { stroke-dasharray: 1 4; }
 .line.a8 { stroke-dasharray: 14 3 3 3; }
 """
-"""Arms differ by dashes too, not by colour alone."""
+"""Style sheet of the page. Arms differ by dashes as well as by colour."""
 
 _PAGE = """\
 {% macro grid(table) %}
@@ -81,16 +81,17 @@ _PAGE = """\
 </body>
 </html>
 """
-"""What is put in is escaped, but for the style, and for charts, which escape names themselves."""
+"""Template of the page. Inserted text is escaped, except the style and the charts (which escape
+names themselves)."""
 
 
 def to_html(title: str, blocks: Sequence[Block], command: str) -> str:
-    """The report.
+    """Return the report as HTML.
 
     Args:
-        title: of the whole.
-        blocks: in order.
-        command: what makes every table and figure again.
+        title: title of the report.
+        blocks: parts of the report, in order.
+        command: command line that reproduces every table and figure.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""A report in Markdown: text and tables; of figures, their data."""
+"""A report in Markdown: text and tables; figures appear as tables of their data."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from essa.comparison.report.blocks import Block, Code, Figure, Table, Text
 
 
 def to_markdown(title: str, blocks: Sequence[Block], command: str) -> str:
-    """The report.
+    """Return the report as Markdown.
 
     Args:
-        title: of the whole.
-        blocks: in order.
-        command: what makes every table and figure again.
+        title: title of the report.
+        blocks: parts of the report, in order.
+        command: command line that reproduces every table and figure.
     """
     parts = [f"# {_plain(title)}"]
     for block in blocks:
@@ -43,7 +43,7 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names come from users: nothing in them is to become markup."""
+    """Escape a name given by a user, so that nothing in it becomes markup."""
     return text.replace("<", "&lt;").replace("\\", "\\\\").replace("`", "\\`").replace("_", "\\_")
 
 

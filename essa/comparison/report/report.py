@@ -1,4 +1,4 @@
-"""What stands in a report of a comparison, and in which order."""
+"""Contents of a comparison's report, in order."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from essa.types import is_dict
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a report says about how its numbers came about.
+    """Provenance of a report's numbers.
 
     Attributes:
-        command: what makes the report again.
-        versions: of packages, by the runs that had them; one entry where all had the same.
-        data: by set, the digest of its file.
+        command: command line that reproduces the report.
+        versions: package versions, by the runs that used them; one entry if all used the same.
+        data: digest of each data set's file, by set.
         notes: sentences about the runs, such as failures.
-        extra: more tables, each with a row an arm, such as drift on other tasks.
+        extra: further tables with one row per arm, such as drift on other tasks.
     """
 
     command: str
@@ -43,7 +43,7 @@ class Surroundings:
 def report_blocks(
     spec: ComparisonSpec, summary: Summary, surroundings: Surroundings
 ) -> list[Block]:
-    """The parts of a report."""
+    """Return the parts of a report."""
     first = [target_table(summary), target_by_seed(summary)]
     others = [table for table in all_tables(summary) if table not in first]
     return [
@@ -58,13 +58,13 @@ def report_blocks(
 
 
 def html_report(spec: ComparisonSpec, summary: Summary, surroundings: Surroundings) -> str:
-    """The report as one HTML file."""
+    """Return the report as one HTML file."""
     blocks = report_blocks(spec, summary, surroundings)
     return to_html(_title(spec), blocks, surroundings.command)
 
 
 def markdown_report(spec: ComparisonSpec, summary: Summary, surroundings: Surroundings) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     blocks = report_blocks(spec, summary, surroundings)
     return to_markdown(_title(spec), blocks, surroundings.command)
 
@@ -124,12 +124,12 @@ def _provenance(surroundings: Surroundings) -> list[Block]:
 
 
 def _without_identity(spec: AlignmentJobSpec) -> dict[str, Any]:
-    """What a comparison's jobs may differ in by their arm: not in name and seed."""
+    """Return the settings by which arms may differ: all but name and seed."""
     return spec.model_dump(mode="json", exclude={"name", "seed"})
 
 
 def _without_folders(value: Any) -> Any:
-    """Files by name: where they lie means nothing to who reads a report; it has their digests."""
+    """Reduce paths to file names: folders mean nothing to a reader, and the report has digests."""
     if isinstance(value, list):
         return [_without_folders(one) for one in cast("list[Any]", value)]
     if not is_dict(value):

@@ -1,4 +1,4 @@
-"""Draw the curves of a figure as SVG. Colours are classes; the page around it defines them."""
+"""Draw the curves of a figure as SVG. Colours are CSS classes that the enclosing page defines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _WIDTH, _HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 46
 _TICKS = 6
 _LEGEND_CHAR = 7.2
-"""Width of a letter of the legend, about."""
+"""Approximate width of one letter in the legend, in SVG units."""
 
 
 def draw(figure: Figure, name: str) -> str:
-    """An `svg` element with title and description.
+    """Return an `svg` element with title and description.
 
     Args:
-        figure: what to draw; it has at least one curve.
-        name: start of the ids inside, unique on the page.
+        figure: figure to draw; it has at least one curve.
+        name: prefix of the element ids, unique on the page.
     """
     xs = [x for band in figure.curves.values() for x in band.x]
     ys = [y for band in figure.curves.values() for y in (*band.low, *band.high)]
@@ -43,7 +43,7 @@ def draw(figure: Figure, name: str) -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers around a range: steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers that enclose a range, in steps of 1, 2 or 5 times a power of ten."""
     span = high - low
     if span <= 0:
         span = abs(high) or 1.0

@@ -30,7 +30,7 @@ _AXIS_COLUMNS = tuple(AXIS_NAMES[axis] for axis in AXES)
 
 
 def all_tables(summary: Summary) -> list[Table]:
-    """Every table that has a row, in the order of a report."""
+    """Return every table that has a row, in the order of a report."""
     made = (
         target_table(summary),
         target_by_seed(summary),
@@ -45,7 +45,7 @@ def all_tables(summary: Summary) -> list[Table]:
 
 
 def target_table(summary: Summary) -> Table:
-    """Time to target, over seeds."""
+    """Return the table of time to target, over seeds."""
     rows: list[tuple[str, ...]] = []
     has_target = any(arm.asked for arm in summary.arms_reached)
     for arm in summary.arms_reached if has_target else ():
@@ -66,7 +66,7 @@ def target_table(summary: Summary) -> Table:
 
 
 def target_by_seed(summary: Summary) -> Table:
-    """Time to target, run by run."""
+    """Return the table of time to target, run by run."""
     rows = tuple(
         (one.arm, str(one.seed), score(one.target), _place(one), *_spent(one.spent, one.ratio))
         for one in summary.reached
@@ -77,7 +77,7 @@ def target_by_seed(summary: Summary) -> Table:
 
 
 def score_table(summary: Summary) -> Table:
-    """Test scores."""
+    """Return the table of test scores."""
     components = dict.fromkeys(name for one in summary.scores for name in one.components)
     constraints = dict.fromkeys(part.name for one in summary.scores for part in one.constraints)
     rows: list[tuple[str, ...]] = []
@@ -105,7 +105,7 @@ def score_table(summary: Summary) -> Table:
 
 
 def cost_table(summary: Summary) -> Table:
-    """What whole runs cost."""
+    """Return the table of the costs of whole runs."""
     rows = tuple(
         (
             arm.arm,
@@ -126,7 +126,7 @@ def cost_table(summary: Summary) -> Table:
 
 
 def time_table(summary: Summary) -> Table:
-    """Where the time went."""
+    """Return the table of seconds by activity."""
     rows = tuple(
         (
             arm.arm,
@@ -148,7 +148,7 @@ def time_table(summary: Summary) -> Table:
 
 
 def warm_start_table(summary: Summary) -> Table:
-    """What the shared warm starts took."""
+    """Return the table of the costs of the shared warm starts."""
     rows = tuple(
         (str(run.seed), run.arm, *(amount(axis)(getattr(run.warm_start, axis)) for axis in AXES))
         for run in sorted(summary.runs, key=lambda run: run.seed)
@@ -163,7 +163,7 @@ def warm_start_table(summary: Summary) -> Table:
 
 
 def detail_table(summary: Summary) -> Table:
-    """What else the events show."""
+    """Return the table of generated tokens, answer length and the methods' own metrics."""
     names = dict.fromkeys(name for arm in summary.arm_costs for name in arm.shown)
     rows = tuple(
         (
@@ -186,7 +186,7 @@ def detail_table(summary: Summary) -> Table:
 
 
 def run_table(summary: Summary) -> Table:
-    """The runs."""
+    """Return the table of runs."""
     rows: list[tuple[str, ...]] = []
     for run in summary.runs:
         result = run.result

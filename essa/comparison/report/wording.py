@@ -1,4 +1,4 @@
-"""Numbers of a comparison as people read them; what is not known is blank."""
+"""Format the numbers of a comparison; an unknown number is blank."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ _GIB = 2**30
 
 
 def score(value: float | None) -> str:
-    """Three decimals."""
+    """Format with three decimals."""
     return "" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def seconds(value: float | None) -> str:
-    """With as many digits as matter."""
+    """Format seconds with as many digits as matter."""
     if value is None or not math.isfinite(value):
         return ""
     return f"{value:,.0f} s" if value >= 100 else f"{value:.1f} s"
 
 
 def count(value: float | None) -> str:
-    """Whole, with thousands."""
+    """Format as a whole number with thousands separators."""
     return "" if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
 def plain(value: float | None) -> str:
-    """Four significant digits."""
+    """Format with four significant digits."""
     return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def memory(value: float | None) -> str:
-    """In GiB."""
+    """Format bytes in GiB."""
     return "" if value is None else f"{value / _GIB:.2f} GiB"
 
 
 def times(value: float | None) -> str:
-    """A ratio."""
+    """Format a ratio."""
     return "" if value is None else f"{value:.3g}×"
 
 
 def amount(axis: str) -> Callable[[float | None], str]:
-    """How values of an axis are written."""
+    """Return the function that formats values of an axis."""
     return seconds if axis.endswith("_s") else count
 
 
 def over_seeds(found: Spread | None, written: Callable[[float | None], str]) -> str:
-    """Mean and range; the value alone where all seeds have the same."""
+    """Format mean and range, or a single value if all seeds have the same."""
     if found is None:
         return ""
     low, high = written(found.low), written(found.high)

@@ -28,24 +28,25 @@ _PATHS = (
 def load_job_file(path: Path, overrides: Sequence[str] = ()) -> AlignmentJobSpec:
     """Read a job and validate it.
 
-    Relative paths of data sets, of the warm start and of a model folder count from the job file's
-    own folder; those in overrides from the current folder.
+    Relative paths of data sets, of the warm start and of a model folder start from the job file's
+    folder; in overrides, from the current folder.
 
     Args:
-        path: a `.json` file, or YAML under any other name.
-        overrides: `search.sigma_init=0.05` and the like; the value is read as YAML.
+        path: a `.json` file, or a YAML file with any other suffix.
+        overrides: settings such as `search.sigma_init=0.05`; the value is read as YAML.
     Raises:
-        SpecError: unreadable, or with `problems` in its detail, one for each setting at fault.
+        SpecError: the file is unreadable, or a setting is invalid; `problems` in the detail has one
+            entry for each.
     """
     raw = read_job_file(path)
     return validate_job(merge_overrides(raw, read_overrides(overrides)))
 
 
 def read_job_file(path: Path) -> dict[str, Any]:
-    """A job as it is written in a file, its paths anchored at the file's folder.
+    """Read a job from a file without validating it; relative paths start from the file's folder.
 
     Raises:
-        SpecError: unreadable, or no mapping.
+        SpecError: the file is unreadable or not a mapping.
     """
     raw = read_mapping(path, "the job file", "a job starts with `model:`, `data:` and `reward:`")
     anchor_paths(raw, path.absolute().parent)
@@ -53,10 +54,12 @@ def read_job_file(path: Path) -> dict[str, Any]:
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """A part of a job from `search.sigma_init=0.05` and the like; paths from the current folder.
+    """Read overrides such as `search.sigma_init=0.05`; paths start from the current folder.
 
+    Returns:
+        The overrides as a part of a job.
     Raises:
-        SpecError: one is malformed, or two do not go together.
+        SpecError: an override is malformed, or two conflict.
     """
     given = parse_overrides(overrides)
     anchor_paths(given, Path.cwd())
@@ -64,10 +67,10 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`search.sigma_init=0.05` and the like as nested settings, paths as they are written.
+    """Parse overrides such as `search.sigma_init=0.05` to nested settings, paths unchanged.
 
     Raises:
-        SpecError: one is malformed, or two do not go together.
+        SpecError: an override is malformed, or two conflict.
     """
     given: dict[str, Any] = {}
     for override in overrides:
@@ -80,7 +83,7 @@ def validate_job(raw: dict[str, Any]) -> AlignmentJobSpec:
     """Validate a job given as plain data.
 
     Raises:
-        SpecError: with `problems` in its detail, one for each setting at fault.
+        SpecError: a setting is invalid; `problems` in the detail has one entry for each.
     """
     try:
         return AlignmentJobSpec.model_validate(raw)
@@ -89,20 +92,20 @@ def validate_job(raw: dict[str, Any]) -> AlignmentJobSpec:
 
 
 def problem_error(problems: Sequence[Problem]) -> SpecError:
-    """The error that carries these problems; its message has one line for each."""
+    """Return the error that carries these problems; its message has one line for each."""
     message = "\n".join(str(problem) for problem in problems)
     return SpecError(message, field=problems[0].field or None, problems=tuple(problems))
 
 
 def read_mapping(path: Path, what: str, start: str) -> dict[str, Any]:
-    """A YAML or JSON file that holds named settings.
+    """Read a YAML or JSON file of named settings.
 
     Args:
-        path: a `.json` file, or YAML under any other name.
-        what: what the file is, for messages.
-        start: how such a file starts, for messages.
+        path: a `.json` file, or a YAML file with any other suffix.
+        what: name of the kind of file, for messages.
+        start: example of such a file's first line, for messages.
     Raises:
-        SpecError: unreadable, a name twice, or no mapping.
+        SpecError: the file is unreadable, has a name twice, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -126,11 +129,11 @@ def _parse_json(text: str, path: Path) -> Any:
 
 
 def _parse_yaml(text: str, source: str) -> Any:
-    import yaml  # not needed by those who build a specification in Python
+    import yaml  # not needed to build a specification in Python
 
     # The stubs of PyYAML leave two of the methods used here untyped.
     class Loader(yaml.SafeLoader):
-        """Refuses double keys and reads 1e-3 as a number, which YAML 1.1 does not."""
+        """Refuses duplicate keys, and reads 1e-3 as a number, unlike YAML 1.1."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             construct = cast("Any", self).construct_object
@@ -175,7 +178,7 @@ def _set(tree: dict[str, Any], names: list[str], value: Any) -> None:
 
 
 def merge_overrides(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """A job with overrides laid over it; see `with_default_variants`."""
+    """Return a job with overrides applied; see `with_default_variants`."""
     merged = with_default_variants(raw, given)
     for name, value in given.items():
         _overlay(merged, name, value)
@@ -183,7 +186,7 @@ def merge_overrides(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any
 
 
 class _Whole(dict[str, Any]):
-    """A section given in one piece, `reward={type: sentiment}`: it replaces the job's own."""
+    """A section given as a whole, as in `reward={type: sentiment}`: it replaces the job's own."""
 
 
 def _overlay(tree: dict[str, Any], name: str, value: Any) -> None:
@@ -196,7 +199,7 @@ def _overlay(tree: dict[str, Any], name: str, value: Any) -> None:
 
 
 def anchor_paths(raw: dict[str, Any], folder: Path) -> None:
-    """Let relative paths in a job, or in a part of one, count from a folder; in place."""
+    """Make relative paths in a job, or in a part of one, start from a folder; in place."""
     for place in _PATHS:
         section = _section(raw, place[:-1])
         value = section.get(place[-1])
@@ -204,7 +207,7 @@ def anchor_paths(raw: dict[str, Any], folder: Path) -> None:
             section[place[-1]] = str(folder / value)
     model = _section(raw, ("model",))
     path = model.get("path")
-    # A hub name looks like a relative path; only a folder that is there is taken for one.
+    # A hub name looks like a relative path; only an existing folder counts as a path.
     if isinstance(path, str) and path and (folder / path).is_dir():
         model["path"] = str((folder / path).resolve())
 

@@ -1,4 +1,4 @@
-"""Lay a part of a specification over a whole one."""
+"""Apply a partial specification to a whole one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _TAGS = ("type", "kind")
 
 
 def overlay(whole: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `whole` with `changes` in it, section by section.
+    """Return a copy of `whole` with `changes` applied, section by section.
 
-    A section that becomes another variant (its `type` or `kind` changes) is replaced, for the
-    fields of the old one would mean nothing to the new. So is a data set that gets another source.
+    A section whose variant (`type` or `kind`) changes is replaced, because the old variant's fields
+    mean nothing to the new one; so is a data set whose source changes.
     """
     merged = dict(whole)
     for name, value in changes.items():
@@ -29,10 +29,10 @@ def overlay(whole: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def with_default_variants(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a job as it was written, ready for changes.
+    """Return a copy of an unvalidated job, prepared for changes.
 
-    A section that it leaves to its default, and that is changed, gets the tag of that default, so
-    that `search.sigma_init` can be changed without naming the search.
+    A section that the job leaves at its default and `changes` alters gets the tag of that default,
+    so that `search.sigma_init` can be changed without naming the search.
     """
     filled = dict(raw)
     for name, value in changes.items():

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in terms a user can act on."""
+"""Problems with settings, in terms that a user can act on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LONGEST_VALUE = 80
 
 @dataclass(frozen=True)
 class Problem:
-    """One setting that cannot be used: its dotted name, its value, and what to do about it.
+    """One invalid setting: its dotted name, its value, and the remedy.
 
-    `value` None means that there is no value to show.
+    `value` is None if there is no value to show.
     """
 
     field: str
@@ -26,12 +26,12 @@ class Problem:
     fix: str
 
     def __str__(self) -> str:
-        """One line: field, value, fix."""
+        """Format as one line: field, value, fix."""
         shown = "" if self.value is None else f" = {_short(self.value)}"
         return f"{self.field}{shown}: {self.fix}" if self.field else self.fix
 
     def without_prefix(self) -> Problem:
-        """The same without the part of an HTTP request that it came in."""
+        """Return the problem without the HTTP request's prefix, such as `body.`, in its field."""
         for part in _REQUEST_PARTS:
             if self.field.startswith(part):
                 return replace(self, field=self.field.removeprefix(part))
@@ -41,11 +41,11 @@ class Problem:
 def problems_of(errors: Sequence[Mapping[str, Any]], raw: Any) -> list[Problem]:
     """Turn pydantic's errors into problems, one per field, in pydantic's order.
 
-    Pydantic puts the tags of unions into an error's place; they are not part of what the user
-    wrote, so `raw`, the input that was validated, decides which parts are shown.
+    Pydantic includes the tags of unions in an error's location. They are not part of the user's
+    input, so the location's parts are shown only if they occur in `raw`.
 
     Args:
-        errors: what `ValidationError.errors()` returned.
+        errors: result of `ValidationError.errors()`.
         raw: the validated input.
     """
     found: dict[str, Problem] = {}
@@ -60,7 +60,7 @@ def problems_of(errors: Sequence[Mapping[str, Any]], raw: Any) -> list[Problem]:
         if earlier is None:
             found[field] = problem
         elif problem.fix not in earlier.fix:
-            # Branches of a plain union, such as `auto` or a number, fail one by one.
+            # Each branch of a plain union, such as `auto` or a number, has its own error.
             found[field] = replace(earlier, fix=f"{earlier.fix}, or {problem.fix}")
     return list(found.values())
 
@@ -74,7 +74,7 @@ def _told_by_setting(error: Mapping[str, Any]) -> Problem | None:
 
 
 def _is_echo(error: Mapping[str, Any]) -> bool:
-    """True for "too short" about a list that is long enough: its items are at fault, and told."""
+    """Return whether "too short" is about a list that is long enough, as its items are invalid."""
     given = error.get("input")
     return (
         error["type"] == "too_short"
@@ -88,7 +88,7 @@ def _written_path(error: Mapping[str, Any], raw: Any) -> str:
     left = [str(part) for part in error["loc"]]
     here, is_entered = raw, True
     for position, part in enumerate(error["loc"]):
-        # The tag of a union may be the name of a setting too, as `keywords` is; it comes first.
+        # The tag of a union may also be the name of a setting, like `keywords`; the tag is first.
         if is_entered and _is_tag(here, part):
             is_entered = False
             left.remove(str(part))

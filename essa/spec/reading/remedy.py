@@ -1,4 +1,4 @@
-"""What to do about a setting that pydantic refused, in words."""
+"""Remedies for settings that pydantic refused, in words."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _PHRASES = {
         ("dict_type", "model_type", "model_attributes_type"), "give a mapping of settings"
     ),
 }
-"""By pydantic's type of error; names in braces are from its context."""
+"""Remedies by pydantic's error type; names in braces come from the error's context."""
 
 
 def remedy(error: Mapping[str, Any]) -> str:
-    """Return how to put an error right.
+    """Return how to fix an error.
 
     Args:
-        error: one of those that `ValidationError.errors()` returned.
+        error: an item of `ValidationError.errors()`.
     """
     kind: str = error["type"]
     context: Mapping[str, Any] = error.get("ctx") or {}
@@ -48,7 +48,7 @@ def remedy(error: Mapping[str, Any]) -> str:
 
 
 def _own_words(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
-    """Those of a validator of ours."""
+    """Return the message of one of our own validators."""
     return str(error["msg"]).removeprefix("Value error, ")
 
 

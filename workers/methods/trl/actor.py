@@ -1,4 +1,4 @@
-"""The process around a trainer: a Ray actor."""
+"""Ray actor that runs a trainer in its own process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from workers.methods.trl.messages import Experience, Report, TrainerBuild
 
 
 class TrainerActor:
-    """Trains between calls: each hands over rollouts and returns when the next are wanted."""
+    """Trainer whose calls take rollouts and return when the next rollouts are needed."""
 
     def start(self, build: TrainerBuild, start_step: int) -> Report:
-        """Load the model, or a checkpoint of it, and say where it stands."""
-        # Here and not above: the job's process imports this module, and needs no TRL.
+        """Load the model, or its checkpoint, and return the initial report."""
+        # Imported here, because the job's process imports this module but does not need TRL.
         from workers.methods.trl.trl_run import TrlRun
 
         await_free_memory()

@@ -1,7 +1,7 @@
 """APOLLO: Adam's step sizes per channel or per tensor, from gradients projected to a low rank.
 
-Our own, because pytorch-optimizer 4.1.0 projects the update too, which is GaLore, and multiplies by
-the scale twice; without a rank its APOLLO is AdamW.
+This is our own implementation, because that of pytorch-optimizer 4.1.0 also projects the update, as
+GaLore does, and applies the scale twice; without a rank it is AdamW.
 
 Source:
     Zhu et al. (2024), APOLLO: SGD-like Memory, AdamW-level Performance, arXiv:2412.05270,
@@ -17,20 +17,20 @@ from typing import Any
 import torch
 
 GROWTH = 1.01
-"""An update's norm may be so much larger than the last one's, the paper's gamma."""
+"""Maximum ratio of an update's norm to that of the previous update: the paper's gamma."""
 
 
 class Apollo(torch.optim.Optimizer):
-    """Scales raw gradients by what Adam would have done to their projection.
+    """Scales raw gradients by Adam's scaling of their projection.
 
-    A parameter that is no matrix is Adam's. The state is tensors and numbers only: projections
-    are drawn again from the number of parameter and period.
+    Parameters that are not matrices are updated by Adam. The state holds only tensors and numbers:
+    projections are redrawn from the numbers of the parameter and the period.
 
     Args:
-        rank: of the projection of a matrix' shorter side; None projects nothing.
-        is_tensor_wise: one step size for a matrix (APOLLO-Mini), otherwise one for each channel
-            along its longer side.
-        period: steps before another projection is drawn, the paper's T.
+        rank: rank of the projection of a matrix's shorter side; None projects nothing.
+        is_tensor_wise: use one step size per matrix (APOLLO-Mini) instead of one per channel along
+            its longer side.
+        period: number of steps between new projections, the paper's T.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Apollo(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update. `closure` computes the loss again, as torch allows it."""
+        """Make one update. `closure`, as in torch, recomputes and returns the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -90,12 +90,12 @@ class Apollo(torch.optim.Optimizer):
     def _scaled(
         self, gradient: torch.Tensor, state: dict[str, Any], group: dict[str, Any], number: int
     ) -> torch.Tensor:
-        """The update of a matrix whose rows are the shorter side."""
+        """Return the update of a matrix whose rows are its shorter side, shape as `gradient`."""
         low, share = gradient, 1.0
         if group["rank"] is not None:
             period = (state["step"] - 1) // group["period"]
             low = _projection(gradient, group["rank"], seed=10_007 * period + number) @ gradient
-            # Norms of a projected direction are smaller by the root of what is left of it.
+            # Projection shrinks norms by the square root of the share of dimensions that it keeps.
             share = group["rank"] / len(gradient)
         adapted = self._adam(low, state, group)
         side = None if group["is_tensor_wise"] else 0
@@ -104,7 +104,7 @@ class Apollo(torch.optim.Optimizer):
         norm = torch.linalg.vector_norm(update)
         if "norm" in state:
             limit = GROWTH * state["norm"]
-            # After gradients of zero there is no norm to grow from.
+            # After zero gradients there is no norm that could limit growth.
             update = update * torch.where((limit > 0) & (norm > limit), limit / norm, 1.0)
             norm = torch.linalg.vector_norm(update)
         state["norm"] = norm
@@ -124,6 +124,6 @@ class Apollo(torch.optim.Optimizer):
 
 
 def _projection(gradient: torch.Tensor, rank: int, *, seed: int) -> torch.Tensor:
-    """Shape (rank, rows), normal, of variance 1 / rank; the same on every device."""
+    """Draw a projection of shape (rank, rows), normal of variance 1 / rank, device-independent."""
     drawn = torch.randn((rank, len(gradient)), generator=torch.Generator().manual_seed(seed))
     return (drawn / math.sqrt(rank)).to(gradient)

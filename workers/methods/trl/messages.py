@@ -1,4 +1,4 @@
-"""What goes between the job's process and that of the trainer. Picklable."""
+"""Messages between the job's process and the trainer's. All are picklable."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from essa.spec.grpo import GrpoSpec
 
 @dataclass(frozen=True)
 class TrainerBuild:
-    """What a trainer is made from.
+    """Inputs from which a trainer is built.
 
-    `steps` are rounds of rollouts, `save_every` those between two checkpoints, `threads` those of
-    torch; 0 keeps its own setting.
+    `steps` is the number of rounds of rollouts, `save_every` the number of rounds between two
+    checkpoints, `threads` the number of torch's threads (0 keeps torch's default).
     """
 
     model_folder: Path
@@ -31,30 +31,30 @@ class TrainerBuild:
 
     @property
     def completions(self) -> int:
-        """Completions of one round."""
+        """Number of completions in one round."""
         return self.batch_size * self.method.group_size
 
     @property
     def mini_batch(self) -> int:
-        """Completions of one update."""
+        """Number of completions in one update."""
         return self.method.mini_batch or self.completions
 
     @property
     def micro_batch(self) -> int:
-        """Completions of one forward pass."""
+        """Number of completions in one forward pass."""
         return min(self.method.micro_batch, self.mini_batch)
 
     @property
     def updates(self) -> int:
-        """Updates of one round."""
+        """Number of updates in one round."""
         return self.completions // self.mini_batch * self.method.iterations
 
 
 @dataclass(frozen=True)
 class Experience:
-    """One round of rollouts; G completions in a row belong to one prompt.
+    """One round of rollouts; every G consecutive completions belong to one prompt.
 
-    Scores are None where missing; a completion may be empty, and is where its rollout failed.
+    Missing scores are None. A completion may be empty, and always is if its rollout failed.
     """
 
     prompt_ids: list[list[int]]
@@ -64,7 +64,7 @@ class Experience:
 
 @dataclass(frozen=True)
 class Report:
-    """Where the trainer stands after `step` rounds."""
+    """State of the trainer after `step` rounds."""
 
     step: int
     weights: dict[str, Factors]
@@ -72,4 +72,4 @@ class Report:
     train_s: float
     is_saved: bool
     peak_bytes: int
-    """Most memory that its process has had so far."""
+    """Peak memory of the trainer's process so far."""

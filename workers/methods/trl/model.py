@@ -1,4 +1,4 @@
-"""The base with the warm-start adapter on it, ready to be trained."""
+"""Load the base with the warm-start adapter for training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from workers.warm_start.lora_model import SHORT_TOKENS
 def load_trainable(
     model_folder: Path, adapter_folder: Path, method: GrpoSpec, longest_tokens: int
 ) -> Any:
-    """Load both; the adapter in float32, the base as `method.precision` says.
+    """Load base and adapter: the adapter in float32, the base in `method.precision`.
 
     Args:
-        longest_tokens: of prompt and answer, which decides how attention is computed.
+        model_folder: folder of the base.
+        adapter_folder: folder of the warm start.
+        method: settings of the training.
+        longest_tokens: maximum tokens of prompt and answer, which selects the attention kernel.
     Returns:
         A `peft.PeftModel`.
     Raises:
-        SpecError: the base cannot be quantised here.
+        SpecError: this machine cannot quantise the base.
     """
     from peft import PeftModel, prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM
@@ -46,7 +49,7 @@ def load_trainable(
 
 
 def _compute_dtype(precision: str) -> torch.dtype:
-    """What products are in; `auto`, and quantised bases, take what is no emulation here."""
+    """Return the format of products; for `auto` and quantised bases, one that is not emulated."""
     if precision in ("fp32", "bf16"):
         return torch.float32 if precision == "fp32" else torch.bfloat16
     return getattr(torch, native_training())

@@ -1,4 +1,4 @@
-"""Optimisers by name, from torch, bitsandbytes, pytorch-optimizer, and APOLLO of our own."""
+"""Optimisers by name, from torch, bitsandbytes and pytorch-optimizer, and our own APOLLO."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_optimizer(
     """Build the optimiser of a job.
 
     Raises:
-        SpecError: its library is missing.
+        SpecError: the optimiser's library is missing.
     """
     module, class_name, package = _PLACES[name]
     try:

@@ -1,4 +1,4 @@
-"""The trainer's process, as the loop sees it."""
+"""Proxy of the trainer's process for the training loop."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ POLL_S = 0.5
 
 
 class RemoteTrainer(GradientTrainer):
-    """TRL in a Ray actor. On a GPU cluster it has one GPU to itself.
+    """TRL in a Ray actor, which has its own GPU on a GPU cluster.
 
     Args:
-        codec: of the warm start that it trains.
-        encode: prompt text -> token ids.
-        gpus: GPUs that Ray is asked for.
-        check: called a few times a second; what it raises ends the call (cancel).
+        build: inputs from which the trainer is built.
+        codec: codec of the warm start that is trained.
+        encode: converts a prompt's text to token ids.
+        gpus: number of GPUs requested from Ray.
+        check: called a few times per second; an error that it raises, such as a cancellation, ends
+            the call.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class RemoteTrainer(GradientTrainer):
         self._codec = codec
         self._encode = encode
         self._check = check
-        # On a CPU it works while the engines wait for it, on their cores.
+        # On a CPU, the trainer uses the engines' cores while the engines wait.
         self._actor: Any = ray.remote(TrainerActor).options(num_cpus=0, num_gpus=gpus).remote()
         self.peak_bytes = 0
 
@@ -65,7 +67,7 @@ class RemoteTrainer(GradientTrainer):
         return self._news(self._actor.step.remote(experience))
 
     def close(self) -> None:
-        """End the process."""
+        """End the trainer's process."""
         ray.kill(self._actor)
 
     def _news(self, call: Any, longest_s: float = float("inf")) -> TrainerNews:

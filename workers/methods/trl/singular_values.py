@@ -1,4 +1,4 @@
-"""Leave of an adapter's factors only their singular values to be trained (SVD-GRPO)."""
+"""Restrict training to the singular values of an adapter's factors (SVD-GRPO)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 
 class _Rebuild(torch.nn.Module):
-    """The factor as a function of its singular values: U diag(s) V^T, U and V^T fixed."""
+    """A factor as a function of its singular values: U diag(s) V^T with fixed U and V^T."""
 
     left: torch.Tensor
     right: torch.Tensor
@@ -21,16 +21,16 @@ class _Rebuild(torch.nn.Module):
         self.register_buffer("right", right)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (k,) to the factor, (rows, columns)."""
+        """Return the factor, shape (rows, columns), for singular values of shape (k,)."""
         return (self.left * values) @ self.right
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
-        """The factor that it is built over to its values."""
+        """Return the singular values, shape (k,), of a factor of shape (rows, columns)."""
         return torch.einsum("rk,rc,kc->k", self.left, weight, self.right)
 
 
 def train_singular_values(model: Any) -> None:
-    """Put a thin SVD in the place of every factor of the adapter that is trained.
+    """Replace every factor of the trained adapter by its thin SVD.
 
     Source:
         ESSA, arXiv:2507.04453, Section 4.4.5, the control SVD-GRPO.
@@ -42,14 +42,14 @@ def train_singular_values(model: Any) -> None:
 
 
 def adapter_layers(model: Any) -> Iterator[torch.nn.Linear]:
-    """The linear layers of the adapter that is trained, A and B of each module in turn."""
+    """Yield the linear layers of the trained adapter: A and B of one module after the other."""
     for _, lora_A, lora_B in adapter_modules(model):
         yield lora_A
         yield lora_B
 
 
 def adapter_modules(model: Any) -> Iterator[tuple[str, torch.nn.Linear, torch.nn.Linear]]:
-    """Name in the base model, A and B of every adapted module."""
+    """Yield the name in the base model, A and B of every adapted module."""
     for name, module in model.named_modules():
         if hasattr(module, "lora_A") and "default" in module.lora_A:
             plain = name.removeprefix("module.").removeprefix("base_model.model.")

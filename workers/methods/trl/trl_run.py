@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer, driven from outside: it waits for rollouts and tells where it stands."""
+"""Drive TRL's GRPOTrainer from outside: it waits for rollouts and reports its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 
-# TRL says on every start that custom rollouts may change in a later release; ours is pinned.
+# TRL warns at every start that custom rollouts may change in a later release; ours is pinned.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
@@ -40,11 +40,11 @@ _LOGGED = {
     "completions/clipped_ratio": "unfinished_frac",
     "frac_reward_zero_std": "groups_without_signal_frac",
 }
-"""Of what TRL logs, what is told, and the name it is told by."""
+"""Reported metrics: TRL's name of each, and the name in our reports."""
 
 
 class TrlRun:
-    """Trains in a thread of its own; `exchange` hands rollouts in and takes the next report."""
+    """Trains in a separate thread; `exchange` passes rollouts in and returns the next report."""
 
     def __init__(self, build: TrainerBuild, start_step: int) -> None:
         self._build = build
@@ -58,12 +58,12 @@ class TrlRun:
         self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
 
     def start(self) -> Report:
-        """Load, and train up to where rollouts are wanted."""
+        """Load the model, run to the point where rollouts are needed, and return the report."""
         self._thread.start()
         return self._next()
 
     def exchange(self, experience: Experience) -> Report:
-        """Train on these rollouts."""
+        """Train on the rollouts of one round and return the report."""
         self._to_trainer.put(experience)
         return self._next()
 
@@ -131,7 +131,7 @@ class TrlRun:
             seed=build.seed,
             logging_steps=1,
             save_strategy="no",
-            # The job's own checkpoint falls back to the one before, and that needs ours.
+            # The job's checkpoint may fall back to the previous one, which needs ours of that time.
             save_total_limit=3,
             report_to="none",
             disable_tqdm=True,
@@ -142,7 +142,7 @@ class TrlRun:
             model=model,
             args=settings,
             reward_funcs=[_score],
-            # Rounds come from the job, in its order; TRL only counts them.
+            # The job provides the rounds, in its own order; TRL only counts them.
             train_dataset=Dataset.from_dict(
                 {"prompt": [str(row) for row in range(build.steps * build.batch_size)]}
             ),
@@ -150,13 +150,13 @@ class TrlRun:
             callbacks=[_Watch(self)],
             rollout_func=self._roll_out,
         )
-        # TRL rounds an adapter over a quantised base to bfloat16, which swallows small updates.
+        # TRL rounds the adapter on a quantised base to bfloat16, which would lose small updates.
         for parameter, values in exact:
             parameter.data = values
         trainer.remove_callback(PrinterCallback)
         trainer.build = build
         if method.parameters == "singular_values":
-            # After TRL has set its reference aside, which is a copy of plain factors.
+            # Only after TRL has copied its reference, which consists of plain factors.
             train_singular_values(trainer.model)
         return trainer
 
@@ -165,7 +165,7 @@ class TrlRun:
         experience = self._to_trainer.get()
         self._trained_from_s = time.monotonic()
         self._step += 1
-        # TRL wants a token at least of every completion; this one is masked.
+        # TRL requires at least one token per completion; the filler is masked.
         filled = [
             completion or prompt[-1:]
             for prompt, completion in zip(
@@ -175,14 +175,14 @@ class TrlRun:
         return {
             "prompt_ids": experience.prompt_ids,
             "completion_ids": filled,
-            # Without a score there is nothing to learn, and no token may count in an average.
+            # A completion without a score teaches nothing, and its tokens must not enter averages.
             "env_mask": [
                 [int(bool(completion) and score is not None)] * len(tokens)
                 for tokens, completion, score in zip(
                     filled, experience.completion_ids, experience.scores, strict=True
                 )
             ],
-            # Used for corrections of TRL's own vLLM mode only.
+            # Only used for corrections in TRL's own vLLM mode.
             "logprobs": None,
             "score": experience.scores,
         }
@@ -202,27 +202,27 @@ class TrlRun:
         self._logs, self._is_saved = [], False
 
     def note(self, logs: dict[str, float]) -> None:
-        """Take in what TRL logs after an update."""
+        """Record the metrics that TRL logs after an update."""
         self._logs.append(logs)
 
     def wants_save(self, updates: int) -> bool:
-        """Whether a round that is due to be kept ends with this update."""
+        """Return whether a round due for a checkpoint ends with this update."""
         step, rest = divmod(updates, self._build.updates)
         return rest == 0 and (step % self._build.save_every == 0 or step == self._build.steps)
 
     def saved(self) -> None:
-        """A checkpoint of this round is on the disk."""
+        """Record that the checkpoint of this round is on disk."""
         self._is_saved = True
 
 
 class _Trainer(GRPOTrainer):
-    """With optimisers by our names, and checkpoints of what is trained and nothing else."""
+    """GRPOTrainer with optimisers by our names, and checkpoints of the trained weights only."""
 
     build: TrainerBuild
     apart: RowThreads
     args: Any
     model: Any
-    """Never None, as transformers' own declarations say it may be."""
+    """Trained model; never None, although transformers' declarations allow it."""
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -235,10 +235,10 @@ class _Trainer(GRPOTrainer):
         compute_aux_loss: bool = False,
         **images: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """On a CPU, logits of completions only.
+        """Compute, on a CPU, only the logits of completions.
 
-        Without Triton, TRL's own way puts prompts through the output layer as well, chunk by chunk
-        and twice: nearly half of an update where prompts are longer than answers.
+        Without Triton, TRL's own method also passes prompts through the output layer, in chunks and
+        twice: nearly half of an update's time if prompts are longer than answers.
         """
         if input_ids.device.type != "cpu" or compute_aux_loss:
             return super()._get_per_token_logps_and_entropies(
@@ -268,7 +268,7 @@ class _Trainer(GRPOTrainer):
     def _log_probs(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, kept: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the completions' tokens, with the entropies at their places; both (rows, kept)."""
+        """Return log-probabilities and entropies at the completions' tokens, both (rows, kept)."""
         output = model(input_ids=ids, attention_mask=mask, logits_to_keep=kept + 1)
         logits = output.logits[:, :-1].float() / self.temperature
         normalizer = logits.logsumexp(-1)
@@ -322,7 +322,7 @@ class _Watch(TrainerCallback):
 
 
 def _score(prompts: Any, completions: Any, score: list[float | None], **_: Any) -> Any:
-    """The job's own reward, computed beside the rollouts; None is a missing score."""
+    """Return the scores of the job's reward, which came with the rollouts; None is missing."""
     return score
 
 
