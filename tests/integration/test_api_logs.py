@@ -60,10 +60,14 @@ def logging_service(home: Path, *command: str, **changes: str) -> Iterator[httpx
         process.wait()
 
 
+UNWRITTEN = ("--- start", "engine chatter")
+"""Starts of lines of a job's log that no logger writes."""
+
+
 def entries(log: Path) -> list[dict[str, Any]]:
-    """The lines of a log, but for the marks between two starts of a job."""
+    """What loggers wrote: all lines of the service's log, and of a job's but for `UNWRITTEN`."""
     lines = log.read_text().splitlines()
-    return [json.loads(line) for line in lines if not line.startswith("--- start")]
+    return [json.loads(line) for line in lines if not line.startswith(UNWRITTEN)]
 
 
 def of_request(log: Path, request_id: str) -> list[dict[str, Any]]:
