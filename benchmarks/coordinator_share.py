@@ -124,6 +124,7 @@ class _MadeUpEvaluator(Evaluator):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:

@@ -216,7 +216,9 @@ class _Runner:
             range(shape.population), shape.batch, engines=pool.size, capacity=pool.capacity
         )
         items = work_items(
-            blocks, self._prompts[: shape.batch], SamplingParameters(self._max_tokens)
+            [(block,) for block in blocks],
+            self._prompts[: shape.batch],
+            SamplingParameters(self._max_tokens),
         )
         began_s = time.monotonic()
         results = list(pool.run(items))

@@ -128,14 +128,19 @@ def load_job_data(
     )
 
 
-def draw_batch(rows: Sequence[Row], size: int, *, seed: int, generation: int) -> list[Row]:
+def draw_batch(
+    rows: Sequence[Row], size: int, *, seed: int, generation: int, repeats: bool = False
+) -> list[Row]:
     """The prompts of one generation: without replacement, afresh for each generation.
 
     Args:
         size: rows wanted; all rows where there are fewer.
+        repeats: take rows again where there are fewer, each as often as the others or once more.
     """
     rng = np.random.default_rng([seed, 0xBA7C, generation])
-    chosen = rng.choice(len(rows), size=min(size, len(rows)), replace=False)
+    chosen = list(rng.choice(len(rows), size=min(size, len(rows)), replace=False))
+    while repeats and len(chosen) < size:
+        chosen.extend(rng.permutation(len(rows))[: size - len(chosen)])
     return [rows[index] for index in chosen]
 
 

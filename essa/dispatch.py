@@ -25,7 +25,7 @@ whoever lands an item first would otherwise take what is left, and end last."""
 
 @dataclass(frozen=True)
 class Block:
-    """Rows [start, stop) of the batch for one candidate; `row` is its row of the result."""
+    """Prompts [start, stop) of those of one candidate; `row` is its row of the result."""
 
     row: int
     candidate: int
@@ -40,18 +40,47 @@ def plan_blocks(
 
     Args:
         candidates: engine ids in the order of the result's rows.
-        prompts: size of the batch.
+        prompts: of every candidate.
         capacity: sequences an engine decodes together; no block is larger than a part of them.
     """
-    rows = math.ceil(len(candidates) * prompts / (engines * ITEMS_PER_ENGINE))
-    part = max(MIN_ROWS, math.ceil(capacity / BLOCKS_PER_BATCH))
-    most = max(1, min(prompts, max(rows, MIN_ROWS), part, capacity))
+    wanted = item_sequences(len(candidates) * prompts, engines=engines, capacity=capacity)
+    most = min(prompts, wanted)
     size = math.ceil(prompts / math.ceil(prompts / most))
     return [
         Block(row, candidate, start, min(start + size, prompts))
         for row, candidate in enumerate(candidates)
         for start in range(0, prompts, size)
     ]
+
+
+def bundles(blocks: Sequence[Block], sequences: int) -> list[tuple[Block, ...]]:
+    """Neighbouring blocks put together, up to about so many sequences an item.
+
+    For candidates with few prompts each: a call to an engine costs as much for one sequence as for
+    many.
+    """
+    found: list[list[Block]] = []
+    room = 0
+    for block in blocks:
+        size = block.stop - block.start
+        if room < size:
+            found.append([])
+            room = max(sequences, size)
+        found[-1].append(block)
+        room -= size
+    return [tuple(bundle) for bundle in found]
+
+
+def item_sequences(sequences: int, *, engines: int, capacity: int) -> int:
+    """Sequences of one work item that keep every engine busy, where prompts do not bound them.
+
+    Args:
+        sequences: of the whole evaluation.
+        capacity: sequences an engine decodes together.
+    """
+    share = math.ceil(sequences / (engines * ITEMS_PER_ENGINE))
+    part = max(MIN_ROWS, math.ceil(capacity / BLOCKS_PER_BATCH))
+    return max(1, min(max(share, MIN_ROWS), part, capacity))
 
 
 def queue_limit(capacity: int, engines: int, *, unfinished: float, item: int) -> float:

@@ -169,12 +169,15 @@ class _Spent(_EventModel):
     """Prompt and generated tokens, including warm start, probes and validation."""
     samples: Annotated[int | None, Tracked("cost")] = None
     """Completions, including warm start, probes and validation."""
+    completions: Annotated[int | None, Tracked("cost")] = None
+    """Completions of training prompts since the warm start, as `budget.completions` counts them."""
 
 
 _UNSAID: dict[str, Any] = {
     "sigma": None,
     "axis_ratio": None,
     "reliability": None,
+    "informative_frac": None,
     "constraints": [],
     "feasible_frac": None,
     "training": {},
@@ -239,7 +242,11 @@ class GenerationEvent(RoundEvent):
     axis_ratio: Annotated[float | None, Tracked("search")] = None
     """Ratio of the distribution's longest to its shortest axis; None if the search has no axes."""
     reliability: Annotated[float | None, Tracked("train")]
-    """Split-half reliability of the candidates' fitness; None where undefined (no variance)."""
+    """Split-half reliability of the candidates' fitness; None where undefined (no variance, or
+    under four prompts a candidate)."""
+    informative_frac: Annotated[float | None, Tracked("train")] = None
+    """Share of prompts on which the candidates that answered them differ at all; None in the events
+    of older jobs."""
     constraints: list[ConstraintStatus] = Field(default_factory=list)
     feasible_frac: Annotated[float | None, Tracked("constraints")] = None
     """Share of candidates that hold every constraint; None without constraints."""

@@ -31,18 +31,21 @@ class Evaluator(ABC):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
-        """Score every vector on every row.
+        """Score every vector on the rows of its group; with one group, on every row.
 
         Blocking. Deterministic for greedy decoding up to the engine's own batch effects.
         Inputs are not modified.
 
         Args:
             vectors_N_D: offsets from the warm start, shape (N, D); zeros are the warm start.
-            rows: the batch; the same for all candidates.
+            rows: the batch, cut into the parts of the groups.
+            groups: equal parts of vectors and rows, see `essa.groups`.
             with_base: put the model without any adapter first: the result then has N + 1 rows.
+                Only with one group.
             label: what this evaluation is for, shown in progress.
         Returns:
             Scores in the order of the vectors.

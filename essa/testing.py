@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from essa.events import Event, ResultEvent
+from essa.groups import check_groups, first_prompt
 from essa.ports import Clock, Evaluator, EventSink
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
@@ -47,6 +48,22 @@ class RecordingSink(EventSink):
     def of(self, kind: type[Kind]) -> list[Kind]:
         """Events of one class, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def _parts(
+    vectors_N_D: FloatArray, rows: Sequence[Row], groups: int
+) -> Iterator[tuple[FloatArray, Sequence[Row]]]:
+    """The vectors and rows of every group."""
+    size = len(rows) // groups
+    for group, vectors in enumerate(np.split(vectors_N_D, groups)):
+        yield vectors, rows[group * size : (group + 1) * size]
+
+
+def _asked(rows: Sequence[Row], candidates: int, groups: int) -> list[list[int]]:
+    """Indices of the rows that every candidate answers."""
+    size = len(rows) // groups
+    starts = [first_prompt(n, candidates, groups, size) for n in range(candidates)]
+    return [[row.index for row in rows[start : start + size]] for start in starts]
 
 
 @dataclass(frozen=True)
@@ -100,13 +117,20 @@ class QuadraticEvaluator(Evaluator):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
+        check_groups(groups, len(vectors_N_D), len(rows))
         self.calls.append(EvaluationCall(label, vectors_N_D.copy(), tuple(rows), with_base))
         if self._clock is not None:
             self._clock.advance(self._seconds)
-        rewards = np.stack([self._rewards(vectors_N_D, row.index) for row in rows], axis=1)
+        rewards = np.concatenate(
+            [
+                np.stack([self._rewards(vectors, row.index) for row in part], axis=1)
+                for vectors, part in _parts(vectors_N_D, rows, groups)
+            ]
+        )
         if with_base:
             base = [self._base_reward + self._ease(row.index) for row in rows]
             rewards = np.vstack([base, rewards])
@@ -117,7 +141,8 @@ class QuadraticEvaluator(Evaluator):
             rewards_N_P=rewards,
             components={"doubled": 2 * rewards},
             completions=[
-                [f"answer {n} to {row.index}" for row in rows] for n in range(len(rewards))
+                [f"answer {n} to {index}" for index in indices]
+                for n, indices in enumerate(_asked(rows, len(rewards), groups))
             ],
             prompt_tokens=PROMPT_TOKENS * pairs,
             generated_tokens=ANSWER_TOKENS * pairs,
@@ -125,7 +150,8 @@ class QuadraticEvaluator(Evaluator):
             reward_s=self._seconds / 2,
             failures={"spoilt on purpose": missing} if missing else {},
             samples=pairs,
-            spans=self._spans(len(rewards), len(rows), with_base),
+            spans=self._spans(len(rewards), rewards.shape[1], with_base),
+            groups=groups,
         )
 
     def _rewards(self, vectors_N_D: FloatArray, index: int) -> FloatArray:

@@ -82,8 +82,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class PopulationScores:
-    """Scores of one population on one batch of prompts.
+    """Scores of one population: N candidates, P prompts each.
 
+    `groups` says which prompts of the batch those are, see `essa.groups`; with one group all of it.
     `rewards_N_P` is averaged over samples per prompt; NaN marks a missing score.
     `components` holds the same array for every named component of a composite reward.
     `completions[n][p]` is the first sample. `failures` are distinct messages with their counts.
@@ -100,6 +101,7 @@ class PopulationScores:
     failures: dict[str, int] = field(default_factory=dict)
     samples: int = 0
     spans: tuple[WorkSpan, ...] = ()
+    groups: int = 1
 
     def first(self, count: int) -> PopulationScores:
         """Scores of the first `count` candidates; what was spent stays that of all."""
@@ -108,6 +110,20 @@ class PopulationScores:
             rewards_N_P=self.rewards_N_P[:count],
             components={name: values[:count] for name, values in self.components.items()},
             completions=self.completions[:count],
+        )
+
+    def with_costs_of(self, other: PopulationScores) -> PopulationScores:
+        """These scores, with what another evaluation of the same generation cost added."""
+        failures = Counter(self.failures)
+        failures.update(other.failures)
+        return replace(
+            self,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            generated_tokens=self.generated_tokens + other.generated_tokens,
+            rollout_s=self.rollout_s + other.rollout_s,
+            reward_s=self.reward_s + other.reward_s,
+            failures=dict(failures),
+            samples=self.samples + other.samples,
         )
 
     @property

@@ -36,21 +36,23 @@ class BestOfN(Evaluator):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
+        assert groups == 1, "nothing is searched"
         before, last = vectors_N_D[:-1], vectors_N_D[-1]
         parts: list[PopulationScores] = []
         if with_base or len(before):
             parts.append(self._evaluator.evaluate(before, rows, with_base=with_base, label=label))
-        groups = self._sampler.sample(
+        sampled = self._sampler.sample(
             last,
             rows,
             samples=self._method.samples,
             temperature=self._method.temperature,
             seed=self._seed,
         )
-        return joined_scores([*parts, groups.best()])
+        return joined_scores([*parts, sampled.best()])
 
 
 class BestOfNCoordinator:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from essa.errors import NonFiniteFitnessError
-from essa.objective.fitness import split_half_reliability
+from essa.objective.fitness import informative_frac, split_half_reliability
 from essa.objective.objective import Objective
 from essa.ports import Evaluator
-from essa.search.base import SearchStrategy, StepReport
+from essa.search.base import BudgetShare, SearchStrategy, StepReport
 from essa.types import FloatArray, PopulationScores, Row, describe_failures
 
 
@@ -23,7 +23,8 @@ class Generation:
         means_N_J: of the candidates' columns, over prompts.
         mean_J: of the distribution's own mean; None where it was not rolled out.
         fitness: shape (N,), NaN where a candidate is missing.
-        reliability: split-half, of the fitness.
+        reliability: split-half, of the fitness; None where candidates have under 4 prompts.
+        informative_frac: share of prompts on which candidates differ at all.
     """
 
     scores: PopulationScores
@@ -31,6 +32,7 @@ class Generation:
     mean_J: FloatArray | None
     fitness: FloatArray
     reliability: float | None
+    informative_frac: float
 
 
 def roll_out(
@@ -39,20 +41,29 @@ def roll_out(
     search: SearchStrategy,
     batch: Sequence[Row],
     number: int,
+    groups: int = 1,
 ) -> Generation:
     """Ask, evaluate, and work out fitness.
 
     Args:
-        batch: training prompts, shared by all.
+        batch: training prompts, cut into the parts of the groups.
         number: of the generation, for progress.
+        groups: of candidates that share prompts.
     """
-    asked = search.ask()
+    asked, label = search.ask(), f"generation {number}"
     count = len(asked)
-    vectors = np.vstack([asked, search.mean]) if objective.measures_mean else asked
-    scores = evaluator.evaluate(vectors, batch, label=f"generation {number}")
+    # On shared prompts the mean is one candidate more.
+    has_mean = objective.measures_mean and groups == 1
+    vectors = np.vstack([asked, search.mean]) if has_mean else asked
+    scores = evaluator.evaluate(vectors, batch, groups=groups, label=label)
     columns = objective.columns(scores, vectors)
-    means = objective.means(columns[:count])
-    mean_J = objective.means(columns[count:])[0] if objective.measures_mean else None
+    means = objective.means(columns[:count], groups)
+    mean_J = objective.means(columns[count:])[0] if has_mean else None
+    if objective.measures_mean and not has_mean:
+        mean = search.mean[None]
+        of_mean = evaluator.evaluate(mean, batch, label=f"{label}, its mean")
+        mean_J = objective.means(objective.columns(of_mean, mean))[0]
+        scores = scores.with_costs_of(of_mean)
     objective.observe(means, mean_J)
     return Generation(
         scores=scores.first(count),
@@ -61,20 +72,22 @@ def roll_out(
         fitness=objective.fitness(means),
         reliability=split_half_reliability(
             columns[:count],
+            groups=groups,
             fitness=objective.fitness,
             max_missing_frac=objective.max_missing_frac,
         ),
+        informative_frac=informative_frac(columns[:count], groups),
     )
 
 
-def tell(search: SearchStrategy, found: Generation) -> StepReport:
+def tell(search: SearchStrategy, found: Generation, budget: BudgetShare) -> StepReport:
     """Let the search move.
 
     Raises:
         NonFiniteFitnessError: too few candidates have a fitness; it names the failures.
     """
     try:
-        return search.tell(found.fitness)
+        return search.tell(found.fitness, budget)
     except NonFiniteFitnessError as error:
         failures = describe_failures(found.scores.failures)
         raise NonFiniteFitnessError(

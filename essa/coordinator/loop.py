@@ -9,18 +9,22 @@ from essa.coordinator.examiner import Examiner
 from essa.coordinator.generation import roll_out, tell
 from essa.coordinator.ladder import probe_ladder
 from essa.coordinator.run import Run
-from essa.coordinator.stopping import eta_s
+from essa.coordinator.stopping import budget_frac, eta_s
 from essa.data import draw_batch
 from essa.events import ResultEvent, StageEvent
+from essa.objective.fitness import MIN_HALVED
 from essa.ports import Evaluator
-from essa.search.base import SearchStrategy
+from essa.search.base import BudgetShare, SearchStrategy
 from essa.search.registry import make_search
+from essa.spec.job import BATCH_SIZE
 from essa.types import FloatArray
 
 RELIABILITY_FLOOR = 0.3
 """Split-half reliability under which a generation learned next to nothing."""
+INFORMATIVE_FLOOR = 0.05
+"""Share of prompts on which candidates differ at all, under which next to nothing is learned."""
 RELIABILITY_PATIENCE = 3
-"""Generations in a row under the floor before the user is warned."""
+"""Generations in a row under a floor before the user is warned."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Coordinator:
         run.recorder.vector(state.generation, search.mean)
         if state.search is None:
             self._examiner.decide(self._examiner.validate(search.mean))
+            state.at_start = state.used(state.elapsed_s)
             run.save(search)
         return search
 
@@ -86,7 +91,7 @@ class Coordinator:
         search = spec.search
         if search.sigma_init != "auto":
             return search.sigma_init
-        prompts = search.ladder.prompts or spec.batch_size
+        prompts = search.ladder.prompts or (spec.batch_size if spec.groups == 1 else BATCH_SIZE)
         outcome = probe_ladder(
             self._examiner.watched("ladder", 0),
             run.objective,
@@ -114,21 +119,30 @@ class Coordinator:
     def _generation(self, search: SearchStrategy) -> None:
         run, spec, state = self._run, self._run.spec, self._run.state
         began_s = run.clock.now_s()
+        used_before = budget_frac(spec.budget, state, run.elapsed_s)
         number = state.generation + 1
-        batch = draw_batch(run.data.train, spec.batch_size, seed=spec.seed, generation=number)
-        found = roll_out(
-            self._examiner.watched("train", number), run.objective, search, batch, number
+        batch = draw_batch(
+            run.data.train,
+            spec.batch_size,
+            seed=spec.seed,
+            generation=number,
+            repeats=spec.groups > 1,
         )
+        evaluator = self._examiner.watched("train", number)
+        found = roll_out(evaluator, run.objective, search, batch, number, spec.groups)
         run.recorder.rollouts("train", number, batch, found.scores)
-        step = tell(search, found)
+        state.generation = number
+        used_after = budget_frac(spec.budget, state, run.elapsed_s)
+        step = tell(search, found, BudgetShare(used_before, used_after))
         run.objective.learn(found.means_N_J, found.mean_J)
         if not step.updated:
             run.warn("no_update", f"generation {number} changed nothing: {step.reason}")
-        self._watch_reliability(found.reliability)
+        if spec.batch_size >= MIN_HALVED * spec.groups:
+            self._watch_reliability(found.reliability)
+        self._watch_information(found.informative_frac)
         run.tell_failures(found.scores)
         run.tell_once("constraint_out_of_reach", run.objective.warning())
         run.tell_once("records_not_written", run.recorder.failure())
-        state.generation = number
         run.recorder.vector(number, search.mean)
         evaluated_s = run.clock.now_s()
         is_due = self._examiner.is_due(number) or run.objective.wants_verdict
@@ -148,6 +162,19 @@ class Coordinator:
                 eta_s=eta_s(spec.budget, state, run.clock.now_s() - began_s),
             )
         )
+
+    def _watch_information(self, informative_frac: float) -> None:
+        state = self._run.state
+        is_low = informative_frac < INFORMATIVE_FLOOR
+        state.uninformative_streak = state.uninformative_streak + 1 if is_low else 0
+        if state.uninformative_streak == RELIABILITY_PATIENCE:
+            self._run.warn(
+                "low_information",
+                f"for {RELIABILITY_PATIENCE} generations candidates have scored alike on more than "
+                f"{1 - INFORMATIVE_FLOOR:.0%} of their prompts, which then say nothing. Use "
+                "prompts that are neither solved nor missed by all, a graded reward, or a larger "
+                "search.sigma_init",
+            )
 
     def _watch_reliability(self, reliability: float | None) -> None:
         state = self._run.state

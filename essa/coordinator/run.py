@@ -124,6 +124,8 @@ class Run:
         """
         self.state.tokens += scores.tokens
         self.state.samples += scores.samples
+        if kind in ("train", "ladder"):
+            self.state.completions += scores.samples
         spans = tuple(
             span._replace(started_s=began_s + span.started_s, ended_s=began_s + span.ended_s)
             for span in scores.spans

@@ -50,6 +50,7 @@ def generation_event(
         step_norm=step_norm,
         distance=float(np.linalg.norm(search.mean)),
         reliability=found.reliability,
+        informative_frac=found.informative_frac,
         missing_scores=int(np.isnan(found.scores.rewards_N_P).sum()),
         eta_s=eta_s,
         constraints=list(run.objective.status()),
@@ -106,6 +107,7 @@ def validation_event(
         device_s=device_s,
         tokens=state.tokens,
         samples=state.samples,
+        completions=state.completions,
     )
 
 
@@ -183,6 +185,7 @@ def _spent(
         "device_s": run.device_s,
         "tokens": run.state.tokens,
         "samples": run.state.samples,
+        "completions": run.state.completions,
         "components": component_means(scores.components),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ class Preparation:
     warm_start_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Used:
+    """What a run has used of its budget, in the units of `BudgetSpec`."""
+
+    generations: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    completions: int = 0
+
+
 @dataclass
 class RunState:
     """Progress of one run. `best_vector` is the mean vector with the best validation verdict."""
@@ -49,17 +59,26 @@ class RunState:
     best_generation: int = 0
     tokens: int = 0
     samples: int = 0
+    completions: int = 0
+    """Of `samples`, those of training prompts since the warm start: of ladder and generations."""
     elapsed_s: float = 0.0
+    at_start: Used = field(default_factory=lambda: Used())
+    """What was used up when the first generation began."""
     warm_start_s: float = 0.0
     """Of `elapsed_s`, what making the warm start took."""
     warm_start_tokens: int = 0
     """Of `tokens`."""
     unreliable_streak: int = 0
+    uninformative_streak: int = 0
     stop_reason: str = ""
     """Why the search ended; empty while it goes on."""
     search: SearchState | None = None
     objective: dict[str, Any] = field(default_factory=dict)
     """What the objective has learned."""
+
+    def used(self, elapsed_s: float) -> Used:
+        """What has been used up, the warm start's share included."""
+        return Used(self.generation, elapsed_s, self.tokens, self.completions)
 
     @classmethod
     def begin(cls, basis_digest: str, dimension: int, before: Preparation) -> RunState:
@@ -107,6 +126,7 @@ def save_run(path: Path, state: RunState) -> None:
     meta: dict[str, Any] = {
         it.name: getattr(state, it.name) for it in fields(state) if it.name not in _WRITTEN_APART
     }
+    meta["at_start"] = asdict(state.at_start)
     # JSON has no infinity: a run without any validation score has none to write.
     meta["best"] = None
     if np.isfinite(state.best_score):
@@ -144,7 +164,8 @@ def load_run(
         )
     search_meta = meta.pop("search", None)
     best = meta.pop("best")
-    state = RunState(**meta, best_vector=arrays["best_vector"])
+    at_start = Used(**meta.pop("at_start", {}))
+    state = RunState(**meta, at_start=at_start, best_vector=arrays["best_vector"])
     if best is not None:
         state.best_score, state.best_ci95 = best["score"], tuple(best["ci95"])
         state.best_merit = tuple(best["merit"])

@@ -31,10 +31,13 @@ class WatchedEvaluator(Evaluator):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
         began_s = self._run.elapsed_s
-        scores = self._evaluator.evaluate(vectors_N_D, rows, with_base=with_base, label=label)
+        scores = self._evaluator.evaluate(
+            vectors_N_D, rows, groups=groups, with_base=with_base, label=label
+        )
         self._run.count(scores, began_s, self._kind, self._generation)
         return scores

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from essa.types import FloatArray
 
+MIN_HALVED = 4
+"""Prompts of a candidate under which halves of them say nothing."""
+
 
 class Interval(NamedTuple):
     """A mean with its 95 % interval."""
@@ -20,7 +23,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def candidate_means(columns_N_P_J: FloatArray, max_missing_frac: float) -> FloatArray:
+def candidate_means(
+    columns_N_P_J: FloatArray, max_missing_frac: float, groups: int = 1
+) -> FloatArray:
     """Mean of every column over prompts; NaN for a candidate with too many missing scores.
 
     A missing score counts as its prompt's mean over the other candidates, so that losing a hard
@@ -30,9 +35,39 @@ def candidate_means(columns_N_P_J: FloatArray, max_missing_frac: float) -> Float
     Args:
         columns_N_P_J: rewards side by side, NaN where missing. Not modified.
         max_missing_frac: of the prompts that somebody has a score for.
+        groups: equal parts of the candidates, each with prompts of its own; see `essa.groups`.
+            Means of a group are moved so that all groups have the same mean, which takes out how
+            hard its prompts are.
     Returns:
         Shape (N, J).
     """
+    if groups == 1:
+        return _means_on_shared_prompts(columns_N_P_J, max_missing_frac)
+    parts = np.split(columns_N_P_J, groups)
+    means_G_M_J = np.stack([_means_on_shared_prompts(part, max_missing_frac) for part in parts])
+    known = np.isfinite(means_G_M_J)
+    counts_G_1_J = known.sum(axis=1, keepdims=True)
+    sums_G_1_J = np.where(known, means_G_M_J, 0.0).sum(axis=1, keepdims=True)
+    own_G_1_J = np.divide(
+        sums_G_1_J, counts_G_1_J, out=np.zeros_like(sums_G_1_J), where=counts_G_1_J > 0
+    )
+    overall_J = sums_G_1_J.sum(axis=(0, 1)) / np.maximum(counts_G_1_J.sum(axis=(0, 1)), 1)
+    return np.concatenate(list(means_G_M_J - own_G_1_J + overall_J))
+
+
+def informative_frac(columns_N_P_J: FloatArray, groups: int = 1) -> float:
+    """Share of prompts on which the candidates that answered differ at all, in any column.
+
+    The other prompts were paid for and say nothing. A missing score differs from nothing.
+    """
+    parts_G_M_P_J = np.stack(np.split(columns_N_P_J, groups))
+    known = np.isfinite(parts_G_M_P_J)
+    highest = np.where(known, parts_G_M_P_J, -np.inf).max(axis=1)
+    lowest = np.where(known, parts_G_M_P_J, np.inf).min(axis=1)
+    return float((highest > lowest).any(axis=-1).mean())
+
+
+def _means_on_shared_prompts(columns_N_P_J: FloatArray, max_missing_frac: float) -> FloatArray:
     means = np.full((columns_N_P_J.shape[0], columns_N_P_J.shape[2]), np.nan)
     for column in range(columns_N_P_J.shape[2]):
         filled, is_usable = _fill_missing(columns_N_P_J[:, :, column], max_missing_frac)
@@ -49,6 +84,7 @@ def split_half_reliability(
     columns_N_P_J: FloatArray,
     *,
     max_missing_frac: float,
+    groups: int = 1,
     fitness: Callable[[FloatArray], FloatArray] = _only,
     splits: int = 20,
 ) -> float | None:
@@ -60,6 +96,7 @@ def split_half_reliability(
 
     Args:
         columns_N_P_J: rewards side by side, NaN where missing.
+        groups: of candidates with prompts of their own.
         fitness: from means over prompts, shape (N, J), to fitness, shape (N,).
         splits: random halvings, drawn from a fixed seed.
     Returns:
@@ -68,11 +105,12 @@ def split_half_reliability(
     prompts = columns_N_P_J.shape[1]
     rng = np.random.default_rng(0)
     values: list[float] = []
-    for _ in range(splits if prompts >= 4 else 0):
+    for _ in range(splits if prompts >= MIN_HALVED else 0):
         order = rng.permutation(prompts)
         halves = (order[: prompts // 2], order[prompts // 2 :])
         first, second = (
-            fitness(candidate_means(columns_N_P_J[:, half], max_missing_frac)) for half in halves
+            fitness(candidate_means(columns_N_P_J[:, half], max_missing_frac, groups))
+            for half in halves
         )
         both = np.isfinite(first) & np.isfinite(second)
         first, second = first[both], second[both]

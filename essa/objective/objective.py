@@ -110,9 +110,14 @@ class Objective(ABC):
         """Take back what `state` gave."""
         return None
 
-    def means(self, columns_N_P_J: FloatArray) -> FloatArray:
-        """Means over prompts, shape (N, J); NaN for a candidate with too many missing scores."""
-        return candidate_means(columns_N_P_J, self.max_missing_frac)
+    def means(self, columns_N_P_J: FloatArray, groups: int = 1) -> FloatArray:
+        """Means over prompts, shape (N, J); NaN for a candidate with too many missing scores.
+
+        Args:
+            groups: of candidates with prompts of their own. How hard those are is taken out: every
+                group gets the mean of all.
+        """
+        return candidate_means(columns_N_P_J, self.max_missing_frac, groups)
 
 
 class RewardObjective(Objective):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from essa.groups import first_prompt
 from essa.storage.atomic_file import write_file
 from essa.types import EvaluationKind, FloatArray, PopulationScores, Row
 
@@ -104,8 +105,11 @@ def _table(
 ) -> Any:
     import pyarrow as pa
 
-    candidates, prompts = kept_pairs(len(scores.rewards_N_P), len(rows), max_rows)
+    total, per_candidate = scores.rewards_N_P.shape
+    candidates, prompts = kept_pairs(total, per_candidate, max_rows)
     count = len(candidates) * len(prompts)
+    first = [first_prompt(n, total, scores.groups, per_candidate) for n in candidates]
+    asked = [rows[place + prompt] for place in first for prompt in prompts]
     pairs = np.ix_(candidates, prompts)
     no_candidate = pa.nulls(count, pa.int32())
     repeated = np.repeat(np.array(candidates, dtype=np.int32), len(prompts))
@@ -116,10 +120,8 @@ def _table(
         "generation": pa.array([generation] * count, pa.int32()),
         "candidate": pa.array(repeated) if kind == "train" else no_candidate,
         "model": pa.array(models, pa.string()),
-        "prompt_index": pa.array(
-            np.tile([rows[prompt].index for prompt in prompts], len(candidates)), pa.int32()
-        ),
-        "prompt": _texts([rows[prompt].written for prompt in prompts] * len(candidates)),
+        "prompt_index": pa.array([row.index for row in asked], pa.int32()),
+        "prompt": _texts([row.written for row in asked]),
         "completion": _texts([scores.completions[n][p] for n in candidates for p in prompts]),
         "score": _numbers(scores.rewards_N_P[pairs]),
     }

@@ -27,6 +27,13 @@ class StepReport(NamedTuple):
     reason: str = ""
 
 
+class BudgetShare(NamedTuple):
+    """Shares of the run's budget, from 0 to 1, used before and after a generation."""
+
+    before: float
+    after: float
+
+
 @dataclass(frozen=True)
 class SearchStart:
     """What every strategy starts from.
@@ -154,11 +161,12 @@ class SearchStrategy(ABC):
             self._asked_N_D = self._sample()
         return self._asked_N_D.copy()
 
-    def tell(self, fitness_N: FloatArray) -> StepReport:
+    def tell(self, fitness_N: FloatArray, budget: BudgetShare | None = None) -> StepReport:
         """Update from the fitness of the candidates of the last ask().
 
         Args:
             fitness_N: shape (N,), higher is better, NaN is missing. Not modified.
+            budget: how far the run has come; needed where the step follows a schedule.
 
         Returns:
             What happened; see `StepReport`.
@@ -166,7 +174,7 @@ class SearchStrategy(ABC):
         Raises:
             NonFiniteFitnessError: too few candidates have a score; the state is unchanged and
                 the same candidates can be told again.
-            SearchError: nothing was asked, or the shape is wrong.
+            SearchError: nothing was asked, the shape is wrong, or `budget` is needed and missing.
         """
         if self._asked_N_D is None:
             raise SearchError("tell() without candidates: call ask() first")
@@ -180,7 +188,7 @@ class SearchStrategy(ABC):
         if shaping.is_flat(usable_N):
             return StepReport(0.0, False, FLAT)
         before = self.mean
-        reason = self._update(asked_N_D, usable_N)
+        reason = self._update(asked_N_D, usable_N, budget)
         return StepReport(float(np.linalg.norm(self.mean - before)), not reason, reason)
 
     def state(self) -> SearchState:
@@ -233,7 +241,9 @@ class SearchStrategy(ABC):
         """Draw the next candidates, shape (N, D)."""
 
     @abstractmethod
-    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+    def _update(
+        self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
+    ) -> str:
         """Learn from at least two usable, not all equal candidates.
 
         Returns an empty string, or why nothing was changed.

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from essa.errors import SpecError, StateMismatchError
-from essa.search.base import SearchStart, SearchState, SearchStrategy
+from essa.search.base import BudgetShare, SearchStart, SearchState, SearchStrategy
 from essa.search.shaping import best_first, recombination_weights
 from essa.types import FloatArray
 
@@ -101,7 +101,9 @@ class _CmaStrategy(SearchStrategy):
         self._es.sent_solutions.clear()
         return asked_N_D
 
-    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+    def _update(
+        self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
+    ) -> str:
         order = best_first(usable_N)
         positions = np.empty(self.population)
         positions[order] = np.arange(self.population)

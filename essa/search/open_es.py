@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from essa.errors import SpecError
-from essa.search.base import SearchStart, SearchStrategy
+from essa.search.base import BudgetShare, SearchStart, SearchStrategy
 from essa.search.shaping import centred_ranks
 from essa.types import FloatArray
 
@@ -74,7 +74,9 @@ class OpenAiEs(SearchStrategy):
         signed[1::2] *= -1
         return self._mean + self._sigma * signed
 
-    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+    def _update(
+        self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
+    ) -> str:
         ranks_N = centred_ranks(usable_N)
         pair_weights = ranks_N[0::2] - ranks_N[1::2]
         norm = float(np.linalg.norm(pair_weights))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from essa.search.base import SearchStart, SearchStrategy
+from essa.search.base import BudgetShare, SearchStart, SearchStrategy
 from essa.types import FloatArray
 
 NOT_BETTER = "no candidate beats the best one so far"
@@ -44,7 +44,9 @@ class RandomSearch(SearchStrategy):
         noise_N_D = self._rng.standard_normal((self.population, self.dimension))
         return self._center + self._sigma * noise_N_D
 
-    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+    def _update(
+        self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
+    ) -> str:
         best = float(np.nanmax(usable_N))
         if self._best is not None and best <= self._best:
             return NOT_BETTER

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from essa.search.annealed_es import AnnealedEs
 from essa.search.base import SearchStart, SearchStrategy
 from essa.search.cma_es import CmaEs, SepCmaEs
 from essa.search.open_es import OpenAiEs
 from essa.search.random_search import RandomSearch
 from essa.search.snes import Snes
-from essa.spec.search import CmaEsSpec, SearchSpec, SepCmaEsSpec
+from essa.spec.search import SearchSpec, SearchSpecModel
 from essa.types import FloatArray
 
-
-def _cma_settings(spec: SepCmaEsSpec | CmaEsSpec) -> dict[str, float]:
-    return {"learning_rate_mean": spec.learning_rate_mean, "sigma_min": spec.sigma_min}
-
-
-STRATEGIES: dict[str, Callable[[SearchStart, Any], SearchStrategy]] = {
-    SepCmaEs.kind: lambda start, spec: SepCmaEs(start, **_cma_settings(spec)),
-    CmaEs.kind: lambda start, spec: CmaEs(start, **_cma_settings(spec)),
-    OpenAiEs.kind: lambda start, spec: OpenAiEs(
-        start,
-        optimizer=spec.optimizer,
-        learning_rate=spec.learning_rate,
-        weight_decay=spec.weight_decay,
-    ),
-    Snes.kind: lambda start, spec: Snes(
-        start,
-        learning_rate_mean=spec.learning_rate_mean,
-        learning_rate_sigma=spec.learning_rate_sigma,
-        sigma_min=spec.sigma_min,
-    ),
-    RandomSearch.kind: lambda start, spec: RandomSearch(start),
+STRATEGIES: dict[str, type[SearchStrategy]] = {
+    strategy.kind: strategy
+    for strategy in (SepCmaEs, CmaEs, OpenAiEs, AnnealedEs, Snes, RandomSearch)
 }
-"""One entry per `type` of the specification."""
+"""One entry per `type` of the specification, whose own settings a strategy takes by their names."""
 
 
 def make_search(
@@ -59,4 +39,5 @@ def make_search(
         SearchError: dimension, step size or center are unusable for any strategy.
     """
     start = SearchStart(dimension, spec.population, sigma_init, seed, center)
-    return STRATEGIES[spec.type](start, spec)
+    own = type(spec).model_fields.keys() - {"type", *SearchSpecModel.model_fields}
+    return STRATEGIES[spec.type](start, **{name: getattr(spec, name) for name in own})

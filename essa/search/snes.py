@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from essa.search.base import SearchStart, SearchStrategy
+from essa.search.base import BudgetShare, SearchStart, SearchStrategy
 from essa.search.shaping import nes_utilities
 from essa.types import FloatArray
 
@@ -57,7 +57,9 @@ class Snes(SearchStrategy):
         self._noise_N_D = self._rng.standard_normal((self.population, self.dimension))
         return self._mean + self._stds * self._noise_N_D
 
-    def _update(self, asked_N_D: FloatArray, usable_N: FloatArray) -> str:
+    def _update(
+        self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
+    ) -> str:
         utilities_N = nes_utilities(usable_N)
         self._mean = self._mean + self._rate_mean * self._stds * (utilities_N @ self._noise_N_D)
         gradient = utilities_N @ (self._noise_N_D**2 - 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.data import DataSpec
@@ -12,11 +14,26 @@ from essa.spec.engine import AUTO, EngineSpec, Precision, RolloutSpec, VllmEngin
 from essa.spec.integrations import IntegrationSpec
 from essa.spec.method import EvolutionSpec, MethodSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
-from essa.spec.search import SearchSpec, SepCmaEsSpec
+from essa.spec.search import (
+    SEARCH_SPECS,
+    SearchSpec,
+    SepCmaEsSpec,
+    check_design,
+    groups_of,
+)
+from essa.types import is_mapping
 from reward.spec import PassAtKSpec, RewardSpec
 from reward.spec.nesting import models_in
 
 SCHEMA_VERSION = 1
+
+GENERATIONS = 48
+"""Generations that a budget of completions is cut into: enough for a schedule, few enough for large
+batches. Where a reward is mostly noise, how many there are matters little."""
+POPULATIONS = (16, 1024)
+"""Least and largest population that follows from a budget."""
+BATCH_SIZE = 32
+"""Prompts of a generation that all candidates share, where the job does not say."""
 
 
 class BudgetSpec(SpecModel):
@@ -27,6 +44,9 @@ class BudgetSpec(SpecModel):
     """Seconds from the start of the job, warm start included."""
     tokens: int | None = Field(default=None, ge=1)
     """Prompt and generated tokens, warm start and probes included."""
+    completions: int | None = Field(default=None, ge=1)
+    """Completions of training prompts, the ladder's included; those of validation and test are not
+    counted. The search ends with the generation that comes nearest."""
     after_warm_start: bool = False
     """Whether making the warm start uses up neither `wall_s` nor `tokens`. Comparisons set this:
     one job makes the warm start that all of a seed share."""
@@ -69,8 +89,9 @@ class AlignmentJobSpec(SpecModel):
     search: SearchSpec = SepCmaEsSpec()
     engine: EngineSpec = VllmEngineSpec()
     rollout: RolloutSpec = RolloutSpec()
-    batch_size: int = Field(default=32, ge=2)
-    """Training prompts per generation, shared by all candidates and drawn afresh each time."""
+    batch_size: int = Field(default=BATCH_SIZE, ge=2)
+    """Training prompts per generation, drawn afresh each time; `search.design` says who answers
+    which. Where every antithetic pair has prompts of its own, the default is one a pair."""
     budget: BudgetSpec = BudgetSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     integrations: tuple[IntegrationSpec, ...] = Field(default=(), max_length=8)
@@ -86,9 +107,25 @@ class AlignmentJobSpec(SpecModel):
         return chosen
 
     @property
+    def groups(self) -> int:
+        """Groups of candidates with prompts of their own in a generation, see `essa.groups`."""
+        return groups_of(self.search, self.reward)
+
+    @property
     def moves_weights(self) -> bool:
         """Whether a vector holds all weights of the adapter, not singular values."""
         return self.method.moves_weights(self.search)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived(cls, content: Any) -> Any:
+        return _with_derived(content) if is_mapping(content) else content
+
+    @model_validator(mode="after")
+    def _fits_its_design(self) -> AlignmentJobSpec:
+        if not self.method.needs_score_each:
+            check_design(self.search, self.reward, self.batch_size)
+        return self
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> AlignmentJobSpec:
@@ -140,3 +177,52 @@ class AlignmentJobSpec(SpecModel):
                 "to bf16, int8 or int4, or remove rollout.batch_invariant"
             )
         return self
+
+
+def _with_derived(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in population, batch size and generations of a search as it was written.
+
+    Values of a wrong type are left to the validation.
+    """
+    filled = dict(content)
+    if _get(filled, "method", "type") in ("grpo", "best_of_n"):
+        return filled
+    completions = _whole(_get(filled, "budget", "completions"))
+    kind = _get(filled, "search", "type") or SepCmaEsSpec().type
+    population = _whole(_get(filled, "search", "population"))
+    has_pairs = kind == "annealed_es" and _get(filled, "search", "design") != "shared"
+    if population is None:
+        population = _default_population(kind)
+        if has_pairs and completions is not None:
+            least, most = POPULATIONS
+            population = min(most, max(least, completions // GENERATIONS // 2 * 2))
+            filled["search"] = {**_section(filled, "search"), "population": population}
+    if has_pairs and "batch_size" not in filled:
+        filled["batch_size"] = population // 2
+    if completions is not None and _get(filled, "budget", "generations") is None:
+        prompts = _whole(filled.get("batch_size")) or BATCH_SIZE
+        samples = _whole(_get(filled, "rollout", "samples_per_prompt")) or 1
+        one = prompts * samples * (2 if has_pairs else population)
+        generations = max(1, math.ceil(completions / one))
+        filled["budget"] = {**_section(filled, "budget"), "generations": generations}
+    return filled
+
+
+def _default_population(kind: str) -> int:
+    spec = SEARCH_SPECS.get(kind)
+    return BATCH_SIZE if spec is None else int(spec.model_fields["population"].default)
+
+
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = content.get(name)
+    if isinstance(part, BaseModel):
+        return part.model_dump(exclude_unset=True)
+    return dict(part) if is_mapping(part) else {}
+
+
+def _get(content: Mapping[str, Any], section: str, name: str) -> Any:
+    return _section(content, section).get(name)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -75,7 +75,8 @@ class BaseMethodSpec(SpecModel):
 
     def completions(self, job: AlignmentJobSpec) -> int:
         """Return the completions per generation or step; 0 for a method without either."""
-        return job.search.population * job.batch_size * job.rollout.samples_per_prompt
+        per_candidate = job.batch_size // job.groups
+        return job.search.population * per_candidate * job.rollout.samples_per_prompt
 
     def training(self, job: AlignmentJobSpec) -> Training | None:
         """Return the sizes of the training process; None if nothing is trained."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from essa.spec.base import SpecModel
+from essa.spec.base import SettingError, SpecModel
+from reward.spec import RewardSpec
+from reward.spec.batch import BatchMetricSpec
+from reward.spec.nesting import models_in
 
 Sigma = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Target = Literal["factors", "product", "weights"]
@@ -20,7 +23,8 @@ class LadderSpec(SpecModel):
     candidates: int = Field(default=12, ge=4)
     """Candidates per rung."""
     prompts: int | None = Field(default=None, ge=4)
-    """Training prompts per rung; None takes `batch_size`."""
+    """Training prompts per rung, the same for all its candidates. None takes `batch_size`, or 32
+    where candidates have prompts of their own."""
 
     @field_validator("sigmas")
     @classmethod
@@ -31,7 +35,9 @@ class LadderSpec(SpecModel):
         return sigmas
 
 
-class _SearchSpec(SpecModel):
+class SearchSpecModel(SpecModel):
+    """What every search has."""
+
     population: int = Field(default=16, ge=2)
     """Candidates per generation (lambda)."""
     target: Target = "factors"
@@ -44,9 +50,14 @@ class _SearchSpec(SpecModel):
     """Initial step size, in units of each factor's mean singular value, or with target `weights`
     of its root mean square weight. `auto` probes a ladder."""
     ladder: LadderSpec = LadderSpec()
+    design: Literal["auto", "shared", "blocks", "pairs"] = "auto"
+    """Which prompts of a generation a candidate answers. `shared`: all of them, as all candidates.
+    `blocks`: a part of them, which it shares with three others; how hard that part is, is taken
+    out. `pairs`: a part that only its antithetic partner has too, for `annealed_es`. `auto` takes
+    `pairs` there and `shared` elsewhere, and `shared` where the reward has a metric of a batch."""
 
 
-class _CmaSpec(_SearchSpec):
+class _CmaSpec(SearchSpecModel):
     population: int = Field(default=16, ge=3)
     """Candidates per generation (lambda)."""
     learning_rate_mean: float = Field(default=1.0, gt=0, le=1)
@@ -68,7 +79,7 @@ class CmaEsSpec(_CmaSpec):
     type: Literal["cma_es"] = "cma_es"
 
 
-class OpenAiEsSpec(_SearchSpec):
+class OpenAiEsSpec(SearchSpecModel):
     """Antithetic evolution strategy with centred ranks (Salimans et al. 2017)."""
 
     type: Literal["openai_es"] = "openai_es"
@@ -80,14 +91,28 @@ class OpenAiEsSpec(_SearchSpec):
 
     @model_validator(mode="after")
     def _even(self) -> OpenAiEsSpec:
-        if self.population % 2:
-            raise ValueError(
-                f"population is {self.population}; antithetic pairs need an even number"
-            )
+        _check_even(self.population)
         return self
 
 
-class SnesSpec(_SearchSpec):
+class AnnealedEsSpec(SearchSpecModel):
+    """Antithetic pairs with raw differences; the step falls linearly to zero over the budget."""
+
+    type: Literal["annealed_es"] = "annealed_es"
+    population: int = Field(default=128, ge=2)
+    """Candidates per generation, two of every pair. Follows from `budget.completions` where that
+    is given and this is not."""
+    radius: float = Field(default=1.2, gt=0, allow_inf_nan=False)
+    """Distance that noise alone moves a coordinate over the whole budget, as a multiple of sigma.
+    More learns faster and ends in more noise."""
+
+    @model_validator(mode="after")
+    def _even(self) -> AnnealedEsSpec:
+        _check_even(self.population)
+        return self
+
+
+class SnesSpec(SearchSpecModel):
     """Separable natural evolution strategy (Wierstra et al. 2014)."""
 
     type: Literal["snes"] = "snes"
@@ -98,13 +123,71 @@ class SnesSpec(_SearchSpec):
     """Floor of the step size of every coordinate."""
 
 
-class RandomSearchSpec(_SearchSpec):
+class RandomSearchSpec(SearchSpecModel):
     """Gaussian samples around the warm start; the mean moves to the best seen. A baseline."""
 
     type: Literal["random"] = "random"
 
 
-SearchSpec = Annotated[
-    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | SnesSpec | RandomSearchSpec,
-    Field(discriminator="type"),
-]
+_Searches = SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec
+SearchSpec = Annotated[_Searches, Field(discriminator="type")]
+SEARCH_SPECS: dict[str, type[SearchSpecModel]] = {
+    spec.model_fields["type"].default: spec for spec in get_args(_Searches)
+}
+"""Specification class by `type`."""
+
+
+CANDIDATES_OF_A_BLOCK = 4
+
+
+def groups_of(search: SearchSpec, reward: RewardSpec) -> int:
+    """Equal groups that candidates and prompts are cut into, see `essa.groups`."""
+    design = search.design
+    if design == "auto":
+        has_pairs = isinstance(search, AnnealedEsSpec) and not _has_batch_metric(reward)
+        design = "pairs" if has_pairs else "shared"
+    if design == "blocks":
+        return max(1, search.population // CANDIDATES_OF_A_BLOCK)
+    return search.population // 2 if design == "pairs" else 1
+
+
+def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> None:
+    """Refuse a design that the search, the reward or the sizes do not allow.
+
+    Raises:
+        SettingError: names the setting to change.
+    """
+    design, groups = search.design, groups_of(search, reward)
+    if design == "pairs" and not isinstance(search, AnnealedEsSpec):
+        raise SettingError(
+            "search.design",
+            design,
+            "is for search.type annealed_es, which compares the members of a pair only; "
+            f"{search.type} ranks all candidates: use shared or blocks",
+        )
+    if groups == 1:
+        return
+    if _has_batch_metric(reward):
+        raise SettingError(
+            "search.design",
+            design,
+            "gives candidates prompts of their own, and the reward has a metric of the whole "
+            "batch; use shared",
+        )
+    for name, size in (("search.population", search.population), ("batch_size", batch_size)):
+        if size % groups:
+            raise SettingError(
+                name,
+                size,
+                f"cannot be shared out evenly among the {groups} groups of candidates that "
+                f"search.design {design} makes; use a multiple of {groups}",
+            )
+
+
+def _has_batch_metric(reward: RewardSpec) -> bool:
+    return next(models_in(reward, BatchMetricSpec), None) is not None
+
+
+def _check_even(population: int) -> None:
+    if population % 2:
+        raise ValueError(f"population is {population}; antithetic pairs need an even number")

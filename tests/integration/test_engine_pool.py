@@ -58,7 +58,7 @@ class Bench:
     def items(self, parameters: SamplingParameters = GREEDY, rows: int = 8) -> list[WorkItem]:
         """Base and population on all prompts."""
         blocks = plan_blocks([BASE, *range(POPULATION)], len(PROMPTS), engines=2, capacity=rows)
-        return work_items(blocks, PROMPTS, parameters)
+        return work_items([(block,) for block in blocks], PROMPTS, parameters)
 
     def assert_right(self, results: Sequence[ItemResult], items: Sequence[WorkItem]) -> None:
         """One result for every item, with the answers of the engine in this process."""

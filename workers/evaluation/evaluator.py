@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from essa.dispatch import plan_blocks
+from essa.dispatch import Block, bundles, item_sequences, plan_blocks
 from essa.errors import EvaluationError
+from essa.groups import check_groups
 from essa.parametrize.port import Codec, Load
 from essa.ports import Evaluator, GroupRollouts, GroupSampler
 from essa.spec.engine import RolloutSpec
@@ -62,10 +64,15 @@ class PoolEvaluator(Evaluator, GroupSampler):
         vectors_N_D: FloatArray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:
-        sheet = ScoreSheet(len(vectors_N_D) + with_base, rows, self._reward.component_names)
+        assert groups == 1 or not with_base, "the base belongs to no group"
+        check_groups(groups, len(vectors_N_D), len(rows))
+        sheet = ScoreSheet(
+            len(vectors_N_D) + with_base, rows, self._reward.component_names, groups=groups
+        )
         with Scoring(self._reward, sheet, self._check) as scoring:
             # The base is decoded beside the candidates of the first load, or alone.
             row, ids = 0, [BASE] if with_base else []
@@ -146,25 +153,44 @@ class PoolEvaluator(Evaluator, GroupSampler):
             first: number that the engines' candidate 0 has among the vectors.
         """
         prompt_ids = [tuple(self._encoder.token_ids(row.prompt)) for row in rows]
-        blocks = plan_blocks(ids, len(rows), engines=self._pool.size, capacity=self._pool.capacity)
-        items = work_items(blocks, prompt_ids, parameters or self._greedy_or_sampled())
+        parameters = parameters or self._greedy_or_sampled()
+        bundles = self._bundles(ids, sheet, parameters)
+        items = work_items(
+            bundles, prompt_ids, parameters, lambda row: sheet.first_prompt(row + offset)
+        )
         wants_reference = self._wants(Need.REFERENCE_LOGPROBS)
         for result in self._run(items, label):
-            block = blocks[result.item.key]
-            row = block.row + offset
-            sheet.note(result, () if block.candidate == BASE else (first + block.candidate,))
-            if result.completions is None:
-                sheet.fail(row, block, result.error or "the rollout failed")
-            else:
-                sheet.put(row, block, result.completions)
+            bundle = bundles[result.item.key]
+            candidates = dict.fromkeys(block.candidate for block in bundle)
+            sheet.note(result, tuple(first + one for one in candidates if one != BASE))
+            answers = iter(result.completions or ())
+            for block in bundle:
+                if result.completions is None:
+                    sheet.fail(block.row + offset, block, result.error or "the rollout failed")
+                else:
+                    own = list(itertools.islice(answers, block.stop - block.start))
+                    sheet.put(block.row + offset, block, own)
+            if result.completions is not None:
                 sheet.prompt_tokens += sum(map(len, result.item.prompts))
-            if sheet.is_complete(row) and not wants_reference:
-                scoring.submit(row)
+            if not wants_reference:
+                done = [block.row + offset for block in bundle]
+                scoring.submit(*(row for row in done if sheet.is_complete(row)))
         if wants_reference:
             filled = range(offset, offset + len(ids))
             self._add_reference(filled, prompt_ids, sheet, label)
             for row in filled:
                 scoring.submit(row)
+
+    def _bundles(
+        self, ids: Sequence[int], sheet: ScoreSheet, parameters: SamplingParameters
+    ) -> list[tuple[Block, ...]]:
+        """What every work item holds: several candidates where those have few prompts each."""
+        size, capacity = self._pool.size, self._pool.capacity
+        blocks = plan_blocks(ids, sheet.prompts, engines=size, capacity=capacity)
+        if sheet.groups == 1 or parameters.temperature > 0:
+            return [(block,) for block in blocks]
+        total = len(ids) * sheet.prompts
+        return bundles(blocks, item_sequences(total, engines=size, capacity=capacity))
 
     def _add_reference(
         self,
@@ -177,7 +203,7 @@ class PoolEvaluator(Evaluator, GroupSampler):
         wanted = {
             (prompt, completion.token_ids): None
             for row in filled
-            for prompt, completions in enumerate(sheet.answers[row])
+            for prompt, completions in sheet.answered(row)
             for completion in completions
             if completion.token_ids and (prompt, completion.token_ids) not in sheet.reference
         }

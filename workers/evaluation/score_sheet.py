@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from essa.dispatch import Block
+from essa.groups import first_prompt
 from essa.types import Completion, PopulationScores, Row, WorkSpan
 from reward.base import RewardResult
 from reward.sample import Sample
@@ -19,27 +20,37 @@ _MAX_MESSAGES = 20
 
 
 class ScoreSheet:
-    """Rows are candidates in the order of the result, columns the prompts of the batch.
+    """Rows are candidates in the order of the result, columns the prompts of each.
 
     Args:
         rows: the batch.
         components: names of the reward's components.
         samples: keep every sample's scores, for this many per prompt; 0 keeps means only.
+        groups: of candidates with a part of the batch each, see `essa.groups`.
     """
 
     def __init__(
-        self, candidates: int, rows: Sequence[Row], components: Sequence[str], samples: int = 0
+        self,
+        candidates: int,
+        rows: Sequence[Row],
+        components: Sequence[str],
+        samples: int = 0,
+        groups: int = 1,
     ) -> None:
         self._rows = rows
-        shape = (candidates, len(rows))
+        self.groups = groups
+        self.prompts = len(rows) // groups
+        shape = (candidates, self.prompts)
         self.means = np.full(shape, np.nan)
         self.rewards = np.full((*shape, samples), np.nan)
         self.components = {name: np.full(shape, np.nan) for name in components}
         self.sample_components = {name: np.full((*shape, samples), np.nan) for name in components}
-        self.answers: list[list[list[Completion]]] = [[[] for _ in rows] for _ in range(candidates)]
+        self.answers: list[list[list[Completion]]] = [
+            [[] for _ in range(self.prompts)] for _ in range(candidates)
+        ]
         self.reference: dict[AnswerKey, tuple[float, ...]] = {}
         """Log-probabilities of answers under the base, where they were asked for."""
-        self._open = np.full(candidates, len(rows))
+        self._open = np.full(candidates, self.prompts)
         self.failures: Counter[str] = Counter()
         self.prompt_tokens = self.generated_tokens = self._samples = 0
         self.began_s = time.monotonic()
@@ -76,6 +87,14 @@ class ScoreSheet:
         """True once every prompt of the candidate has its answers, or has failed."""
         return self._open[row] == 0
 
+    def first_prompt(self, row: int) -> int:
+        """Position in the batch of the first prompt of a candidate."""
+        return first_prompt(row, len(self.answers), self.groups, self.prompts)
+
+    def answered(self, row: int) -> Iterator[tuple[int, list[Completion]]]:
+        """Position in the batch and answers of every prompt of a candidate."""
+        return enumerate(self.answers[row], start=self.first_prompt(row))
+
     def samples(self, row: int) -> list[Sample]:
         """Everything that one candidate answered, prompt by prompt, as a reward is given it."""
         return [
@@ -89,15 +108,14 @@ class ScoreSheet:
                 logprobs=completion.token_logprobs,
                 reference_logprobs=self.reference.get((prompt, completion.token_ids)),
             )
-            for prompt, completions in enumerate(self.answers[row])
+            for prompt, completions in self.answered(row)
             for completion in completions
         ]
 
-    def score(self, row: int, results: Sequence[RewardResult]) -> None:
-        """Take in the results of `samples(row)`."""
-        left = iter(results)
+    def score(self, row: int, results: Iterator[RewardResult]) -> None:
+        """Take in the results of `samples(row)`, and leave the others."""
         for prompt, completions in enumerate(self.answers[row]):
-            own = [next(left) for _ in completions]
+            own = [next(results) for _ in completions]
             for result in own:
                 if result.error is not None:
                     self.failures[result.error] += 1
@@ -125,6 +143,7 @@ class ScoreSheet:
             failures=dict(self.failures.most_common(_MAX_MESSAGES)),
             samples=self._samples,
             spans=tuple(self._spans),
+            groups=self.groups,
         )
 
 

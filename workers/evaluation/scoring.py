@@ -30,7 +30,7 @@ class Scoring:
         self._sheet = sheet
         self._check = check
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reward")
-        self._pending: dict[Future[list[RewardResult]], int] = {}
+        self._pending: dict[Future[list[RewardResult]], tuple[int, ...]] = {}
 
     def __enter__(self) -> Scoring:
         return self
@@ -43,9 +43,15 @@ class Scoring:
     ) -> None:
         self._threads.shutdown(wait=error is None, cancel_futures=True)
 
-    def submit(self, row: int) -> None:
-        """Score what the candidate of this row answered."""
-        self._pending[self._threads.submit(self._reward.score, self._sheet.samples(row))] = row
+    def submit(self, *rows: int) -> None:
+        """Score what the candidates of these rows answered, in one call of the reward.
+
+        Several rows go together where candidates have groups, since no metric of a batch is there.
+        """
+        if not rows:
+            return
+        samples = [sample for row in rows for sample in self._sheet.samples(row)]
+        self._pending[self._threads.submit(self._reward.score, samples)] = rows
 
     def finish(self) -> float:
         """Wait for all scores.
@@ -58,5 +64,7 @@ class Scoring:
             self._check()
             done, _ = wait(self._pending, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
-                self._sheet.score(self._pending.pop(future), future.result())
+                results = iter(future.result())
+                for row in self._pending.pop(future):
+                    self._sheet.score(row, results)
         return time.monotonic() - began_s

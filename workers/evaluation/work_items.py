@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from essa.dispatch import ITEMS_PER_ENGINE, MIN_ROWS, Block
@@ -15,23 +15,37 @@ AnswerKey = tuple[int, tuple[int, ...]]
 
 
 def work_items(
-    blocks: Sequence[Block],
+    bundles: Sequence[Sequence[Block]],
     prompt_ids: Sequence[tuple[int, ...]],
     parameters: SamplingParameters,
+    first_prompt: Callable[[int], int] = lambda row: 0,
 ) -> list[WorkItem]:
-    """Items of the blocks; an item's key is its block's position.
+    """Items of the bundles; an item's key is its bundle's position.
 
-    Sampling seeds depend on the prompt alone, so that all candidates meet the same randomness.
+    Sampling seeds depend on the prompt alone, so that all candidates meet the same randomness: a
+    bundle that is sampled has one block.
+
+    Args:
+        prompt_ids: of the batch.
+        first_prompt: position in the batch of the first prompt that a row of the result has.
     """
-    return [
-        WorkItem(
-            key=key,
-            candidates=(block.candidate,) * (block.stop - block.start),
-            prompts=tuple(prompt_ids[block.start : block.stop]),
-            parameters=replace(parameters, seed=parameters.seed + block.start * parameters.samples),
+    items: list[WorkItem] = []
+    for key, bundle in enumerate(bundles):
+        places = [
+            (block.candidate, first_prompt(block.row) + prompt)
+            for block in bundle
+            for prompt in range(block.start, block.stop)
+        ]
+        seed = parameters.seed + places[0][1] * parameters.samples
+        items.append(
+            WorkItem(
+                key=key,
+                candidates=tuple(candidate for candidate, _ in places),
+                prompts=tuple(prompt_ids[prompt] for _, prompt in places),
+                parameters=replace(parameters, seed=seed),
+            )
         )
-        for key, block in enumerate(blocks)
-    ]
+    return items
 
 
 def reference_items(

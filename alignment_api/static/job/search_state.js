@@ -14,6 +14,7 @@ const CHARTS = [
   { title: "Step size σ", column: "sigma", note: "Standard deviation of candidates around the mean." },
   { title: "Axis ratio", column: "axis_ratio", note: "Longest over shortest axis of the search distribution." },
   { title: "Step norm", column: "step_norm", note: "How far the mean moved in the generation." },
+  { title: "Informative prompts", column: "informative_frac", note: "Share of prompts on which the candidates that answered them differ at all." },
   { title: "Distance from start", column: "distance", note: "Of the mean vector from the warm start, in search units." },
 ];
 

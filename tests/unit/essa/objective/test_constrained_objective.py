@@ -47,6 +47,7 @@ class TradeOff(Evaluator):
         vectors_N_D: np.ndarray,
         rows: Sequence[Row],
         *,
+        groups: int = 1,
         with_base: bool = False,
         label: str = "",
     ) -> PopulationScores:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from essa.errors import EvaluationError, JobCancelledError
+from essa.errors import EvaluationError, JobCancelledError, SpecError
 from essa.parametrize.basis import AdapterBasis
 from essa.parametrize.codec import SingularValueCodec
 from essa.parametrize.port import Codec, Load
@@ -150,6 +150,34 @@ def test_scores_come_in_the_order_of_the_vectors(codec, vectors, with_base, max_
     assert len(pool.populations) == -(-len(vectors) // max_population)
     base_rows = sum(item.candidates.count(BASE) for item in pool.items)
     assert base_rows == (len(ROWS) if with_base else 0)
+
+
+@pytest.mark.parametrize("max_population", [100, 4, 3])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_candidates_of_a_group_answer_its_prompts_alone(codec, max_population, temperature):
+    vectors = np.random.default_rng(1).standard_normal((10, codec.dimension))
+    pool, rows = LocalPool(max_population), ROWS[:10]
+    evaluator = make_evaluator(
+        pool, codec, NumberReward(), RolloutSpec(max_tokens=8, temperature=temperature)
+    )
+    scores = evaluator.evaluate(vectors, rows, groups=5)
+    everything = expected(codec, vectors)[:, :10]
+    wanted = [everything[n, n // 2 * 2 : n // 2 * 2 + 2] for n in range(10)]
+    np.testing.assert_allclose(scores.rewards_N_P, wanted, atol=1e-3)
+    assert (scores.groups, scores.samples) == (5, 20)
+    assert sum(len(item.prompts) for item in pool.items) == 20
+
+
+def test_one_failed_answer_of_a_bundle_leaves_the_others(codec):
+    vectors = np.random.default_rng(1).standard_normal((6, codec.dimension))
+    reward = NumberReward(missing=[BONUS[2]])
+    scores = make_evaluator(LocalPool(), codec, reward).evaluate(vectors, ROWS[:3], groups=3)
+    assert np.isnan(scores.rewards_N_P).ravel().tolist() == [False] * 4 + [True] * 2
+
+
+def test_groups_that_do_not_divide_the_batch_are_refused(codec, vectors):
+    with pytest.raises(SpecError, match="batch_size to a multiple of 5"):
+        make_evaluator(LocalPool(), codec).evaluate(vectors, ROWS, groups=5)
 
 
 def test_the_base_is_evaluated_once_and_without_bases(codec):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from essa.dispatch import ITEMS_PER_ENGINE, MIN_ROWS, plan_blocks, queue_limit
+from essa.dispatch import (
+    ITEMS_PER_ENGINE,
+    MIN_ROWS,
+    bundles,
+    item_sequences,
+    plan_blocks,
+    queue_limit,
+)
 from workers.engines.base import BASE, SamplingParameters
 from workers.evaluation.work_items import work_items
 
@@ -36,7 +43,7 @@ def test_blocks_of_a_small_job_are_not_crumbs():
 def test_items_carry_their_blocks_prompts():
     prompt_ids = [(i, i + 1) for i in range(20)]
     blocks = plan_blocks([BASE, 3], 20, engines=1, capacity=8)
-    for key, item in enumerate(work_items(blocks, prompt_ids, GREEDY)):
+    for key, item in enumerate(work_items([(one,) for one in blocks], prompt_ids, GREEDY)):
         block = blocks[item.key]
         assert item.key == key
         assert item.candidates == (block.candidate,) * len(item.prompts)
@@ -46,7 +53,7 @@ def test_items_carry_their_blocks_prompts():
 def test_all_candidates_meet_the_same_randomness_and_no_two_prompts_do():
     parameters = SamplingParameters(max_tokens=4, temperature=1.0, samples=3, seed=100)
     blocks = plan_blocks([0, 1], 20, engines=1, capacity=8)
-    items = work_items(blocks, [(i,) for i in range(20)], parameters)
+    items = work_items([(one,) for one in blocks], [(i,) for i in range(20)], parameters)
     seeds: dict[int, dict[int, int]] = {0: {}, 1: {}}
     for item in items:
         for position, prompt in enumerate(item.prompts):
@@ -56,6 +63,21 @@ def test_all_candidates_meet_the_same_randomness_and_no_two_prompts_do():
     assert seeds[0] == seeds[1]
     used = {first + sample for first in seeds[0].values() for sample in range(3)}
     assert used == set(range(100, 100 + 20 * 3))
+
+
+def test_candidates_with_few_prompts_share_an_item_and_keep_their_own_prompts():
+    blocks = plan_blocks(range(64), 2, engines=1, capacity=64)
+    together = bundles(blocks, item_sequences(128, engines=1, capacity=64))
+    # Groups of two candidates, each with two prompts of its own.
+    items = work_items(together, [(i,) for i in range(64)], GREEDY, lambda row: row // 2 * 2)
+    assert len(items) <= 2 * ITEMS_PER_ENGINE
+    asked = [
+        (candidate, prompt[0])
+        for item in items
+        for candidate, prompt in zip(item.candidates, item.prompts, strict=True)
+    ]
+    assert asked == [(n, n // 2 * 2 + p) for n in range(64) for p in (0, 1)]
+    assert max(len(item.prompts) for item in items) <= 64 / 4
 
 
 def test_a_block_leaves_room_for_others_in_an_engines_batch():
