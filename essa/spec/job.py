@@ -197,7 +197,7 @@ def _with_derived(content: Mapping[str, Any]) -> dict[str, Any]:
             least, most = POPULATIONS
             population = min(most, max(least, completions // GENERATIONS // 2 * 2))
             filled["search"] = {**_section(filled, "search"), "population": population}
-    if has_pairs and "batch_size" not in filled:
+    if has_pairs and filled.get("batch_size") is None:
         filled["batch_size"] = population // 2
     if completions is not None and _get(filled, "budget", "generations") is None:
         prompts = _whole(filled.get("batch_size")) or BATCH_SIZE

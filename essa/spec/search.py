@@ -141,11 +141,11 @@ CANDIDATES_OF_A_BLOCK = 4
 
 
 def groups_of(search: SearchSpec, reward: RewardSpec) -> int:
-    """Equal groups that candidates and prompts are cut into, see `essa.groups`."""
-    design = search.design
-    if design == "auto":
-        has_pairs = isinstance(search, AnnealedEsSpec) and not _has_batch_metric(reward)
-        design = "pairs" if has_pairs else "shared"
+    """Return the number of equal groups that candidates and prompts are cut into.
+
+    See `essa.groups`.
+    """
+    design = _settled_design(search, reward)
     if design == "blocks":
         return max(1, search.population // CANDIDATES_OF_A_BLOCK)
     return search.population // 2 if design == "pairs" else 1
@@ -157,7 +157,7 @@ def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> Non
     Raises:
         SettingError: names the setting to change.
     """
-    design, groups = search.design, groups_of(search, reward)
+    design, groups = _settled_design(search, reward), groups_of(search, reward)
     if design == "pairs" and not isinstance(search, AnnealedEsSpec):
         raise SettingError(
             "search.design",
@@ -179,9 +179,17 @@ def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> Non
             raise SettingError(
                 name,
                 size,
-                f"cannot be shared out evenly among the {groups} groups of candidates that "
-                f"search.design {design} makes; use a multiple of {groups}",
+                f"cannot be shared out evenly among the {groups} groups that search.design "
+                f"{design} makes of {search.population} candidates; use a multiple of {groups}",
             )
+
+
+def _settled_design(search: SearchSpec, reward: RewardSpec) -> str:
+    """Return the design with `auto` replaced."""
+    if search.design != "auto":
+        return search.design
+    has_pairs = isinstance(search, AnnealedEsSpec) and not _has_batch_metric(reward)
+    return "pairs" if has_pairs else "shared"
 
 
 def _has_batch_metric(reward: RewardSpec) -> bool:
