@@ -72,6 +72,7 @@ def test_a_target_does_not_stop_what_looks_for_over_optimisation() -> None:
         "generations": 7,
         "target_score": None,
         "tokens": None,
+        "completions": None,
         "wall_s": None,
         "after_warm_start": False,
     }
