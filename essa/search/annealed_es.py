@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from essa.errors import SearchError, SpecError
-from essa.search.base import BudgetShare, SearchStart, SearchStrategy
+from essa.errors import SearchError
+from essa.search.antithetic import AntitheticStrategy
+from essa.search.base import BudgetShare, SearchStart
 from essa.types import FloatArray
 
 NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
 
 
-class AnnealedEs(SearchStrategy):
+class AnnealedEs(AntitheticStrategy):
     """Pairs m + sigma z and m - sigma z, weighted by their difference; the step follows the budget.
 
     The direction is sum_i w_i z_i, where w_i is the difference of pair i and w is scaled to unit
@@ -35,7 +36,6 @@ class AnnealedEs(SearchStrategy):
     """
 
     kind: ClassVar[str] = "annealed_es"
-    antithetic: ClassVar[bool] = True
 
     def __init__(self, start: SearchStart, *, radius: float) -> None:
         """Start.
@@ -45,31 +45,7 @@ class AnnealedEs(SearchStrategy):
                 multiple of sigma.
         """
         super().__init__(start)
-        if start.population % 2:
-            raise SpecError(
-                f"search.population is {start.population}; antithetic pairs need an even number",
-                field="search.population",
-            )
         self._radius = radius * start.sigma_init
-        self._sigma = start.sigma_init
-        self._mean = start.first_mean()
-        self._noise = np.zeros((start.population // 2, start.dimension))
-
-    @property
-    def mean(self) -> FloatArray:
-        """Mean of the distribution."""
-        return self._mean.copy()
-
-    @property
-    def sigma(self) -> float:
-        """Distance of candidates from the mean, the same in every generation."""
-        return self._sigma
-
-    def _sample(self) -> FloatArray:
-        self._noise = self._rng.standard_normal((self.population // 2, self.dimension))
-        signed = np.repeat(self._noise, 2, axis=0)
-        signed[1::2] *= -1
-        return self._mean + self._sigma * signed
 
     def _update(
         self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from essa.errors import SpecError
-from essa.search.base import BudgetShare, SearchStart, SearchStrategy
+from essa.search.antithetic import AntitheticStrategy
+from essa.search.base import BudgetShare, SearchStart
 from essa.search.shaping import centred_ranks
 from essa.types import FloatArray
 
@@ -17,7 +17,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
 
 
-class OpenAiEs(SearchStrategy):
+class OpenAiEs(AntitheticStrategy):
     """OpenAI-ES: candidates m + sigma z and m - sigma z, ranked together, sigma fixed.
 
     The direction is sum_i w_i z_i with w_i = u(m + sigma z_i) - u(m - sigma z_i), u the centred
@@ -31,7 +31,6 @@ class OpenAiEs(SearchStrategy):
     """
 
     kind: ClassVar[str] = "openai_es"
-    antithetic: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -42,37 +41,13 @@ class OpenAiEs(SearchStrategy):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(start)
-        if start.population % 2:
-            raise SpecError(
-                f"search.population is {start.population}; antithetic pairs need an even number",
-                field="search.population",
-            )
         self._optimizer = optimizer
         self._rate = learning_rate
         self._decay = weight_decay
-        self._sigma = start.sigma_init
         self._center = start.first_mean()
-        self._mean = start.first_mean()
-        self._noise = np.zeros((start.population // 2, start.dimension))
         self._first_moment = np.zeros(start.dimension)
         self._second_moment = np.zeros(start.dimension)
         self._steps = 0
-
-    @property
-    def mean(self) -> FloatArray:
-        """Mean of the distribution."""
-        return self._mean.copy()
-
-    @property
-    def sigma(self) -> float:
-        """The initial step size, for good."""
-        return self._sigma
-
-    def _sample(self) -> FloatArray:
-        self._noise = self._rng.standard_normal((self.population // 2, self.dimension))
-        signed = np.repeat(self._noise, 2, axis=0)
-        signed[1::2] *= -1
-        return self._mean + self._sigma * signed
 
     def _update(
         self, asked_N_D: FloatArray, usable_N: FloatArray, budget: BudgetShare | None
