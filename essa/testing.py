@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from essa.events import Event, ResultEvent
-from essa.groups import check_groups, first_prompt
+from essa.groups import check_groups
 from essa.ports import Clock, Evaluator, EventSink
 from essa.types import FloatArray, PopulationScores, Row, WorkSpan
 
@@ -57,13 +57,6 @@ def _parts(
     size = len(rows) // groups
     for group, vectors in enumerate(np.split(vectors_N_D, groups)):
         yield vectors, rows[group * size : (group + 1) * size]
-
-
-def _asked(rows: Sequence[Row], candidates: int, groups: int) -> list[list[int]]:
-    """Indices of the rows that every candidate answers."""
-    size = len(rows) // groups
-    starts = [first_prompt(n, candidates, groups, size) for n in range(candidates)]
-    return [[row.index for row in rows[start : start + size]] for start in starts]
 
 
 @dataclass(frozen=True)
@@ -125,15 +118,17 @@ class QuadraticEvaluator(Evaluator):
         self.calls.append(EvaluationCall(label, vectors_N_D.copy(), tuple(rows), with_base))
         if self._clock is not None:
             self._clock.advance(self._seconds)
+        parts = list(_parts(vectors_N_D, rows, groups))
         rewards = np.concatenate(
             [
                 np.stack([self._rewards(vectors, row.index) for row in part], axis=1)
-                for vectors, part in _parts(vectors_N_D, rows, groups)
+                for vectors, part in parts
             ]
         )
+        asked = [part for vectors, part in parts for _ in vectors]
         if with_base:
             base = [self._base_reward + self._ease(row.index) for row in rows]
-            rewards = np.vstack([base, rewards])
+            rewards, asked = np.vstack([base, rewards]), [rows, *asked]
         rewards = self._spoil(label, rewards)
         missing = int(np.isnan(rewards).sum())
         pairs = rewards.size
@@ -141,8 +136,7 @@ class QuadraticEvaluator(Evaluator):
             rewards_N_P=rewards,
             components={"doubled": 2 * rewards},
             completions=[
-                [f"answer {n} to {index}" for index in indices]
-                for n, indices in enumerate(_asked(rows, len(rewards), groups))
+                [f"answer {n} to {row.index}" for row in own] for n, own in enumerate(asked)
             ],
             prompt_tokens=PROMPT_TOKENS * pairs,
             generated_tokens=ANSWER_TOKENS * pairs,

@@ -113,18 +113,8 @@ class PopulationScores:
         )
 
     def with_costs_of(self, other: PopulationScores) -> PopulationScores:
-        """These scores, with what another evaluation of the same generation cost added."""
-        failures = Counter(self.failures)
-        failures.update(other.failures)
-        return replace(
-            self,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            generated_tokens=self.generated_tokens + other.generated_tokens,
-            rollout_s=self.rollout_s + other.rollout_s,
-            reward_s=self.reward_s + other.reward_s,
-            failures=dict(failures),
-            samples=self.samples + other.samples,
-        )
+        """Return these scores with the costs and failures of another evaluation added."""
+        return replace(self, **_costs((self, other)))
 
     @property
     def tokens(self) -> int:
@@ -148,11 +138,9 @@ def joined_scores(parts: Sequence[PopulationScores]) -> PopulationScores:
     Args:
         parts: at least one, of the same prompts and components.
     """
-    failures: Counter[str] = Counter()
     spans: list[WorkSpan] = []
     candidates, passed_s = 0, 0.0
     for part in parts:
-        failures.update(part.failures)
         spans += [
             span._replace(
                 started_s=passed_s + span.started_s,
@@ -170,14 +158,24 @@ def joined_scores(parts: Sequence[PopulationScores]) -> PopulationScores:
             for name in parts[0].components
         },
         completions=[row for part in parts for row in part.completions],
-        prompt_tokens=sum(part.prompt_tokens for part in parts),
-        generated_tokens=sum(part.generated_tokens for part in parts),
-        rollout_s=sum(part.rollout_s for part in parts),
-        reward_s=sum(part.reward_s for part in parts),
-        failures=dict(failures),
-        samples=sum(part.samples for part in parts),
         spans=tuple(spans),
+        **_costs(parts),
     )
+
+
+def _costs(parts: Sequence[PopulationScores]) -> dict[str, Any]:
+    """Fields of `PopulationScores` that add up over evaluations."""
+    failures: Counter[str] = Counter()
+    for part in parts:
+        failures.update(part.failures)
+    return {
+        "prompt_tokens": sum(part.prompt_tokens for part in parts),
+        "generated_tokens": sum(part.generated_tokens for part in parts),
+        "rollout_s": sum(part.rollout_s for part in parts),
+        "reward_s": sum(part.reward_s for part in parts),
+        "failures": dict(failures),
+        "samples": sum(part.samples for part in parts),
+    }
 
 
 def describe_failures(failures: Mapping[str, int]) -> str:

@@ -43,16 +43,11 @@ def candidate_means(
     """
     if groups == 1:
         return _means_on_shared_prompts(columns_N_P_J, max_missing_frac)
-    parts = np.split(columns_N_P_J, groups)
-    means_G_M_J = np.stack([_means_on_shared_prompts(part, max_missing_frac) for part in parts])
-    known = np.isfinite(means_G_M_J)
-    counts_G_1_J = known.sum(axis=1, keepdims=True)
-    sums_G_1_J = np.where(known, means_G_M_J, 0.0).sum(axis=1, keepdims=True)
-    own_G_1_J = np.divide(
-        sums_G_1_J, counts_G_1_J, out=np.zeros_like(sums_G_1_J), where=counts_G_1_J > 0
-    )
-    overall_J = sums_G_1_J.sum(axis=(0, 1)) / np.maximum(counts_G_1_J.sum(axis=(0, 1)), 1)
-    return np.concatenate(list(means_G_M_J - own_G_1_J + overall_J))
+    parts = [
+        _means_on_shared_prompts(part, max_missing_frac) for part in np.split(columns_N_P_J, groups)
+    ]
+    overall_J = mean_of_known(np.concatenate(parts))
+    return np.concatenate([part - mean_of_known(part) + overall_J for part in parts])
 
 
 def informative_frac(columns_N_P_J: FloatArray, groups: int = 1) -> float:

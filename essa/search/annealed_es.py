@@ -7,11 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from essa.errors import SearchError
-from essa.search.antithetic import AntitheticStrategy
+from essa.search.antithetic import NO_DIFFERENCE, AntitheticStrategy
 from essa.search.base import BudgetShare, SearchStart
 from essa.types import FloatArray
-
-NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
 
 
 class AnnealedEs(AntitheticStrategy):

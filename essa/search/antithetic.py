@@ -10,6 +10,8 @@ from essa.errors import SpecError
 from essa.search.base import SearchStart, SearchStrategy
 from essa.types import FloatArray
 
+NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
+
 
 class AntitheticStrategy(SearchStrategy):
     """Candidates m + sigma z and m - sigma z, z standard normal; sigma never changes.

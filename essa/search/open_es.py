@@ -6,15 +6,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from essa.search.antithetic import AntitheticStrategy
+from essa.search.antithetic import NO_DIFFERENCE, AntitheticStrategy
 from essa.search.base import BudgetShare, SearchStart
 from essa.search.shaping import centred_ranks
 from essa.types import FloatArray
 
 # Kingma & Ba (2015), arXiv:1412.6980, Algorithm 1.
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-
-NO_DIFFERENCE = "the two members of every antithetic pair are equally good"
 
 
 class OpenAiEs(AntitheticStrategy):

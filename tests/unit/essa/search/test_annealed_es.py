@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from essa.errors import SearchError, SpecError
-from essa.search.annealed_es import NO_DIFFERENCE, AnnealedEs
+from essa.search.annealed_es import AnnealedEs
+from essa.search.antithetic import NO_DIFFERENCE
 from essa.search.base import BudgetShare, SearchStart
 
 D, N = 200, 8

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from essa.errors import SpecError
+from essa.search.antithetic import NO_DIFFERENCE
 from essa.search.base import SearchStart
-from essa.search.open_es import NO_DIFFERENCE, OpenAiEs
+from essa.search.open_es import OpenAiEs
 
 D, N = 200, 8
 
