@@ -27,6 +27,7 @@ from job_runs import read_events, run_here, run_in_child
 from report import print_json, print_table
 
 from essa.spec import AlignmentJobSpec
+from essa.spec.search import settled_design
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "search_efficiency"
@@ -105,8 +106,7 @@ def _row(
         "seed": run.seed,
     }
     spec = AlignmentJobSpec.model_validate(content)
-    per_candidate = spec.batch_size // spec.groups
-    one = spec.search.population * per_candidate * spec.rollout.samples_per_prompt
+    one = spec.method.completions(spec)
     content["evaluation"] = {"every": max(1, round(BETWEEN / one)), "rollouts": "none"}
     place = folder / run.name
     _run(place, content, core, arguments)
@@ -153,7 +153,7 @@ def _read(run: Run, spec: AlignmentJobSpec, events: Sequence[dict[str, Any]]) ->
         "task": run.task,
         "search": run.search,
         "target": spec.search.target,
-        "design": "pairs" if spec.groups == spec.search.population // 2 else "shared",
+        "design": settled_design(spec.search, spec.reward),
         "seed": run.seed,
         "completions_to": _first_reached(curve),
         "at": {str(completions): round(score, 4) for completions, score in curve},

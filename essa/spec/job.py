@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from essa.spec.base import SpecModel
 from essa.spec.data import DataSpec
@@ -15,11 +15,13 @@ from essa.spec.integrations import IntegrationSpec
 from essa.spec.method import EvolutionSpec, MethodSpec
 from essa.spec.model import ModelSpec, RejectionSamplingWarmStartSpec, WarmStartSpec
 from essa.spec.search import (
-    SEARCH_SPECS,
+    AnnealedEsSpec,
     SearchSpec,
     SepCmaEsSpec,
     check_design,
+    completions_of,
     groups_of,
+    settled_design,
 )
 from essa.types import is_mapping
 from reward.spec import PassAtKSpec, RewardSpec
@@ -34,6 +36,10 @@ POPULATIONS = (16, 1024)
 """Least and largest population that follows from a budget."""
 BATCH_SIZE = 32
 """Prompts of a generation that all candidates share, where the job does not say."""
+
+_METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
+_SEARCH: TypeAdapter[SearchSpec] = TypeAdapter(SearchSpec)
+_REWARD: TypeAdapter[RewardSpec] = TypeAdapter(RewardSpec)
 
 
 class BudgetSpec(SpecModel):
@@ -182,47 +188,42 @@ class AlignmentJobSpec(SpecModel):
 def _with_derived(content: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in population, batch size and generations of a search as it was written.
 
-    Values of a wrong type are left to the validation.
+    Sections that are not valid are left to the validation of the whole.
     """
     filled = dict(content)
-    if _get(filled, "method", "type") in ("grpo", "best_of_n"):
+    try:
+        search = _SEARCH.validate_python(_part(filled, "search", "population") or SepCmaEsSpec())
+        budget = BudgetSpec.model_validate(_part(filled, "budget", "generations"))
+        if budget.completions is None and not isinstance(search, AnnealedEsSpec):
+            return filled
+        method = _METHOD.validate_python(filled.get("method") or EvolutionSpec())
+        reward = _REWARD.validate_python(filled.get("reward"))
+        rollout = RolloutSpec.model_validate(filled.get("rollout") or {})
+    except ValidationError:
         return filled
-    completions = _whole(_get(filled, "budget", "completions"))
-    kind = _get(filled, "search", "type") or SepCmaEsSpec().type
-    population = _whole(_get(filled, "search", "population"))
-    has_pairs = kind == "annealed_es" and _get(filled, "search", "design") != "shared"
-    if population is None:
-        population = _default_population(kind)
-        if has_pairs and completions is not None:
-            least, most = POPULATIONS
-            population = min(most, max(least, completions // GENERATIONS // 2 * 2))
-            filled["search"] = {**_section(filled, "search"), "population": population}
+    if method.needs_score_each:
+        return filled
+    completions = budget.completions
+    has_pairs = settled_design(search, reward) == "pairs"
+    if has_pairs and completions is not None and "population" not in search.model_fields_set:
+        least, most = POPULATIONS
+        population = min(most, max(least, completions // GENERATIONS // 2 * 2))
+        filled["search"] = search = search.model_copy(update={"population": population})
     if has_pairs and filled.get("batch_size") is None:
-        filled["batch_size"] = population // 2
-    if completions is not None and _get(filled, "budget", "generations") is None:
-        prompts = _whole(filled.get("batch_size")) or BATCH_SIZE
-        samples = _whole(_get(filled, "rollout", "samples_per_prompt")) or 1
-        one = prompts * samples * (2 if has_pairs else population)
-        generations = max(1, math.ceil(completions / one))
-        filled["budget"] = {**_section(filled, "budget"), "generations": generations}
+        filled["batch_size"] = search.population // 2
+    batch_size = filled.get("batch_size", BATCH_SIZE)
+    if completions is None or "generations" in budget.model_fields_set:
+        return filled
+    if isinstance(batch_size, int):
+        one = completions_of(search, reward, batch_size, rollout.samples_per_prompt)
+        generations = max(1, math.ceil(completions / max(1, one)))
+        filled["budget"] = budget.model_copy(update={"generations": generations})
     return filled
 
 
-def _default_population(kind: str) -> int:
-    spec = SEARCH_SPECS.get(kind)
-    return BATCH_SIZE if spec is None else int(spec.model_fields["population"].default)
-
-
-def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    part = content.get(name)
-    if isinstance(part, BaseModel):
-        return part.model_dump(exclude_unset=True)
-    return dict(part) if is_mapping(part) else {}
-
-
-def _get(content: Mapping[str, Any], section: str, name: str) -> Any:
-    return _section(content, section).get(name)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _part(content: Mapping[str, Any], name: str, derived: str) -> Any:
+    """Return a section of a job, without its setting `derived` if that is null."""
+    part: Any = content.get(name)
+    if is_mapping(part) and part.get(derived) is None:
+        return {key: value for key, value in part.items() if key != derived}
+    return part or {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, cast
 
 from essa.spec.base import SettingError, SpecModel
 from essa.spec.engine import Precision
-from essa.spec.search import SearchSpec, Target
+from essa.spec.search import SearchSpec, Target, completions_of
 from reward.spec import CompositeSpec, RewardSpec
 from reward.spec.batch import BatchMetricSpec
 from reward.spec.nesting import models_in
@@ -75,8 +75,9 @@ class BaseMethodSpec(SpecModel):
 
     def completions(self, job: AlignmentJobSpec) -> int:
         """Return the completions per generation or step; 0 for a method without either."""
-        per_candidate = job.batch_size // job.groups
-        return job.search.population * per_candidate * job.rollout.samples_per_prompt
+        return completions_of(
+            job.search, job.reward, job.batch_size, job.rollout.samples_per_prompt
+        )
 
     def training(self, job: AlignmentJobSpec) -> Training | None:
         """Return the sizes of the training process; None if nothing is trained."""

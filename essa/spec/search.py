@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -129,12 +129,10 @@ class RandomSearchSpec(SearchSpecModel):
     type: Literal["random"] = "random"
 
 
-_Searches = SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec
-SearchSpec = Annotated[_Searches, Field(discriminator="type")]
-SEARCH_SPECS: dict[str, type[SearchSpecModel]] = {
-    spec.model_fields["type"].default: spec for spec in get_args(_Searches)
-}
-"""Specification class by `type`."""
+SearchSpec = Annotated[
+    SepCmaEsSpec | CmaEsSpec | OpenAiEsSpec | AnnealedEsSpec | SnesSpec | RandomSearchSpec,
+    Field(discriminator="type"),
+]
 
 
 CANDIDATES_OF_A_BLOCK = 4
@@ -145,10 +143,20 @@ def groups_of(search: SearchSpec, reward: RewardSpec) -> int:
 
     See `essa.groups`.
     """
-    design = _settled_design(search, reward)
+    design = settled_design(search, reward)
     if design == "blocks":
         return max(1, search.population // CANDIDATES_OF_A_BLOCK)
     return search.population // 2 if design == "pairs" else 1
+
+
+def completions_of(search: SearchSpec, reward: RewardSpec, batch_size: int, samples: int) -> int:
+    """Return the completions of one generation.
+
+    Args:
+        batch_size: prompts of the generation, shared out among the groups.
+        samples: completions of each candidate per prompt.
+    """
+    return search.population * (batch_size // groups_of(search, reward)) * samples
 
 
 def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> None:
@@ -157,7 +165,7 @@ def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> Non
     Raises:
         SettingError: names the setting to change.
     """
-    design, groups = _settled_design(search, reward), groups_of(search, reward)
+    design, groups = settled_design(search, reward), groups_of(search, reward)
     if design == "pairs" and not isinstance(search, AnnealedEsSpec):
         raise SettingError(
             "search.design",
@@ -184,7 +192,7 @@ def check_design(search: SearchSpec, reward: RewardSpec, batch_size: int) -> Non
             )
 
 
-def _settled_design(search: SearchSpec, reward: RewardSpec) -> str:
+def settled_design(search: SearchSpec, reward: RewardSpec) -> str:
     """Return the design with `auto` replaced."""
     if search.design != "auto":
         return search.design
